@@ -25,20 +25,18 @@ def ramp(width: int = 24, height: int = 16) -> Image.Image:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_keeps_its_colours(form: str) -> None:
-    image = read_image(encode(Image.new("RGB", (24, 16), (200, 40, 90)), form))
+    exact = {"lossless": True} if form == "WEBP" else {}
+    image = read_image(encode(Image.new("RGB", (24, 16), (200, 40, 90)), form, **exact))
     assert image.shape == (16, 24, 3)
     assert image.dtype == np.uint8
     assert np.abs(image.astype(int) - (200, 40, 90)).max() <= 4
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
-    image = read_image(
-        encode(ramp().convert("L" if mode == "LAB" else mode), "TIFF" if mode != "PA" else "PNG")
-        if mode not in ("HSV", "PA")
-        else encode(ramp().convert("RGBA"))
-    )
+    image = read_image(encode(Image.new("RGB", (24, 16), "white").convert(mode), "TIFF"))
     assert image.shape == (16, 24, 3)
+    assert image.min() >= 254
 
 
 def test_exif_orientation_turns_the_picture_upright() -> None:
@@ -68,13 +66,14 @@ def test_one_pixel_is_a_picture() -> None:
     assert read_image(encode(Image.new("RGB", (1, 1)))).shape == (1, 1, 3)
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
+@pytest.mark.parametrize("side", [11000, 20000])
+def test_too_many_pixels_are_refused_before_they_are_decoded(side: int) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(ImageError, match="20000 x 20000 pixels"):
+    with pytest.raises(ImageError, match="more than the limit of 100000000 pixels"):
         read_image(bomb)
 
 

@@ -40,12 +40,13 @@ def read_image(
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise ImageError(
-                        f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}; shrink it first"
-                    )
+                    size = f"{width} x {height} pixels"
+                    raise ImageError(f"{name}: {size}, more than the limit of {max_pixels} pixels; shrink it first")
                 return np.array(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow refuses the largest before we see their size
+        raise ImageError(f"{name}: more than the limit of {max_pixels} pixels ({error}); shrink it first") from error
     except UnidentifiedImageError:
         raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise anything at all on hostile input
