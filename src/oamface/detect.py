@@ -70,7 +70,7 @@ class Detector:
     threads: CPU threads of one look; 0 means all cores.
     """
 
-    def __init__(self, *, threshold: float = 0.5, threads: int = 0) -> None:
+    def __init__(self, *, threshold: float = 0.4, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -11,3 +11,7 @@ class ImageError(OamfaceError):
 
 class FaceError(OamfaceError):
     """Boxes or landmarks that do not describe a face."""
+
+
+class LabelError(OamfaceError):
+    """A class, age or task outside the label space, or a data set's label that cannot be mapped onto it."""

@@ -1,0 +1,84 @@
+"""The label space: what the four tasks can answer, and how a data set that knows less maps onto it.
+
+A label is a *set* of classes: UTKFace's "Asian" is East Asian or Southeast Asian. Training maximises, and evaluation
+sums, the probability of the set, so every data set speaks to the same heads. An unknown label is the set of all classes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from oamface.errors import LabelError
+
+BoolArray = npt.NDArray[np.bool_]
+
+AGES = tuple(range(101))
+GENDERS = ("male", "female")
+RACES = ("White", "Black", "East Asian", "Southeast Asian", "Indian", "Middle Eastern", "Latino")
+MASKS = ("none", "incorrect", "worn")
+TASKS: dict[str, tuple[int, ...] | tuple[str, ...]] = {"age": AGES, "gender": GENDERS, "race": RACES, "mask": MASKS}
+
+# Coarser classes of the data sets, as sets of ours.
+UTKFACE_RACES = (
+    frozenset({"White"}),
+    frozenset({"Black"}),
+    frozenset({"East Asian", "Southeast Asian"}),
+    frozenset({"Indian"}),
+    frozenset({"Latino", "Middle Eastern"}),
+)
+FAIRFACE_RACES = {race: frozenset({race}) for race in RACES} | {"Latino_Hispanic": frozenset({"Latino"})}
+FAIRFACE_AGES = {
+    "0-2": (0, 2),
+    "3-9": (3, 9),
+    "10-19": (10, 19),
+    "20-29": (20, 29),
+    "30-39": (30, 39),
+    "40-49": (40, 49),
+    "50-59": (50, 59),
+    "60-69": (60, 69),
+    "more than 70": (70, 100),
+}
+WITHOUT_MASK = frozenset({"none"})
+WITH_MASK = frozenset({"incorrect", "worn"})
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a data set says of one face; everything not said is every class.
+
+    age: first and last year it may be, both included, 0..100. gender, race, mask: sets of names of this module's classes.
+    Raises LabelError for an unknown or an empty class, and for years out of order or range.
+    """
+
+    age: tuple[int, int] = (AGES[0], AGES[-1])
+    gender: frozenset[str] = frozenset(GENDERS)
+    race: frozenset[str] = frozenset(RACES)
+    mask: frozenset[str] = frozenset(MASKS)
+
+    def __post_init__(self) -> None:
+        low, high = self.age
+        if not AGES[0] <= low <= high <= AGES[-1]:
+            raise LabelError(f"ages {low} to {high}: expected years in order within {AGES[0]} to {AGES[-1]}")
+        for task, names in (("gender", self.gender), ("race", self.race), ("mask", self.mask)):
+            known = TASKS[task]
+            if not names or not names <= set(known):
+                unknown = sorted(names - set(known)) or "no class at all"
+                raise LabelError(f"{task}: {unknown}; known are {', '.join(map(str, known))}")
+
+
+def members(labels: Iterable[Label], task: str) -> BoolArray:
+    """(N, classes) bool: True where a class of the task is in the label's set; rows of unknown labels are all True.
+
+    Raises LabelError for an unknown task.
+    """
+    if task not in TASKS:
+        raise LabelError(f"task {task!r}: known are {', '.join(TASKS)}")
+    classes = TASKS[task]
+    if task == "age":
+        years = np.array(AGES)
+        bounds = np.array([label.age for label in labels], int).reshape(-1, 2)
+        return (years >= bounds[:, :1]) & (years <= bounds[:, 1:])
+    rows = [[name in getattr(label, task) for name in classes] for label in labels]
+    return np.array(rows, bool).reshape(-1, len(classes))
