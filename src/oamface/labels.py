@@ -1,7 +1,7 @@
 """The label space: what the four tasks can answer, and how a data set that knows less maps onto it.
 
 A label is a *set* of classes: UTKFace's "Asian" is East Asian or Southeast Asian. Training maximises, and evaluation
-sums, the probability of the set, so every data set speaks to the same heads. An unknown label is the set of all classes.
+sums, the probability of the set, so every data set speaks to the same heads. An unknown label is every class.
 """
 
 from collections.abc import Iterable
@@ -48,7 +48,7 @@ WITH_MASK = frozenset({"incorrect", "worn"})
 class Label:
     """What a data set says of one face; everything not said is every class.
 
-    age: first and last year it may be, both included, 0..100. gender, race, mask: sets of names of this module's classes.
+    age: first and last year it may be, both included, 0..100. gender, race, mask: sets of class names.
     Raises LabelError for an unknown or an empty class, and for years out of order or range.
     """
 
