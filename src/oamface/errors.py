@@ -15,3 +15,7 @@ class FaceError(OamfaceError):
 
 class LabelError(OamfaceError):
     """A class, age or task outside the label space, or a data set's label that cannot be mapped onto it."""
+
+
+class DataError(OamfaceError):
+    """A data set that is not in its published layout, or cannot be read."""

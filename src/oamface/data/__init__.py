@@ -1,0 +1,1 @@
+"""Data sets as published, and the stores they are prepared into."""

@@ -1,0 +1,48 @@
+"""What a data set says of its pictures: one entry for each, and what was refused, with the reason."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from zlib import crc32
+
+from oamface.labels import Label
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture. split: "train", "calibrate" (never trained on) or "test"; name: path inside the source."""
+
+    name: str
+    split: str
+    label: Label
+
+
+@dataclass
+class Catalogue:
+    """The pictures of a data set in a fixed order, and a reason for every other picture."""
+
+    data_set: str
+    entries: list[Entry] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def stem(name: str) -> str:
+    """The file name up to its first dot."""
+    return PurePosixPath(name).name.split(".")[0]
+
+
+def is_picture(name: str) -> bool:
+    """By extension; hidden files such as macOS's ._x.jpg are none."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
+
+
+def training_split(name: str) -> str:
+    """The split of a picture that its data set does not test on: a tenth calibrates, by the name's checksum."""
+    return "calibrate" if crc32(stem(name).encode()) % 10 == 1 else "train"
+
+
+def own_split(name: str) -> str:
+    """The split of a picture whose data set names none: a fifth tests, by the name's checksum."""
+    return "test" if crc32(stem(name).encode()) % 5 == 0 else training_split(name)
