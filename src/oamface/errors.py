@@ -19,3 +19,7 @@ class LabelError(OamfaceError):
 
 class DataError(OamfaceError):
     """A data set that is not in its published layout, or cannot be read."""
+
+
+class StoreError(OamfaceError):
+    """A prepared data set that is not whole, holds something else, or cannot be written."""

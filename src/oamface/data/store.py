@@ -1,0 +1,210 @@
+"""A prepared data set: aligned chips on disk, with landmarks, labels and a card of what was read and refused."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oamface.align import CHIP_SIZE, apply, chip_transform, cut_chip
+from oamface.data.catalogue import Catalogue, Entry
+from oamface.data.source import Source
+from oamface.detect import Detection, Detector
+from oamface.errors import DataError, OamfaceError, StoreError
+from oamface.imaging import RGBImage, read_image
+from oamface.labels import Label
+
+FORMAT = 1
+PART = 500  # pictures whose work is lost at most when preparing is interrupted
+
+Prepared = tuple[RGBImage, npt.NDArray[np.float64], float]  # chip, landmarks in the chip, score
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store of N faces.
+
+    chips: (N, S, S, 3) uint8 RGB, memory-mapped. landmarks: (N, 5, 2) float32, in the chip's pixels.
+    names, splits: N strings each. labels: N labels. card: what was read, what was refused and why.
+    """
+
+    chips: npt.NDArray[np.uint8]
+    landmarks: npt.NDArray[np.float32]
+    names: list[str]
+    splits: list[str]
+    labels: list[Label]
+    card: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, *, size: int | None = None) -> Self:
+        """Raises StoreError: not a whole store, or (where size is given) chips of another size."""
+        try:
+            card = json.loads((folder / "card.json").read_text())
+            chips = np.load(folder / "chips.npy", mmap_mode="r", allow_pickle=False)
+            landmarks = np.load(folder / "landmarks.npy", allow_pickle=False)
+            rows = pq.read_table(folder / "labels.parquet").to_pylist()
+            labels = [_label(row) for row in rows]
+        except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
+            raise StoreError(f"{folder}: not a whole store ({error}); run oamface's prepare again") from error
+        if not len(chips) == len(landmarks) == len(rows):
+            raise StoreError(f"{folder}: {len(chips)} chips, {len(landmarks)} landmarks and {len(rows)} labels differ")
+        if size is not None and chips.shape[1:] != (size, size, 3):
+            raise StoreError(f"{folder}: its chips are {chips.shape[1:]}, expected {(size, size, 3)}; prepare it again")
+        return cls(chips, landmarks, [row["name"] for row in rows], [row["split"] for row in rows], labels, card)
+
+
+def prepare(
+    path: Path,
+    read: Callable[[Source], Catalogue],
+    out: Path,
+    *,
+    size: int = CHIP_SIZE,
+    workers: int = os.cpu_count() or 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Detect, align and store the most prominent face of every picture that `read` finds in a folder or archive.
+
+    Interrupted at any moment it goes on where it was, at most PART pictures back. What cannot be read or shows no
+    face is refused and listed in the card, which is returned. on_progress gets the pictures done and their number.
+    Raises DataError (source), StoreError (`out` holds another data set or size, or cannot be written).
+    """
+    with Source(path) as source:
+        catalogue = read(source)
+        if not catalogue.entries:
+            raise DataError(f"{path}: holds no picture of {catalogue.data_set}; is it in its published layout?")
+        identity = {"format": FORMAT, "data_set": catalogue.data_set, "size": size, "source": _digest(catalogue)}
+        parts = out / "parts"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            _claim(out / "progress.json", identity)
+            if (out / "card.json").exists():
+                return Store.open(out, size=size).card
+            parts.mkdir(exist_ok=True)
+            detector, total = Detector(threads=1), len(catalogue.entries)
+            with ThreadPoolExecutor(workers) as pool:
+                for start in range(0, total, PART):
+                    entries = catalogue.entries[start : start + PART]
+                    part = parts / f"{start:08d}.npz"
+                    if not part.exists():
+                        done = list(pool.map(lambda entry: _prepare(source, entry, detector, size), entries))
+                        _write(part, partial(_save_part, done=done, size=size))
+                    on_progress(min(start + PART, total), total)
+            return _join(out, catalogue, identity)
+        except OSError as error:
+            reason = f"{out}: cannot be written ({error.strerror}); free some space or name another folder"
+            raise StoreError(f"{reason}; what is done is kept") from error
+
+
+def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Prepared | str:
+    """The face of one picture, or the reason why there is none."""
+    try:
+        image = read_image(source.read(entry.name))
+        faces = detector.detect(image)
+        if not faces:
+            return "no face found"
+        landmarks, score = (face := _prominent(faces, image)).landmarks, face.score
+        return cut_chip(image, landmarks, size), apply(landmarks, chip_transform(landmarks, size)), score
+    except OamfaceError as error:
+        return str(error)
+
+
+def _prominent(faces: list[Detection], image: RGBImage) -> Detection:
+    """The face that the picture's label most likely means: large and near the centre."""
+    centre = np.array(image.shape[1::-1]) / 2
+
+    def weight(face: Detection) -> float:
+        x, y, width, height = face.box
+        away = np.linalg.norm((np.array([x + width / 2, y + height / 2]) - centre) / centre)
+        return float(np.sqrt(max(width * height, 0.0)) * max(2.0 - away, 0.1) * face.score)
+
+    return max(faces, key=weight)
+
+
+def _save_part(file: IO[bytes], done: list[Prepared | str], size: int) -> None:
+    found = [item for item in done if not isinstance(item, str)]
+    np.savez(
+        file,
+        chips=np.array([item[0] for item in found], np.uint8).reshape(-1, size, size, 3),
+        landmarks=np.array([item[1] for item in found], np.float32).reshape(-1, 5, 2),
+        scores=np.array([item[2] for item in found], np.float32),
+        reasons=np.array([item if isinstance(item, str) else "" for item in done], np.str_),
+    )
+
+
+def _join(out: Path, catalogue: Catalogue, identity: dict[str, Any]) -> dict[str, Any]:
+    """Lay the parts together; the card comes last, so that a store with a card is whole."""
+    loaded = []
+    for start in range(0, len(catalogue.entries), PART):
+        with np.load(out / "parts" / f"{start:08d}.npz", allow_pickle=False) as part:
+            loaded.append({key: part[key] for key in part.files})
+    reasons = np.concatenate([part["reasons"] for part in loaded])
+    kept = [entry for entry, reason in zip(catalogue.entries, reasons, strict=True) if not reason]
+    lost = {entry.name: str(reason) for entry, reason in zip(catalogue.entries, reasons, strict=True) if reason}
+    for key in ("chips", "landmarks"):
+        _write(out / f"{key}.npy", partial(np.save, arr=np.concatenate([part[key] for part in loaded])))
+    scores = np.concatenate([part["scores"] for part in loaded])
+    rows = [
+        {**_row(entry), "data_set": catalogue.data_set, "score": float(score)}
+        for entry, score in zip(kept, scores, strict=True)
+    ]
+    _write(out / "labels.parquet", lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
+    card = {
+        **identity,
+        "faces": dict(Counter(entry.split for entry in kept)),
+        "without_a_face": dict(Counter(entry.split for entry in catalogue.entries if entry.name in lost)),
+        "refused": catalogue.refused | lost,
+    }
+    _write(out / "card.json", lambda file: file.write(json.dumps(card, indent=1).encode()))
+    for part_file in (out / "parts").iterdir():
+        part_file.unlink()
+    (out / "parts").rmdir()
+    return card
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    label = entry.label
+    sets = {task: sorted(getattr(label, task)) for task in ("gender", "race", "mask")}
+    return {"name": entry.name, "split": entry.split, "age_low": label.age[0], "age_high": label.age[1], **sets}
+
+
+def _label(row: dict[str, Any]) -> Label:
+    sets = {task: frozenset(row[task]) for task in ("gender", "race", "mask")}
+    return Label(age=(row["age_low"], row["age_high"]), **sets)
+
+
+def _digest(catalogue: Catalogue) -> str:
+    entries = "\n".join(json.dumps(_row(entry)) for entry in catalogue.entries)
+    return hashlib.sha256(entries.encode()).hexdigest()
+
+
+def _claim(path: Path, identity: dict[str, Any]) -> None:
+    """Mark the folder as being for this data set; refuse one that is for another."""
+    if path.exists():
+        if path.read_text() != json.dumps(identity):
+            raise StoreError(f"{path.parent}: holds another data set or chip size; name an empty folder")
+    else:
+        _write(path, lambda file: file.write(json.dumps(identity).encode()))
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(path.name + ".draft")
+    try:
+        with draft.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

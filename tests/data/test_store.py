@@ -1,0 +1,105 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from oamface.align import template
+from oamface.data import mask_folders, store, utkface
+from oamface.data.store import Store, prepare
+from oamface.errors import DataError, StoreError
+from oamface.labels import Label
+
+
+@pytest.fixture
+def tree(tmp_path):
+    portrait = Image.fromarray(skimage.data.astronaut()[:260, 90:350])
+    for number in range(5):
+        for folder in ("with_mask", "without_mask"):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            portrait.rotate(3 * number).save(tmp_path / "set" / folder / f"{number}.png")
+    (tmp_path / "set/with_mask/broken.jpg").write_text("text")
+    Image.new("RGB", (80, 80)).save(tmp_path / "set/without_mask/empty.png")
+    return tmp_path / "set"
+
+
+def test_a_store_holds_every_face_and_lists_the_rest(tree, tmp_path) -> None:
+    card = prepare(tree, mask_folders.read, tmp_path / "out", size=64)
+    opened = Store.open(tmp_path / "out", size=64)
+    assert opened.chips.shape == (10, 64, 64, 3)
+    assert np.linalg.norm(opened.landmarks - template(64), axis=2).max() < 4
+    assert sorted(card["refused"]) == ["with_mask/broken.jpg", "without_mask/empty.png"]
+    assert opened.card == card
+    assert sum(card["faces"].values()) == 10
+    by_name = dict(zip(opened.names, opened.labels, strict=True))
+    assert by_name["with_mask/3.png"] == Label(mask=frozenset({"incorrect", "worn"}))
+    assert not (tmp_path / "out/parts").exists()
+
+
+def test_interrupted_it_goes_on_to_the_same_store(tree, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "PART", 3)
+    prepare(tree, mask_folders.read, tmp_path / "whole")
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tree, mask_folders.read, tmp_path / "cut", on_progress=interrupt)
+    with pytest.raises(StoreError, match="not a whole store"):
+        Store.open(tmp_path / "cut")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cut/parts").iterdir()}
+    assert len(before) == 2
+    seen = []
+    prepare(tree, mask_folders.read, tmp_path / "cut", on_progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (12, 12)
+    for file in ("chips.npy", "landmarks.npy", "card.json"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_a_full_disk_loses_nothing_done(tree, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "PART", 6)
+    real, calls = np.savez, []
+
+    def full(file, **arrays) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(StoreError, match="No space left"):
+        prepare(tree, mask_folders.read, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out/parts").iterdir()] == ["00000000.npz"]
+    assert sum(prepare(tree, mask_folders.read, tmp_path / "out")["faces"].values()) == 10
+
+
+def test_another_chip_size(tree, tmp_path) -> None:
+    prepare(tree, mask_folders.read, tmp_path / "out", size=64)
+    with pytest.raises(StoreError, match="another data set or chip size"):
+        prepare(tree, mask_folders.read, tmp_path / "out", size=32)
+    with pytest.raises(StoreError, match="expected"):
+        Store.open(tmp_path / "out", size=128)
+
+
+def test_prepared_twice_is_left_as_it_is(tree, tmp_path) -> None:
+    card = prepare(tree, mask_folders.read, tmp_path / "out", size=32)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert prepare(tree, mask_folders.read, tmp_path / "out", size=32) == card
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_folder_of_something_else(tree, tmp_path) -> None:
+    with pytest.raises(DataError, match="published layout"):
+        prepare(tree, utkface.read, tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", ["chips.npy", "landmarks.npy", "labels.parquet", "card.json"])
+def test_a_damaged_store(tree, tmp_path, file) -> None:
+    prepare(tree, mask_folders.read, tmp_path / "out", size=32)
+    (tmp_path / "out" / file).write_bytes(json.dumps("damaged").encode()[:5])
+    with pytest.raises(StoreError, match="not a whole store"):
+        Store.open(tmp_path / "out")
