@@ -102,8 +102,8 @@ class Detector:
         """One pass over the picture scaled to a long side of `side` pixels."""
         height, width = image.shape[:2]
         scale = side / max(height, width)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        small = _scaled(image, scale)
+        inner = small.shape[1::-1]
         # The network wants multiples of 32: filled up at the right and the bottom, so that nothing is stretched.
         canvas = np.zeros((1, 3, -(-inner[1] // 32) * 32, -(-inner[0] // 32) * 32), np.float32)
         canvas[0, :, : inner[1], : inner[0]] = small.transpose(2, 0, 1)
@@ -114,8 +114,7 @@ class Detector:
         height, width = image.shape[:2]
         shrink = min(1.0, FIRST_SIDE / max(height, width))  # never build a border around a huge picture
         if shrink < 1:
-            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            image = _scaled(image, shrink)
         top, left = round(image.shape[0] * BORDER), round(image.shape[1] * BORDER)
         bordered = cv2.copyMakeBorder(image, top, top, left, left, cv2.BORDER_CONSTANT, value=(127, 127, 127))
         back = np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0]])
@@ -149,6 +148,13 @@ class Detector:
         there[:, 2] += (side / 2 - x - width / 2, side / 2 - y - height / 2)
         again = [other for other in self._look_through(image, there, side) if _overlap(face, other) > OVERLAP]
         return max(again, key=lambda other: other.score, default=face)
+
+
+def _scaled(image: RGBImage, scale: float) -> RGBImage:
+    """The picture with both sides times `scale`, at least one pixel each."""
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    scaled: RGBImage = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return scaled
 
 
 def _decode(

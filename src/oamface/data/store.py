@@ -112,8 +112,9 @@ def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Pre
         faces = detector.detect(image)
         if not faces:
             return "no face found"
-        landmarks, score = (face := _prominent(faces, image)).landmarks, face.score
-        return cut_chip(image, landmarks, size), apply(landmarks, chip_transform(landmarks, size)), score
+        face = _prominent(faces, image)
+        landmarks = apply(face.landmarks, chip_transform(face.landmarks, size))
+        return cut_chip(image, face.landmarks, size), landmarks, face.score
     except OamfaceError as error:
         return str(error)
 
