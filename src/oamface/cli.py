@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,6 +49,49 @@ def prepare(
         )
     faces = ", ".join(f"{count} {split}" for split, count in sorted(card["faces"].items()))
     print(f"{out}: {faces}; {len(card['refused'])} pictures refused, listed with reasons in {out / 'card.json'}")
+
+
+@app.command()
+def teach(
+    store: Annotated[Path, typer.Argument(help="Folder of a prepared store.")],
+    features: Annotated[Path, typer.Argument(help=".npz with `path` and `features`, one row a picture.")],
+) -> None:
+    """Keep a frozen teacher's features beside a store's chips, for training to distil from."""
+    from oamface.data.store import attach_features
+
+    count = attach_features(store, features)
+    print(f"{store}: {count} faces have features now")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML file; see recipes/.")],
+    store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; goes on there after an interruption.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+) -> None:
+    """Train the network by a recipe; the checkpoint lies in OUT."""
+    # Here, so that no other command pays for torch.
+    from oamface.train.loop import Run
+    from oamface.train.recipe import load_recipe
+
+    run = Run(load_recipe(recipe), store, out, workers=workers)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("train", total=run.total)
+
+        def show(line: dict[str, Any]) -> None:
+            progress.update(bar, completed=line["step"])
+            if line["event"] == "start":
+                console.print(f"{line['steps'] - line['step']} steps to go, about {line['expected_minutes']} minutes")
+            elif line["event"] == "pass":
+                figures = ", ".join(f"{name[6:]} {value:.3f}" for name, value in line.items() if name[:6] == "valid_")
+                console.print(f"pass {line['pass'] + 1} at {line['size']} px: {figures}")
+
+        run.on_event = show
+        checkpoint = run.train()
+    print(checkpoint)
 
 
 def main() -> None:

@@ -150,6 +150,18 @@ class Detector:
         return max(again, key=lambda other: other.score, default=face)
 
 
+def prominent(faces: list[Detection], image: RGBImage) -> Detection:
+    """The face that a picture of one person is most likely about: large, near the centre and sure. faces: one or more."""
+    centre = np.array(image.shape[1::-1]) / 2
+
+    def weight(face: Detection) -> float:
+        x, y, width, height = face.box
+        away = np.linalg.norm((np.array([x + width / 2, y + height / 2]) - centre) / centre)
+        return float(np.sqrt(max(width * height, 0.0)) * max(2.0 - away, 0.1) * face.score)
+
+    return max(faces, key=weight)
+
+
 def _scaled(image: RGBImage, scale: float) -> RGBImage:
     """The picture with both sides times `scale`, at least one pixel each."""
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]

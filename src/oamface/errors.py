@@ -23,3 +23,15 @@ class DataError(OamfaceError):
 
 class StoreError(OamfaceError):
     """A prepared data set that is not whole, holds something else, or cannot be written."""
+
+
+class RecipeError(OamfaceError):
+    """A training recipe with an unknown key or a value out of range."""
+
+
+class TrainError(OamfaceError):
+    """A training run that cannot start or go on."""
+
+
+class ModelError(OamfaceError):
+    """A model file that is missing, damaged or not ours."""

@@ -14,6 +14,7 @@ from oamface.errors import ImageError
 RGBImage = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from zlib import crc32
 
+from oamface.imaging import EXTENSIONS
 from oamface.labels import Label
-
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def stem(name: str) -> str:
 def is_picture(name: str) -> bool:
     """By extension; hidden files such as macOS's ._x.jpg are none."""
     path = PurePosixPath(name)
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def training_split(name: str) -> str:

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from oamface.align import CHIP_SIZE, apply, chip_transform, cut_chip
 from oamface.data.catalogue import Catalogue, Entry
 from oamface.data.source import Source
-from oamface.detect import Detection, Detector
+from oamface.detect import Detector, prominent
 from oamface.errors import DataError, OamfaceError, StoreError
+from oamface.files import write_whole
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import Label
 
@@ -36,6 +37,7 @@ class Store:
 
     chips: (N, S, S, 3) uint8 RGB, memory-mapped. landmarks: (N, 5, 2) float32, in the chip's pixels.
     names, splits: N strings each. labels: N labels. card: what was read, what was refused and why.
+    features: (N, F) float16 of a frozen teacher, rows of NaN where it saw no face, or None (see attach_features).
     """
 
     chips: npt.NDArray[np.uint8]
@@ -44,6 +46,7 @@ class Store:
     splits: list[str]
     labels: list[Label]
     card: dict[str, Any]
+    features: npt.NDArray[np.float16] | None = None
 
     @classmethod
     def open(cls, folder: Path, *, size: int | None = None) -> Self:
@@ -54,13 +57,18 @@ class Store:
             landmarks = np.load(folder / "landmarks.npy", allow_pickle=False)
             rows = pq.read_table(folder / "labels.parquet").to_pylist()
             labels = [_label(row) for row in rows]
+            taught = folder / "teacher.npy"
+            features = np.load(taught, allow_pickle=False) if taught.exists() else None
         except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
             raise StoreError(f"{folder}: not a whole store ({error}); run oamface's prepare again") from error
         if not len(chips) == len(landmarks) == len(rows):
             raise StoreError(f"{folder}: {len(chips)} chips, {len(landmarks)} landmarks and {len(rows)} labels differ")
         if size is not None and chips.shape[1:] != (size, size, 3):
             raise StoreError(f"{folder}: its chips are {chips.shape[1:]}, expected {(size, size, 3)}; prepare it again")
-        return cls(chips, landmarks, [row["name"] for row in rows], [row["split"] for row in rows], labels, card)
+        if features is not None and (features.ndim != 2 or len(features) != len(rows)):
+            raise StoreError(f"{taught}: expected one row for each of {len(rows)} faces, got {features.shape}")
+        names, splits = [row["name"] for row in rows], [row["split"] for row in rows]
+        return cls(chips, landmarks, names, splits, labels, card, features)
 
 
 def prepare(
@@ -97,12 +105,38 @@ def prepare(
                     part = parts / f"{start:08d}.npz"
                     if not part.exists():
                         done = list(pool.map(lambda entry: _prepare(source, entry, detector, size), entries))
-                        _write(part, partial(_save_part, done=done, size=size))
+                        write_whole(part, partial(_save_part, done=done, size=size))
                     on_progress(min(start + PART, total), total)
             return _join(out, catalogue, identity)
         except OSError as error:
             reason = f"{out}: cannot be written ({error.strerror}); free some space or name another folder"
             raise StoreError(f"{reason}; what is done is kept") from error
+
+
+def attach_features(folder: Path, table: Path) -> int:
+    """Keep a frozen teacher's features beside the chips; returns how many faces got a row.
+
+    table: .npz with `path` (names inside the data set's source) and `features` (rows, F).
+    Raises StoreError: no such store, no such table, or a table that knows none of the store's faces.
+    """
+    store = Store.open(folder)
+    try:
+        with np.load(table, allow_pickle=False) as arrays:
+            names, features = arrays["path"].astype(np.str_), arrays["features"].astype(np.float16)
+        at = {str(name): row for row, name in enumerate(names)}
+        rows = np.array([at.get(name, -1) for name in store.names])
+        known = rows >= 0
+        kept = np.full((len(rows), features.shape[1]), np.nan, np.float16)
+        kept[known] = features[rows[known]]
+    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+        raise StoreError(f"{table}: no table of teacher features ({error})") from error
+    if not known.any():
+        raise StoreError(f"{table}: knows none of the faces of {folder}; was it made from the same archive?")
+    try:
+        write_whole(folder / "teacher.npy", partial(np.save, arr=kept))
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from error
+    return int(known.sum())
 
 
 def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Prepared | str:
@@ -112,23 +146,11 @@ def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Pre
         faces = detector.detect(image)
         if not faces:
             return "no face found"
-        face = _prominent(faces, image)
+        face = prominent(faces, image)
         landmarks = apply(face.landmarks, chip_transform(face.landmarks, size))
         return cut_chip(image, face.landmarks, size), landmarks, face.score
     except OamfaceError as error:
         return str(error)
-
-
-def _prominent(faces: list[Detection], image: RGBImage) -> Detection:
-    """The face that the picture's label most likely means: large and near the centre."""
-    centre = np.array(image.shape[1::-1]) / 2
-
-    def weight(face: Detection) -> float:
-        x, y, width, height = face.box
-        away = np.linalg.norm((np.array([x + width / 2, y + height / 2]) - centre) / centre)
-        return float(np.sqrt(max(width * height, 0.0)) * max(2.0 - away, 0.1) * face.score)
-
-    return max(faces, key=weight)
 
 
 def _save_part(file: IO[bytes], done: list[Prepared | str], size: int) -> None:
@@ -152,20 +174,20 @@ def _join(out: Path, catalogue: Catalogue, identity: dict[str, Any]) -> dict[str
     kept = [entry for entry, reason in zip(catalogue.entries, reasons, strict=True) if not reason]
     lost = {entry.name: str(reason) for entry, reason in zip(catalogue.entries, reasons, strict=True) if reason}
     for key in ("chips", "landmarks"):
-        _write(out / f"{key}.npy", partial(np.save, arr=np.concatenate([part[key] for part in loaded])))
+        write_whole(out / f"{key}.npy", partial(np.save, arr=np.concatenate([part[key] for part in loaded])))
     scores = np.concatenate([part["scores"] for part in loaded])
     rows = [
         {**_row(entry), "data_set": catalogue.data_set, "score": float(score)}
         for entry, score in zip(kept, scores, strict=True)
     ]
-    _write(out / "labels.parquet", lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
+    write_whole(out / "labels.parquet", lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
     card = {
         **identity,
         "faces": dict(Counter(entry.split for entry in kept)),
         "without_a_face": dict(Counter(entry.split for entry in catalogue.entries if entry.name in lost)),
         "refused": catalogue.refused | lost,
     }
-    _write(out / "card.json", lambda file: file.write(json.dumps(card, indent=1).encode()))
+    write_whole(out / "card.json", lambda file: file.write(json.dumps(card, indent=1).encode()))
     for part_file in (out / "parts").iterdir():
         part_file.unlink()
     (out / "parts").rmdir()
@@ -194,18 +216,4 @@ def _claim(path: Path, identity: dict[str, Any]) -> None:
         if path.read_text() != json.dumps(identity):
             raise StoreError(f"{path.parent}: holds another data set or chip size; name an empty folder")
     else:
-        _write(path, lambda file: file.write(json.dumps(identity).encode()))
-
-
-def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(path.name + ".draft")
-    try:
-        with draft.open("wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+        write_whole(path, lambda file: file.write(json.dumps(identity).encode()))

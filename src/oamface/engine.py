@@ -1,0 +1,162 @@
+"""Chips to head outputs, through ONNX Runtime. Reads all it needs to know from the model file itself."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from oamface.align import CHIP_SIZE, MARGIN, template
+from oamface.errors import ImageError, ModelError
+from oamface.labels import TASKS
+
+FloatArray = npt.NDArray[np.float32]
+
+FORMAT = "oamface-model/1"
+METADATA = "oamface"  # the key under which a model file carries its description, as JSON
+BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
+OUTPUTS = (*TASKS, "attention")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network says of N faces.
+
+    probabilities: task to (N, classes) float32, rows sum to 1. attention: (N, h, w) float32 in 0..1 over the chip, 1
+    where the face is taken to be bare.
+    """
+
+    probabilities: dict[str, FloatArray]
+    attention: FloatArray
+
+    @property
+    def years(self) -> FloatArray:
+        """(N,): the age distribution's mean."""
+        ages = self.probabilities["age"]
+        return ages @ np.arange(ages.shape[1], dtype=np.float32)
+
+    def age_bounds(self, quantile: float) -> tuple[FloatArray, FloatArray]:
+        """(N,) each: mean -/+ quantile times (the distribution's deviation + 1), within 0..100.
+
+        Normalised split conformal prediction (Lei et al., 2018): the quantile is the calibration part's.
+        """
+        reach = quantile * (age_deviation(self.probabilities["age"]) + 1)
+        return np.clip(self.years - reach, 0, 100), np.clip(self.years + reach, 0, 100)
+
+    def visibility(self) -> FloatArray:
+        """(N,) in 0..1: the attention's mean over the face's oval."""
+        oval = face_oval(*self.attention.shape[1:])
+        return np.clip((self.attention * oval).sum((1, 2)) / oval.sum(), 0, 1)
+
+
+def age_deviation(ages: FloatArray) -> FloatArray:
+    """(N, 101) probabilities to the distributions' standard deviation (N,), years."""
+    years = np.arange(ages.shape[1], dtype=np.float32)
+    mean = ages @ years
+    return np.sqrt(np.maximum(ages @ years**2 - mean**2, 0)).astype(np.float32)
+
+
+def face_oval(height: int, width: int) -> FloatArray:
+    """(height, width): the share of every cell of a chip's grid that the aligned face's oval fills."""
+    fine = 8
+    marks = template(1)
+    middle = marks[:2].mean(0) * 0.4 + marks[3:].mean(0) * 0.6
+    radius = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
+    y = (np.arange(height * fine) + 0.5)[:, None] / (height * fine)
+    x = (np.arange(width * fine) + 0.5) / (width * fine)
+    inside = ((x - middle[0]) / radius[0]) ** 2 + ((y - middle[1]) / radius[1]) ** 2 <= 1
+    return inside.reshape(height, fine, width, fine).mean((1, 3)).astype(np.float32)
+
+
+class Engine:
+    """A model file in ONNX Runtime. Safe to share between threads.
+
+    model: an exported .onnx file; the one shipped with the package when None. threads: CPU threads, 0 for all cores.
+    description: what the file says of itself (size, temperatures, intervals, recipe, data, figures).
+    Raises ModelError: no such file, no ONNX, or not one of ours.
+    """
+
+    def __init__(self, model: Path | None = None, *, threads: int = 0) -> None:
+        self.path = shipped_model() if model is None else model
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            data = self.path.read_bytes()
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except OSError as error:
+            raise ModelError(f"{self.path}: cannot be read ({error.strerror})") from error
+        except Exception as error:  # ONNX Runtime's own errors share no public base
+            raise ModelError(f"{self.path}: no ONNX model ({str(error).splitlines()[0]})") from error
+        self.description = _description(self.path, self._session)
+        self.size: int = self.description["input"]["size"]
+        self._mean = np.array(self.description["input"]["mean"], np.float32) * 255
+        self._scale = 1 / (np.array(self.description["input"]["deviation"], np.float32) * 255)
+
+    def answer(self, chips: npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]) -> Answers:
+        """Answer for (N, S, S, 3) uint8 RGB chips, or a sequence of N, as `align` cuts them at any S; N may be 0.
+
+        Raises ImageError for arrays of another kind.
+        """
+        chips = list(chips)
+        for chip in chips:
+            if chip.dtype != np.uint8 or chip.ndim != 3 or chip.shape[2] != 3 or chip.shape[0] != chip.shape[1]:
+                raise ImageError(f"expected square RGB chips of uint8, got {chip.dtype} {chip.shape}")
+        parts = [self._run(chips[start : start + BATCH]) for start in range(0, len(chips), BATCH)]
+        if not parts:
+            empty = {task: np.zeros((0, len(classes)), np.float32) for task, classes in TASKS.items()}
+            return Answers(empty, np.zeros((0, 1, 1), np.float32))
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+        temperatures = self.description["temperatures"]
+        probabilities = {task: _softmax(joined[task] / np.float32(temperatures[task])) for task in TASKS}
+        return Answers(probabilities, joined["attention"][:, 0])
+
+    def _run(self, chips: list[npt.NDArray[np.uint8]]) -> dict[str, FloatArray]:
+        scaled = np.stack([shrink(chip, self.size) for chip in chips])
+        pictures = ((scaled.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
+        outputs = self._session.run(list(OUTPUTS), {"pictures": np.ascontiguousarray(pictures)})
+        return dict(zip(OUTPUTS, outputs, strict=True))
+
+
+def shrink(chip: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """A square chip at another size, the same way in training and in use."""
+    if chip.shape[0] == size:
+        return chip
+    method = cv2.INTER_AREA if size < chip.shape[0] else cv2.INTER_LINEAR
+    scaled: npt.NDArray[np.uint8] = cv2.resize(chip, (size, size), interpolation=method)
+    return scaled
+
+
+def shipped_model() -> Path:
+    """The model file inside this package."""
+    return Path(str(files("oamface") / "weights" / "oam-cnn.onnx"))
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    shares: FloatArray = powers / powers.sum(1, keepdims=True)
+    return shares
+
+
+def _description(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    """The file's own description, checked against what this version can use."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    if text is None:
+        raise ModelError(f"{path}: an ONNX model, but not one that oamface exported")
+    description: dict[str, Any] = json.loads(text)
+    wanted = {"format": FORMAT, "tasks": {task: list(classes) for task, classes in TASKS.items()}}
+    for key, value in wanted.items():
+        if description.get(key) != value:
+            raise ModelError(f"{path}: its {key} is not this version's; export it again")
+    if description["chip"] != {"size": CHIP_SIZE, "margin": MARGIN}:
+        raise ModelError(f"{path}: was trained on chips of another geometry; export it again")
+    names = {output.name for output in session.get_outputs()}
+    if not set(OUTPUTS) <= names:
+        raise ModelError(f"{path}: lacks the outputs {', '.join(sorted(set(OUTPUTS) - names))}")
+    return description

@@ -1,0 +1,109 @@
+"""What is said about a face, and its JSON form: one place for the CLI, the service and bulk jobs alike."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SCHEMA = "oamface/1"
+
+
+@dataclass(frozen=True)
+class Age:
+    """Apparent age in years: the distribution's mean, and the bounds that hold the label at the given level (0..1)."""
+
+    years: float
+    low: float
+    high: float
+    level: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {"years": _tenth(self.years), "low": _tenth(self.low), "high": _tenth(self.high), "level": self.level}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One class of several: the most probable label, its probability, and those of all classes (0..1, sum 1)."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "probability": _fine(self.probability),
+            "probabilities": {name: _fine(value) for name, value in self.probabilities.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photograph. Tasks that were left out are None.
+
+    box: x, y, width, height in the photograph's pixels. landmarks: five (x, y): left eye, right eye, nose, left and
+    right corner of the mouth, as seen in the picture. score: the detector's, 0..1; None where the caller said where
+    the face is. visibility: share of the face that the network takes to be uncovered, 0..1.
+    attention: (h, w) float32 in 0..1 over the aligned chip, 1 where the face shows; not part of the JSON.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float | None
+    landmarks: tuple[tuple[float, float], ...]
+    visibility: float
+    age: Age | None = None
+    gender: Choice | None = None
+    race: Choice | None = None
+    mask: Choice | None = None
+    attention: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in schema oamface/1; tasks that were left out are absent."""
+        answers = {task: getattr(self, task) for task in ("age", "gender", "race", "mask")}
+        return {
+            "box": [_tenth(value) for value in self.box],
+            "score": None if self.score is None else _fine(self.score),
+            "landmarks": [[_tenth(x), _tenth(y)] for x, y in self.landmarks],
+            **{task: answer.to_dict() for task, answer in answers.items() if answer is not None},
+            "visibility": _fine(self.visibility),
+        }
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """All faces of one picture, best detection first. source: where it came from, if from a file. Sizes in pixels."""
+
+    width: int
+    height: int
+    faces: tuple[Face, ...]
+    source: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture that could not be analysed."""
+
+    source: str
+    error: Exception
+
+    def to_dict(self) -> dict[str, Any]:
+        error = {"type": type(self.error).__name__, "message": str(self.error)}
+        return {"schema": SCHEMA, "source": self.source, "error": error}
+
+
+def _tenth(value: float) -> float:
+    return round(float(value), 1)
+
+
+def _fine(value: float) -> float:
+    return round(float(value), 4)

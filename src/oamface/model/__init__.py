@@ -1,0 +1,1 @@
+"""The network, in torch: knows tensors only, neither files nor how it is trained."""

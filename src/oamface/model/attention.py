@@ -1,0 +1,39 @@
+"""Occlusion-aware attention: which channels matter, and where the face is bare."""
+
+import torch
+from torch import Tensor, nn
+
+
+class OcclusionAttention(nn.Module):
+    """A channel gate, and a spatial map that is near 1 where the face shows and near 0 where it is covered.
+
+    The channel gate is squeeze-and-excitation (Hu et al., 2018), in the order channel, then space of CBAM (Woo et al.,
+    2018). The map is learned from coverage maps of drawn occluders, not left to emerge.
+    """
+
+    def __init__(self, channels: int, *, squeeze: int = 64, hidden: int = 24) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Linear(channels, squeeze), nn.ReLU(inplace=True), nn.Linear(squeeze, channels), nn.Sigmoid()
+        )
+        self.map = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, 1, 3, padding=1),
+        )
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, h, w) features to gated features of the same shape and the map's logits (B, 1, h, w)."""
+        gate = self.gate(features.mean((2, 3)))
+        gated = features * gate[:, :, None, None]
+        return gated, self.map(gated)
+
+
+def attended_mean(features: Tensor, attention: Tensor) -> Tensor:
+    """Global average pooling under attention: (B, C, h, w) and (B, 1, h, w) in 0..1 to (B, C).
+
+    Divided by the attention's own mean, so that a half-covered face gives a vector as long as a bare one's.
+    """
+    weight = attention / attention.mean((2, 3), keepdim=True).clamp_min(1e-3)
+    return torch.mean(features * weight, (2, 3))

@@ -1,0 +1,1 @@
+"""How the network is trained: recipe, batches, losses, balancing, checkpoints, the loop."""

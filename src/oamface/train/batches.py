@@ -1,0 +1,288 @@
+"""From stores to training batches: which faces, how they are changed, and what is known of each.
+
+Every face's changes follow from (seed, pass, face) alone, so a run that was interrupted sees the same batches again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from oamface import occlusion
+from oamface.data.store import Store
+from oamface.errors import TrainError
+from oamface.imaging import RGBImage
+from oamface.labels import MASKS, TASKS, members
+
+_TRAINED = tuple(name for name, style in occlusion.STYLES.items() if not style.held_out)
+_TRAINED_MASKS = tuple(name for name in _TRAINED if occlusion.STYLES[name].mask)
+_TRAINED_OBJECTS = tuple(name for name in _TRAINED if not occlusion.STYLES[name].mask)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The training faces of several stores, N in all. Small arrays only; chips stay memory-mapped in the stores.
+
+    store, row: (N,) where each face lies. members: task to (N, classes) bool. repeat: (N,) times a pass.
+    features: (N, F) float32 standardised teacher features, rows of NaN where a store has none; F may be 0.
+    soft: task to (N, classes) float32 of the teacher's answers, likewise.
+    """
+
+    stores: Sequence[Store]
+    store: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    members: dict[str, npt.NDArray[np.bool_]]
+    repeat: npt.NDArray[np.int64]
+    features: npt.NDArray[np.float32]
+    soft: dict[str, npt.NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def chip(self, index: int) -> tuple[RGBImage, npt.NDArray[np.float32]]:
+        """The chip, and its landmarks in its pixels."""
+        store, row = self.stores[self.store[index]], self.row[index]
+        return np.array(store.chips[row]), store.landmarks[row]
+
+
+def gather(
+    stores: Sequence[Store],
+    split: str,
+    *,
+    repeat: dict[str, int],
+    left_out: Sequence[npt.NDArray[np.bool_]] | None = None,
+) -> Faces:
+    """The faces of one split of all stores. left_out: for each store, (faces,) bool of those not to take.
+
+    Raises TrainError when nothing is left, StoreError when the stores' chips differ in size.
+    """
+    store_of, rows, labels, counts, features = [], [], [], [], []
+    width = max((store.features.shape[1] for store in stores if store.features is not None), default=0)
+    for number, store in enumerate(stores):
+        taken = np.array([name == split for name in store.splits], bool)
+        if left_out is not None:
+            taken &= ~left_out[number]
+        chosen = np.flatnonzero(taken)
+        store_of.append(np.full(len(chosen), number))
+        rows.append(chosen)
+        labels += [store.labels[row] for row in chosen]
+        counts.append(np.full(len(chosen), repeat.get(store.card["data_set"], 1)))
+        missing = np.full((len(chosen), width), np.nan, np.float32)
+        features.append(missing if store.features is None else store.features[chosen].astype(np.float32))
+    if not labels:
+        raise TrainError(f"the stores hold no face of the split {split!r}")
+    table = np.concatenate(features)
+    if width:
+        known = np.isfinite(table).all(1)
+        table = (table - table[known].mean(0)) / (table[known].std(0) + 1e-6)
+    return Faces(
+        stores,
+        np.concatenate(store_of),
+        np.concatenate(rows),
+        {task: members(labels, task) for task in TASKS},
+        np.concatenate(counts),
+        table.astype(np.float32),
+        {},
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """R rows: first every face once, bare or covered, then the bare partners of P of the covered ones.
+
+    chips: (R, S, S, 3) uint8. coverage: (R, S, S) float32. traced: (R,) bool, whether coverage is known.
+    members, soft: task to (R, classes). features: (R, F). covered, bare: (P,) rows of each pair.
+    """
+
+    chips: Tensor
+    coverage: Tensor
+    traced: Tensor
+    members: dict[str, Tensor]
+    soft: dict[str, Tensor]
+    features: Tensor
+    covered: Tensor
+    bare: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved = {
+            name: {task: tensor.to(device) for task, tensor in value.items()}
+            if isinstance(value, dict)
+            else value.to(device)
+            for name, value in vars(self).items()
+        }
+        return Batch(**moved)
+
+
+def batches(
+    faces: Faces,
+    *,
+    size: int,
+    batch: int,
+    seed: int,
+    number: int,
+    skip: int,
+    occluded: float,
+    paired: float,
+    workers: int = 1,
+) -> Iterator[Batch]:
+    """The batches of pass `number` (from 0) in its own order, from batch `skip` on; a last short one is left out."""
+    order = np.random.default_rng((seed, number)).permutation(np.repeat(np.arange(len(faces)), faces.repeat))
+    whole = len(order) // batch
+    groups = [order[start * batch : (start + 1) * batch] for start in range(skip, whole)]
+    dataset = _Groups(faces, groups, size, (seed, number), occluded, paired)
+    return iter(
+        DataLoader(dataset, batch_size=None, shuffle=False, num_workers=workers, prefetch_factor=4 if workers else None)
+    )
+
+
+def steps_a_pass(faces: Faces, batch: int) -> int:
+    """Whole batches in one pass. Raises TrainError when there is not even one."""
+    steps = int(faces.repeat.sum()) // batch
+    if not steps:
+        raise TrainError(f"{int(faces.repeat.sum())} faces do not fill one batch of {batch}; make it smaller")
+    return steps
+
+
+class _Groups(Dataset[Batch]):
+    """One item is one whole batch, so that only finished tensors cross from the worker."""
+
+    def __init__(
+        self,
+        faces: Faces,
+        groups: list[npt.NDArray[np.int64]],
+        size: int,
+        seed: tuple[int, int],
+        occluded: float,
+        paired: float,
+    ) -> None:
+        self.faces, self.groups, self.size, self.seed = faces, groups, size, seed
+        self.occluded, self.paired = occluded, paired
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, at: int) -> Batch:
+        cv2.setNumThreads(1)
+        faces, group = self.faces, self.groups[at]
+        views = [self._views(int(index)) for index in group]
+        first = [view[0] for view in views]
+        pairs = [row for row, view in enumerate(views) if len(view) > 1]
+        rows = first + [views[row][1] for row in pairs]
+        source = np.concatenate([group, group[pairs]]) if pairs else group
+        known = {task: table[source] for task, table in faces.members.items()}
+        for row, view in enumerate(rows):
+            if view.mask is not None:
+                known["mask"][row] = [name == view.mask for name in MASKS]
+        return Batch(
+            chips=torch.from_numpy(np.stack([view.chip for view in rows])),
+            coverage=torch.from_numpy(np.stack([view.coverage for view in rows])),
+            traced=torch.tensor([view.traced for view in rows]),
+            members={task: torch.from_numpy(table) for task, table in known.items()},
+            soft={task: torch.from_numpy(table[source]) for task, table in faces.soft.items()},
+            features=torch.from_numpy(faces.features[source]),
+            covered=torch.tensor(pairs, dtype=torch.long),
+            bare=torch.arange(len(first), len(rows)),
+        )
+
+    def _views(self, index: int) -> list["_View"]:
+        """The face bare or covered; covered with its bare partner at times. Both share every other change."""
+        rng = np.random.default_rng((*self.seed, index))
+        chip, landmarks = self.faces.chip(index)
+        change = _Change.draw(rng, chip, self.size)
+        masked = self.faces.members["mask"][index]
+        bare = masked[0] and not masked[1:].any()
+        nothing = np.zeros(chip.shape[:2], np.float32)
+        if rng.random() >= self.occluded:
+            return [change.apply(chip, nothing, None, traced=bool(bare))]
+        style, wear = _pick(rng)
+        # Over a mask that a photograph already shows, another would be nonsense; a hand or scarf is not.
+        if not bare and occlusion.STYLES[style].mask:
+            style = str(rng.choice(_TRAINED_OBJECTS))
+        drawn = occlusion.draw(chip, landmarks, style, rng, wear=wear)
+        mask = drawn.mask if occlusion.STYLES[style].mask else None
+        views = [change.apply(drawn.image, drawn.coverage, mask, traced=bool(bare))]
+        if bare and rng.random() < self.paired:
+            views.append(change.apply(chip, nothing, None, traced=True))
+        return views
+
+
+@dataclass(frozen=True)
+class _View:
+    chip: RGBImage
+    coverage: npt.NDArray[np.float32]
+    mask: str | None  # what was drawn; None leaves the label as it is
+    traced: bool
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Light augmentation, drawn once for a face and applied alike to its bare and its covered view."""
+
+    warp: npt.NDArray[np.float64]
+    flip: bool
+    size: int
+    gain: npt.NDArray[np.float32]
+    offset: float
+    grey: bool
+    blur: float
+    border: tuple[int, int, int, int]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, chip: RGBImage, size: int) -> "_Change":
+        side = chip.shape[0]
+        warp = cv2.getRotationMatrix2D(
+            (side / 2, side / 2), float(rng.normal(0, 4)), float(np.exp(rng.normal(0, 0.05)))
+        )
+        warp[:, 2] += rng.normal(0, 0.02 * side, 2)
+        gain = np.exp(rng.normal(0, 0.18) + rng.normal(0, 0.04, 3)).astype(np.float32)
+        # Crops that end near the face leave grey at the chip's rim; the network must not read a data set from it.
+        border = rng.integers(0, int(0.2 * side), 4) if rng.random() < 0.25 else np.zeros(4, int)
+        left, top, right, bottom = (int(width) for width in border)
+        return cls(
+            warp,
+            bool(rng.random() < 0.5),
+            size,
+            gain,
+            float(rng.normal(0, 10)),
+            bool(rng.random() < 0.05),
+            float(rng.uniform(0.3, 1.5)) if rng.random() < 0.15 else 0.0,
+            (left, top, right, bottom),
+        )
+
+    def apply(self, chip: RGBImage, coverage: npt.NDArray[np.float32], mask: str | None, *, traced: bool) -> _View:
+        side = chip.shape[0]
+        left, top, right, bottom = self.border
+        rim = (127, 127, 127)
+        if any(self.border):
+            chip = cv2.copyMakeBorder(
+                chip[top : side - bottom, left : side - right], top, bottom, left, right, cv2.BORDER_CONSTANT, value=rim
+            )
+        chip = cv2.warpAffine(chip, self.warp, (side, side), flags=cv2.INTER_LINEAR, borderValue=rim)
+        covered: Any = coverage
+        if coverage.any():
+            covered = cv2.warpAffine(coverage, self.warp, (side, side), flags=cv2.INTER_LINEAR)
+        if self.blur:
+            chip = cv2.GaussianBlur(chip, (0, 0), self.blur)
+        if self.size != side:
+            chip = cv2.resize(chip, (self.size, self.size), interpolation=cv2.INTER_AREA)
+            covered = cv2.resize(covered, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        if self.grey:
+            chip = np.repeat(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
+        toned = np.clip((chip - 127.5) * self.gain + 127.5 + self.offset, 0, 255).astype(np.uint8)
+        if self.flip:
+            toned, covered = toned[:, ::-1], covered[:, ::-1]
+        return _View(np.ascontiguousarray(toned), np.ascontiguousarray(covered), mask, traced)
+
+
+def _pick(rng: np.random.Generator) -> tuple[str, str]:
+    """Masks twice as often as other things; a fifth of them worn wrongly."""
+    if rng.random() < 2 / 3:
+        return str(rng.choice(_TRAINED_MASKS)), str(rng.choice(["right", "nose", "chin"], p=[0.8, 0.12, 0.08]))
+    return str(rng.choice(_TRAINED_OBJECTS)), "right"

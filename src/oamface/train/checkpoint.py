@@ -1,0 +1,68 @@
+"""A training run on disk: one safetensors file with every tensor, and its progress as JSON in the file's header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from oamface.errors import ModelError, TrainError
+from oamface.files import write_whole
+from oamface.model.oam_cnn import OamCnn
+
+
+def save_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None, progress: dict[str, Any]
+) -> None:
+    """Write modules (by name), the optimizer's state and plain progress, whole or not at all.
+
+    Raises TrainError when the disk refuses; the last checkpoint then still stands.
+    """
+    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    if optimizer is not None:
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    data = save(plain, {"progress": json.dumps(progress)})
+    try:
+        write_whole(path, lambda file: file.write(data))
+    except OSError as error:
+        raise TrainError(f"{path}: cannot be written ({error.strerror}); the last checkpoint stands") from error
+
+
+def load_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
+    """Fill modules and optimizer from a checkpoint and return its progress. Raises ModelError: not one of these."""
+    try:
+        progress, tensors = _read(path)
+        for name, module in modules.items():
+            module.load_state_dict(
+                {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+            )
+        if optimizer is not None:
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith("optimizer/"):
+                    _, index, part = key.split("/")
+                    state.setdefault(int(index), {})[part] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: no checkpoint of this run ({str(error).splitlines()[0]})") from error
+    return progress
+
+
+def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
+    """The averaged network of a checkpoint, ready to answer, and the checkpoint's progress. Raises ModelError."""
+    model = OamCnn()
+    progress = load_checkpoint(path, {"averaged": model})
+    return model.eval(), progress
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        return json.loads(metadata["progress"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

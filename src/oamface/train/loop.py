@@ -1,0 +1,338 @@
+"""The training loop: stores and a recipe in, a checkpoint out; killed at any moment, it goes on from the last one."""
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from oamface.align import CHIP_SIZE
+from oamface.data.duplicates import copies_of_test
+from oamface.data.store import Store
+from oamface.engine import shrink
+from oamface.errors import TrainError
+from oamface.files import write_whole
+from oamface.labels import TASKS
+from oamface.model.oam_cnn import OamCnn, load_trunk, normalise
+from oamface.train import losses
+from oamface.train.balance import Uncertainty, combine
+from oamface.train.batches import Batch, batches, gather, steps_a_pass
+from oamface.train.checkpoint import load_checkpoint, save_checkpoint
+from oamface.train.recipe import Recipe, Stage
+from oamface.train.teacher import soft_labels
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.jsonl"
+SAVE_EVERY = 180.0  # seconds of work that an interruption costs at most
+LOG_EVERY = 20  # steps
+VALIDATED = 2000  # faces of the calibration part looked at after every pass
+
+Event = Callable[[dict[str, Any]], None]
+
+
+class Run:
+    """One training run in a folder. Make it, then call `train`; a folder with a checkpoint is gone on with.
+
+    stores: folders. on_event: gets every line of the log as it is written.
+    Raises RecipeError, StoreError, TrainError (another recipe or other data in the folder, no memory of the kind).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stores: Sequence[Path],
+        out: Path,
+        *,
+        workers: int = 1,
+        on_event: Event = lambda line: None,
+    ) -> None:
+        self.recipe, self.out, self.workers, self.on_event = recipe, out, workers, on_event
+        opened = [Store.open(folder, size=CHIP_SIZE) for folder in stores]
+        left_out = [copies_of_test(store) for store in opened]
+        self.faces = gather(opened, "train", repeat=recipe.repeat, left_out=left_out)
+        self.validation = gather(opened, "calibrate", repeat={})
+        self.data = {
+            store.card["data_set"]: {
+                "train": int(np.sum([s == "train" for s in store.splits] & ~copies)),
+                "left_out_copies_of_test": int(np.sum([s == "train" for s in store.splits] & copies)),
+                "source": store.card["source"],
+            }
+            for store, copies in zip(opened, left_out, strict=True)
+        }
+        self.identity = hashlib.sha256(json.dumps([recipe.to_dict(), self.data], sort_keys=True).encode()).hexdigest()
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainError(f"{out}: cannot be made ({error.strerror})") from error
+        self.steps = [steps_a_pass(self.faces, stage.batch) for stage in recipe.stages]
+        self.total = sum(steps * stage.passes for steps, stage in zip(self.steps, recipe.stages, strict=True))
+
+    def train(self) -> Path:
+        """Train to the recipe's end and return the checkpoint."""
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        self._build()
+        done = self._resume()
+        if recipe.weights.soft_labels and not self.faces.soft:
+            self.faces.soft.update(self._soft_labels())
+        if done < self.total:
+            self._log(
+                {
+                    "event": "start",
+                    "step": done,
+                    "steps": self.total,
+                    "data": self.data,
+                    "expected_minutes": round(self._estimate(done), 1),
+                }
+            )
+        saved, step = time.monotonic(), 0
+        for number, (stage, first, steps) in enumerate(self._passes()):
+            if done >= first + steps:
+                continue
+            stream = batches(
+                self.faces, size=stage.size, batch=stage.batch, seed=recipe.seed, number=number, skip=max(0, done - first),
+                occluded=recipe.occluded, paired=recipe.paired, workers=self.workers,
+            )  # fmt: skip
+            for step, batch in enumerate(stream, max(first, done) + 1):
+                rate = self._rate(step)
+                values = self._step(batch.to(self.fabric.device), rate)
+                if step % LOG_EVERY == 0:
+                    shown = {name: round(float(value.detach()), 4) for name, value in values.items()}
+                    if not all(math.isfinite(value) for value in shown.values()):
+                        raise TrainError(f"the loss is no number at step {step}: {shown}; lower the learning rate")
+                    self._log(
+                        {
+                            "event": "step",
+                            "step": step,
+                            "pass": number,
+                            "size": stage.size,
+                            "rate": rate,
+                            "rows": len(batch.chips),
+                            **shown,
+                        }
+                    )
+                if time.monotonic() - saved > SAVE_EVERY:
+                    self._save(step)
+                    saved = time.monotonic()
+            self._log(
+                {"event": "pass", "step": first + steps, "pass": number, "size": stage.size, **self._validate(stage)}
+            )
+            self._save(first + steps)
+            saved = time.monotonic()
+            write_curves(self.out)
+        return self.out / CHECKPOINT
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        precision: Any = recipe.precision
+        if precision == "auto":
+            precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
+        self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
+        model = OamCnn(dropout=recipe.dropout)
+        load_trunk(model, recipe.pretrained)
+        self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(tuple(TASKS))}
+        if self.faces.features.shape[1]:
+            extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
+        self.extra = nn.ModuleDict(extra).to(self.fabric.device)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
+        parameters = [*self.model.parameters(), *self.extra.parameters()]
+        # Biases and normalisation scales are no weights to decay.
+        decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+        free = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
+
+    def _resume(self) -> int:
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            return 0
+        progress = load_checkpoint(path, self.parts, self.optimizer)
+        if progress["identity"] != self.identity:
+            raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
+        self.averaged.n_averaged.fill_(1)
+        return int(progress["step"])
+
+    def _save(self, step: int) -> None:
+        progress = {
+            "identity": self.identity,
+            "step": step,
+            "steps": self.total,
+            "recipe": self.recipe.to_dict(),
+            "data": self.data,
+        }
+        save_checkpoint(self.out / CHECKPOINT, self.parts, self.optimizer, progress)
+
+    def _soft_labels(self) -> dict[str, Any]:
+        """The teacher's answers, made once for a run and kept in its folder."""
+        path = self.out / f"soft_labels-{self.identity[:12]}.npz"
+        if path.exists():
+            with np.load(path, allow_pickle=False) as kept:
+                return {task: kept[task] for task in kept.files}
+        soft = soft_labels(self.faces, seed=self.recipe.seed)
+        write_whole(path, lambda file: np.savez(file, **soft))
+        return soft
+
+    def _passes(self) -> list[tuple[Stage, int, int]]:
+        """Every pass: its stage, the step before its first, its steps."""
+        passes, first = [], 0
+        for stage, steps in zip(self.recipe.stages, self.steps, strict=True):
+            for _ in range(stage.passes):
+                passes.append((stage, first, steps))
+                first += steps
+        return passes
+
+    def _rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine to nearly zero."""
+        warm = max(1, round(self.recipe.warm_up * self.total))
+        if step <= warm:
+            return self.recipe.learning_rate * step / warm
+        share = (step - warm) / max(1, self.total - warm)
+        return self.recipe.learning_rate * max(0.002, 0.5 * (1 + math.cos(math.pi * share)))
+
+    def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
+        """One update; returns the parts of the loss, unweighted."""
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        pictures = normalise(batch.chips).contiguous(memory_format=torch.channels_last)
+        weights = self.recipe.weights
+        with self.fabric.autocast():
+            z, attention = self.model.embed(pictures)
+            # The heads' gradients meet at the shared vector, where `combine` can weigh them before the one pass back.
+            leaf = z.detach().float().requires_grad_()
+            logits = self.model.answer(leaf)
+            guess = self.extra["features"](leaf) if "features" in self.extra else None
+        parts = {
+            "age": losses.set_loss(logits["age"], losses.age_credit(batch.members["age"])),
+            "years": losses.years_loss(logits["age"], batch.members["age"]),
+            **{task: losses.set_loss(logits[task], batch.members[task].float()) for task in ("gender", "race", "mask")},
+            "attention": losses.attention_loss(attention, batch.coverage, batch.traced),
+            "recovery": losses.recovery_loss(leaf[batch.covered], leaf[batch.bare]),
+        }
+        soft = {task: losses.soft_loss(logits[task], target) for task, target in batch.soft.items()}
+        tasks = {task: getattr(weights, task) * parts[task] for task in TASKS}
+        tasks["age"] = tasks["age"] + weights.years * parts["years"]
+        for task, loss in soft.items():
+            tasks[task] = tasks[task] + weights.soft_labels * getattr(weights, task) * loss
+        if self.recipe.balance == "uncertainty":
+            tasks = self.extra["uncertainty"](tasks)
+        gradient = combine(self.recipe.balance, tasks, leaf).clone()
+        leaf.grad = None
+        beside = weights.recovery * parts["recovery"]
+        if guess is not None:
+            parts["features"] = losses.feature_loss(guess, batch.features)
+            beside = beside + weights.features * parts["features"]
+        beside.backward()
+        if leaf.grad is not None:
+            gradient = gradient + leaf.grad
+        torch.autograd.backward([z, weights.attention * parts["attention"]], [gradient.to(z.dtype), None])
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.model)
+        return parts | {f"soft_{task}": loss for task, loss in soft.items()}
+
+    @torch.no_grad()
+    def _validate(self, stage: Stage) -> dict[str, float]:
+        """The averaged network on bare faces of the calibration part: how often its answer is in the label's set."""
+        faces, model = self.validation, self.averaged.module.eval()
+        chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED]
+        right: dict[str, list[bool]] = {task: [] for task in ("gender", "race", "mask")}
+        away: list[float] = []
+        for start in range(0, len(chosen), stage.batch):
+            index = chosen[start : start + stage.batch]
+            pictures = torch.from_numpy(np.stack([shrink(faces.chip(int(row))[0], stage.size) for row in index]))
+            with self.fabric.autocast():
+                logits = model(normalise(pictures.to(self.fabric.device))).logits
+            for task, hits in right.items():
+                members = faces.members[task][index]
+                answer = logits[task].argmax(1).cpu().numpy()
+                hits += [bool(row[choice]) for row, choice in zip(members, answer, strict=True) if not row.all()]
+            members = faces.members["age"][index]
+            exact = members.sum(1) == 1
+            away += list(np.abs(losses.mean_age(logits["age"]).cpu().numpy() - members.argmax(1))[exact])
+        measured = {f"valid_{task}": float(np.mean(hits)) for task, hits in right.items() if hits}
+        return measured | ({"valid_years": float(np.mean(away))} if away else {})
+
+    def _estimate(self, done: int) -> float:
+        """Minutes from here to the end, from timed steps at every size on a copy that is then thrown away."""
+        kept = self.model, self.extra, self.averaged, self.optimizer
+        state = torch.random.get_rng_state()
+        minutes = 0.0
+        for stage, steps in {stage: steps for stage, _, steps in self._passes()}.items():
+            left = sum(
+                max(0, first + steps - max(first, done)) for other, first, steps in self._passes() if other == stage
+            )
+            if not left:
+                continue
+            self.model, self.extra, self.averaged = (copy.deepcopy(part) for part in kept[:3])
+            self.optimizer = torch.optim.AdamW([*self.model.parameters(), *self.extra.parameters()], lr=1e-9)
+            stream = batches(
+                self.faces,
+                size=stage.size,
+                batch=stage.batch,
+                seed=0,
+                number=0,
+                skip=max(0, steps - 6),
+                occluded=self.recipe.occluded,
+                paired=self.recipe.paired,
+                workers=0,
+            )
+            for count, batch in enumerate(stream):
+                if count == 2 or not count:
+                    began, timed = time.monotonic(), 0
+                self._step(batch.to(self.fabric.device), 1e-9)
+                timed += 1
+            minutes += left * (time.monotonic() - began) / timed / 60
+        self.model, self.extra, self.averaged, self.optimizer = kept
+        torch.random.set_rng_state(state)
+        return minutes
+
+    def _log(self, line: dict[str, Any]) -> None:
+        line = {"time": round(time.time(), 1), **line}
+        try:
+            with (self.out / LOG).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise TrainError(
+                f"{self.out / LOG}: cannot be written ({error.strerror}); the last checkpoint stands"
+            ) from error
+        self.on_event(line)
+
+
+def write_curves(out: Path) -> None:
+    """Draw the log's losses and validation figures into curves.png beside it."""
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    steps = [line for line in lines if line["event"] == "step"]
+    passes = [line for line in lines if line["event"] == "pass"]
+    if not steps or not passes:
+        return
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plain = {"time", "event", "step", "pass", "size", "rate", "rows"}
+    for name in [key for key in steps[-1] if key not in plain]:
+        shown = [(line["step"], line[name]) for line in steps if name in line]
+        left.plot(*zip(*shown, strict=True), label=name, linewidth=0.8)
+    left.set(xlabel="step", ylabel="loss, unweighted", yscale="log")
+    left.legend(fontsize=7, ncols=2)
+    for task in ("gender", "race", "mask"):
+        shown = [(line["step"], 100 * line[f"valid_{task}"]) for line in passes if f"valid_{task}" in line]
+        if shown:
+            right.plot(*zip(*shown, strict=True), label=f"{task}: answers in the label's set", marker="o")
+    right.set(xlabel="step", ylabel="% of calibration faces, bare")
+    right.legend(fontsize=7)
+    write_whole(out / "curves.png", lambda file: figure.savefig(file, format="png", dpi=110))

@@ -1,0 +1,118 @@
+"""A training recipe: one TOML file, every value checked before anything starts."""
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from oamface.errors import RecipeError
+from oamface.train.balance import METHODS
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of the schedule at one image size. size: pixels; passes: times over all faces; batch: distinct faces a step."""
+
+    size: int
+    passes: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each part of the loss counts. features, soft_labels: of the teacher, where a store carries its features."""
+
+    age: float = 0.5
+    years: float = 0.5
+    gender: float = 1.0
+    race: float = 1.0
+    mask: float = 0.5
+    attention: float = 0.5
+    recovery: float = 0.5
+    features: float = 0.5
+    soft_labels: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run but the data.
+
+    pretrained: "scratch", "hub" or a safetensors file. balance: how the four tasks are weighed against each other.
+    occluded: share of faces that get covered; paired: share of those that also appear bare in the same step.
+    repeat: how often a data set's faces come in one pass, by its name. seed: of everything left to chance.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    weights: Weights = field(default_factory=Weights)
+    pretrained: str = "scratch"
+    balance: str = "fixed"
+    precision: str = "auto"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.05
+    averaging: float = 0.999
+    dropout: float = 0.3
+    occluded: float = 0.5
+    paired: float = 0.5
+    repeat: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.stages:
+            problems.append("no stage; give at least one [[stages]] with size, passes and batch")
+        for stage in self.stages:
+            if stage.size < 32 or stage.size > 512 or stage.passes < 1 or stage.batch < 2:
+                problems.append(f"stage {asdict(stage)}: size 32 to 512, passes from 1, batch from 2")
+        if self.balance not in METHODS:
+            problems.append(f"balance {self.balance!r}: known are {', '.join(METHODS)}")
+        if self.precision not in PRECISIONS:
+            problems.append(f"precision {self.precision!r}: known are {', '.join(PRECISIONS)}")
+        for name in ("warm_up", "averaging", "dropout", "occluded", "paired"):
+            if not 0 <= getattr(self, name) <= 1:
+                problems.append(f"{name}: {getattr(self, name)} is not within 0 to 1")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            problems.append("learning_rate has to be above 0, weight_decay at least 0")
+        if problems:
+            raise RecipeError(f"recipe {self.name}: " + "; ".join(problems))
+
+    @property
+    def passes(self) -> int:
+        """Over all stages."""
+        return sum(stage.passes for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the model file and the log keep them."""
+        return asdict(self)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe; its name is the file's unless it says otherwise.
+
+    Raises RecipeError: no such file, no TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+    try:
+        stages = tuple(_fill(Stage, stage) for stage in values.pop("stages", []))
+        weights = _fill(Weights, values.pop("weights", {}))
+        recipe: Recipe = _fill(Recipe, {"name": path.stem, "stages": stages, "weights": weights, **values})
+        return recipe
+    except (TypeError, ValueError, AttributeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def _fill(kind: Any, values: dict[str, Any]) -> Any:
+    known: dict[str, Any] = {item.name: item.type for item in fields(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown key {name!r}; known are {', '.join(known)}")
+        numbers = {int: (int,), float: (int, float), str: (str,)}.get(known[name])
+        if numbers is not None and (not isinstance(value, numbers) or isinstance(value, bool)):
+            raise ValueError(f"{name}: {value!r} is no {known[name].__name__}")
+    return kind(**values)
