@@ -1,5 +1,6 @@
 """Every command of oamface: parses, calls, prints. Exit code 2 and one line on stderr when nothing could be done."""
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from oamface.errors import OamfaceError
+from oamface.labels import TASKS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -23,6 +25,78 @@ class DataSet(StrEnum):
 @app.callback()
 def oamface() -> None:
     """Apparent age, perceived gender and race, and mask of every face in a photograph."""
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or quoted globs.")],
+    json_lines: Annotated[bool, typer.Option("--json", help="One line of JSON a picture, on stdout.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write one row a face to this file.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Write annotated pictures into this folder.")] = None,
+    crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
+    tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
+    model: Annotated[Path | None, typer.Option(help="Another exported model than the shipped one.")] = None,
+) -> None:
+    """Tell age, gender, race and mask of every face in photographs.
+
+    Exit code 1 when some pictures could not be analysed, 2 when none could.
+    """
+    from oamface import table
+    from oamface.analyzer import Analyzer
+    from oamface.faces import Failure
+
+    sources = table.expand(paths)
+    analyzer = Analyzer(model, tasks=[task.strip() for task in tasks.split(",")])
+    if annotate is not None:
+        table.make_folder(annotate)
+    rows = None if csv is None else table.CsvRows(csv, analyzer.tasks)
+    shown = None if json_lines else table.for_people(analyzer.tasks)
+    failed = 0
+    for item in analyzer.analyze_all(sources, crop=crops):
+        if json_lines:
+            print(json.dumps(item.to_dict(), ensure_ascii=False), flush=True)
+        if isinstance(item, Failure):
+            failed += 1
+            if not json_lines:
+                print(f"oamface: {item.error}", file=sys.stderr)
+            continue
+        if shown is not None:
+            table.add_rows(shown, item)
+        if rows is not None:
+            rows.add(item)
+        if annotate is not None:
+            table.write_annotated(annotate, item)
+    if rows is not None:
+        rows.write()
+    if shown is not None and failed < len(sources):
+        # A pipe has no width of its own; a narrow guess would cut answers off.
+        console = Console()
+        Console(width=None if console.is_terminal else 160).print(shown)
+    if failed:
+        sys.exit(2 if failed == len(sources) else 1)
+
+
+@app.command()
+def occlude(
+    picture: Annotated[Path | None, typer.Argument(help="A photograph; a drawn face when left out.")] = None,
+    sheet: Annotated[Path, typer.Option(help="Write the contact sheet to this .png.")] = Path("occlusion.png"),
+    seed: Annotated[int, typer.Option(help="Another seed draws other variants.")] = 0,
+) -> None:
+    """Show every mask and other occluder on a face, with the exact coverage map."""
+    from oamface.detect import Detector
+    from oamface.errors import FaceError
+    from oamface.imaging import read_image, write_image
+    from oamface.occlusion.sheet import contact_sheet, plain_face
+
+    if picture is None:
+        faces = [plain_face()]
+    else:
+        image = read_image(picture)
+        faces = [(image, face.landmarks) for face in Detector().detect(image)]
+        if not faces:
+            raise FaceError(f"{picture}: no face found")
+    write_image(sheet, contact_sheet(faces, seed=seed))
+    print(sheet)
 
 
 @app.command()
@@ -84,7 +158,9 @@ def train(
         def show(line: dict[str, Any]) -> None:
             progress.update(bar, completed=line["step"])
             if line["event"] == "start":
-                console.print(f"{line['steps'] - line['step']} steps to go, about {line['expected_minutes']} minutes")
+                console.print(f"{line['steps'] - line['step']} steps to go")
+            elif line["event"] == "estimate":
+                console.print(f"about {line['minutes']:.0f} minutes to go")
             elif line["event"] == "pass":
                 figures = ", ".join(f"{name[6:]} {value:.3f}" for name, value in line.items() if name[:6] == "valid_")
                 console.print(f"pass {line['pass'] + 1} at {line['size']} px: {figures}")

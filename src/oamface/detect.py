@@ -151,7 +151,7 @@ class Detector:
 
 
 def prominent(faces: list[Detection], image: RGBImage) -> Detection:
-    """The face that a picture of one person is most likely about: large, near the centre and sure. faces: one or more."""
+    """The face that a picture of one person is about: large, near the centre and sure. faces: one or more."""
     centre = np.array(image.shape[1::-1]) / 2
 
     def weight(face: Detection) -> float:

@@ -39,7 +39,7 @@ class Answers:
     def years(self) -> FloatArray:
         """(N,): the age distribution's mean."""
         ages = self.probabilities["age"]
-        return ages @ np.arange(ages.shape[1], dtype=np.float32)
+        return (ages @ np.arange(ages.shape[1])).astype(np.float32)
 
     def age_bounds(self, quantile: float) -> tuple[FloatArray, FloatArray]:
         """(N,) each: mean -/+ quantile times (the distribution's deviation + 1), within 0..100.
@@ -114,7 +114,7 @@ class Engine:
             return Answers(empty, np.zeros((0, 1, 1), np.float32))
         joined = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
         temperatures = self.description["temperatures"]
-        probabilities = {task: _softmax(joined[task] / np.float32(temperatures[task])) for task in TASKS}
+        probabilities = {task: _softmax((joined[task] / temperatures[task]).astype(np.float32)) for task in TASKS}
         return Answers(probabilities, joined["attention"][:, 0])
 
     def _run(self, chips: list[npt.NDArray[np.uint8]]) -> dict[str, FloatArray]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from oamface.errors import ImageError
+from oamface.files import write_whole
 
 RGBImage = npt.NDArray[np.uint8]
 
@@ -52,6 +53,20 @@ def read_image(
         raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise anything at all on hostile input
         raise ImageError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def write_image(path: Path, image: RGBImage) -> None:
+    """Write an (H, W, 3) uint8 RGB picture whole or not at all, in the format of the path's extension.
+
+    Raises ImageError: an unknown extension, or the disk refuses.
+    """
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format not in FORMATS:
+        raise ImageError(f"{path}: no extension of a known format ({', '.join(sorted(EXTENSIONS))})")
+    try:
+        write_whole(path, lambda file: Image.fromarray(check_image(image)).save(file, format=file_format))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def check_image(image: npt.NDArray[np.generic]) -> RGBImage:

@@ -1,7 +1,7 @@
 """OAM-CNN: a ResNet-50 trunk cut after its third stage, occlusion-aware attention, four heads (11.4 M parameters)."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -48,9 +48,9 @@ class OamCnn(nn.Module):
 
     def __init__(self, *, hidden: int = 640, dropout: float = 0.3) -> None:
         super().__init__()
-        self.trunk = timm.create_model(TRUNK, features_only=True, out_indices=(3,))
-        channels = self.trunk.feature_info.channels()[-1]
-        self.channels: int = channels
+        trunk: Any = timm.create_model(TRUNK, features_only=True, out_indices=(3,))
+        channels: int = trunk.feature_info.channels()[-1]
+        self.trunk, self.channels = trunk, channels
         self.attention = OcclusionAttention(channels)
         self.heads = nn.ModuleDict(
             {task: Head(channels, hidden, len(classes), dropout) for task, classes in TASKS.items()}

@@ -69,14 +69,14 @@ class Canvas:
         """(H, W) 0..1: the inside of a closed outline in face coordinates, with soft edges."""
         mask = np.zeros((self.height, self.width), np.uint8)
         cv2.fillPoly(mask, [self._pixels(outline)], 255, cv2.LINE_AA, _BITS)
-        return mask.astype(np.float32) / 255
+        return mask.astype(np.float32) / np.float32(255)
 
     def line(self, points: npt.ArrayLike, thickness: float) -> FloatArray:
         """(H, W) 0..1: an open line; thickness in face units (1 = about the distance between the eyes)."""
         mask = np.zeros((self.height, self.width), np.uint8)
         wide = max(1, round(thickness * self.unit))
         cv2.polylines(mask, [self._pixels(points)], False, 255, wide, cv2.LINE_AA, _BITS)
-        return mask.astype(np.float32) / 255
+        return mask.astype(np.float32) / np.float32(255)
 
     def soften(self, area: FloatArray, radius: float) -> FloatArray:
         """Blur by a radius in face units."""
@@ -108,11 +108,22 @@ class Canvas:
         self, area: FloatArray, colour: npt.ArrayLike, *, shade: FloatArray | float = 1.0, lit: bool = True
     ) -> None:
         """Lay colour, (3,) or (H, W, 3), over the picture where area (0..1) is, in the face's light times shade."""
-        shade = shade * self.light * min(1.2, 0.45 + 0.9 * self.brightness) if lit else np.float32(1.0) * shade
-        tint = np.clip(np.asarray(colour, np.float32) * np.asarray(shade, np.float32)[..., None], 0, 255)
-        alpha = area[..., None]
-        self.paint += alpha * (tint - self.paint)
-        self.coverage = 1 - (1 - self.coverage) * (1 - area)
+        x, y, width, height = cv2.boundingRect((area > 0).astype(np.uint8))
+        if not width:
+            return
+        # Most layers are small: arithmetic on the whole picture would cost more than all the drawing.
+        part = np.s_[y : y + height, x : x + width]
+        tint, bright = np.asarray(colour, np.float32), np.asarray(shade, np.float32)
+        if tint.ndim == 3:
+            tint = tint[part]
+        if bright.ndim == 2:
+            bright = bright[part]
+        if lit:
+            bright = bright * self.light[part] * np.float32(min(1.2, 0.45 + 0.9 * self.brightness))
+        alpha = area[part]
+        paint, coverage = self.paint[part], self.coverage[part]
+        paint += alpha[..., None] * (np.clip(tint * bright[..., None], 0, 255) - paint)
+        coverage += alpha * (1 - coverage)
 
     def image(self) -> RGBImage:
         """The covered picture, (H, W, 3) uint8."""

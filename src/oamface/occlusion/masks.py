@@ -36,7 +36,7 @@ _DARK = ((28, 28, 30), (45, 45, 50), (70, 72, 78), (38, 42, 60), (200, 170, 170)
 def surgical(canvas: Canvas, wear: str) -> None:
     """Pleated, three folds, ear loops at its four corners."""
     rng = canvas.rng
-    outline = _outline(canvas, wear, bridge=0.1, jaw=0.74, chin=0.4, bulge=0.12)
+    outline = _outline(canvas, wear, bridge=0.1, jaw=0.84, chin=0.5, bulge=0.12)
     area = _base(canvas, outline, loops=0.022)
     shade = _relief(canvas) * (1 + 0.03 * canvas.noise(0.3))
     top, bottom = _span(outline)
@@ -56,7 +56,7 @@ def respirator(canvas: Canvas, wear: str) -> None:
     outline = _outline(canvas, wear, bridge=0.16, jaw=0.62, chin=0.26, bulge=0.42)
     area = _base(canvas, outline, loops=0.03)
     top, bottom = _span(outline)
-    x, y = canvas.coordinates()
+    x, _ = canvas.coordinates()
     # Two planes that meet at the seam: the side away from the light is darker.
     side = float(np.clip(rng.normal(0, 0.5), -1, 1))
     shade = (1 + 0.14 * side * np.tanh(6 * x) - 0.12 * np.abs(x)) * (1 + 0.02 * canvas.noise(0.15))
@@ -175,7 +175,7 @@ def _flowers(canvas: Canvas) -> FloatArray:
             angle = turn + step * 2 * np.pi / 5
             centre = where + petal * np.array([np.cos(angle), np.sin(angle)])
             cv2.circle(share, (round(float(centre[0])), round(float(centre[1]))), petal, 255, -1, cv2.LINE_AA)
-    return share.astype(np.float32) / 255
+    return share.astype(np.float32) / np.float32(255)
 
 
 def _outline(canvas: Canvas, wear: str, *, bridge: float, jaw: float, chin: float, bulge: float) -> Points:

@@ -111,7 +111,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: {task: tensor.to(device) for task, tensor in value.items()}
             if isinstance(value, dict)
             else value.to(device)

@@ -1,6 +1,5 @@
 """The training loop: stores and a recipe in, a checkpoint out; killed at any moment, it goes on from the last one."""
 
-import copy
 import hashlib
 import json
 import math
@@ -34,6 +33,7 @@ CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 SAVE_EVERY = 180.0  # seconds of work that an interruption costs at most
 LOG_EVERY = 20  # steps
+TIMED = 10  # steps from which the time of all others is estimated
 VALIDATED = 2000  # faces of the calibration part looked at after every pass
 
 Event = Callable[[dict[str, Any]], None]
@@ -85,41 +85,37 @@ class Run:
         if recipe.weights.soft_labels and not self.faces.soft:
             self.faces.soft.update(self._soft_labels())
         if done < self.total:
-            self._log(
-                {
-                    "event": "start",
-                    "step": done,
-                    "steps": self.total,
-                    "data": self.data,
-                    "expected_minutes": round(self._estimate(done), 1),
-                }
-            )
-        saved, step = time.monotonic(), 0
+            self._log({"event": "start", "step": done, "steps": self.total, "data": self.data})
+        saved = began = time.monotonic()
         for number, (stage, first, steps) in enumerate(self._passes()):
             if done >= first + steps:
                 continue
             stream = batches(
-                self.faces, size=stage.size, batch=stage.batch, seed=recipe.seed, number=number, skip=max(0, done - first),
-                occluded=recipe.occluded, paired=recipe.paired, workers=self.workers,
-            )  # fmt: skip
+                self.faces,
+                size=stage.size,
+                batch=stage.batch,
+                seed=recipe.seed,
+                number=number,
+                skip=max(0, done - first),
+                occluded=recipe.occluded,
+                paired=recipe.paired,
+                workers=self.workers,
+            )
             for step, batch in enumerate(stream, max(first, done) + 1):
                 rate = self._rate(step)
                 values = self._step(batch.to(self.fabric.device), rate)
+                if step == done + 1:
+                    began = time.monotonic()  # the first step pays for start-up
+                elif step == done + 1 + TIMED:
+                    minutes = self._minutes_left((time.monotonic() - began) / TIMED, stage.size, step)
+                    self._log({"event": "estimate", "step": step, "minutes": round(minutes, 1)})
                 if step % LOG_EVERY == 0:
                     shown = {name: round(float(value.detach()), 4) for name, value in values.items()}
                     if not all(math.isfinite(value) for value in shown.values()):
                         raise TrainError(f"the loss is no number at step {step}: {shown}; lower the learning rate")
-                    self._log(
-                        {
-                            "event": "step",
-                            "step": step,
-                            "pass": number,
-                            "size": stage.size,
-                            "rate": rate,
-                            "rows": len(batch.chips),
-                            **shown,
-                        }
-                    )
+                    size, rows = stage.size, len(batch.chips)
+                    plain = {"step": step, "pass": number, "size": size, "rate": rate, "rows": rows}
+                    self._log({"event": "step", **plain, **shown})
                 if time.monotonic() - saved > SAVE_EVERY:
                     self._save(step)
                     saved = time.monotonic()
@@ -150,7 +146,7 @@ class Run:
         # Biases and normalisation scales are no weights to decay.
         decayed = [parameter for parameter in parameters if parameter.ndim > 1]
         free = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
 
@@ -181,7 +177,8 @@ class Run:
             with np.load(path, allow_pickle=False) as kept:
                 return {task: kept[task] for task in kept.files}
         soft = soft_labels(self.faces, seed=self.recipe.seed)
-        write_whole(path, lambda file: np.savez(file, **soft))
+        arrays: dict[str, Any] = dict(soft)
+        write_whole(path, lambda file: np.savez(file, **arrays))
         return soft
 
     def _passes(self) -> list[tuple[Stage, int, int]]:
@@ -266,39 +263,14 @@ class Run:
         measured = {f"valid_{task}": float(np.mean(hits)) for task, hits in right.items() if hits}
         return measured | ({"valid_years": float(np.mean(away))} if away else {})
 
-    def _estimate(self, done: int) -> float:
-        """Minutes from here to the end, from timed steps at every size on a copy that is then thrown away."""
-        kept = self.model, self.extra, self.averaged, self.optimizer
-        state = torch.random.get_rng_state()
-        minutes = 0.0
-        for stage, steps in {stage: steps for stage, _, steps in self._passes()}.items():
-            left = sum(
-                max(0, first + steps - max(first, done)) for other, first, steps in self._passes() if other == stage
-            )
-            if not left:
-                continue
-            self.model, self.extra, self.averaged = (copy.deepcopy(part) for part in kept[:3])
-            self.optimizer = torch.optim.AdamW([*self.model.parameters(), *self.extra.parameters()], lr=1e-9)
-            stream = batches(
-                self.faces,
-                size=stage.size,
-                batch=stage.batch,
-                seed=0,
-                number=0,
-                skip=max(0, steps - 6),
-                occluded=self.recipe.occluded,
-                paired=self.recipe.paired,
-                workers=0,
-            )
-            for count, batch in enumerate(stream):
-                if count == 2 or not count:
-                    began, timed = time.monotonic(), 0
-                self._step(batch.to(self.fabric.device), 1e-9)
-                timed += 1
-            minutes += left * (time.monotonic() - began) / timed / 60
-        self.model, self.extra, self.averaged, self.optimizer = kept
-        torch.random.set_rng_state(state)
-        return minutes
+    def _minutes_left(self, seconds: float, size: int, step: int) -> float:
+        """What is left after `step`, if one at `size` takes so many seconds: work goes by the square of the size."""
+        left = sum(
+            max(0, first + steps - max(first, step)) * stage.batch * stage.size**2
+            for stage, first, steps in self._passes()
+        )
+        stage = next(stage for stage in self.recipe.stages if stage.size == size)
+        return seconds * left / (stage.batch * size**2) / 60
 
     def _log(self, line: dict[str, Any]) -> None:
         line = {"time": round(time.time(), 1), **line}

@@ -50,7 +50,7 @@ def attention_loss(attention: Tensor, coverage: Tensor, known: Tensor) -> Tensor
     attention: (B, 1, h, w) logits. coverage: (B, S, S) in 0..1, averaged over the map's cells. known: (B,) bool,
     False where a real photograph's coverage was never drawn.
     """
-    covered = functional.adaptive_avg_pool2d(coverage[:, None].float(), attention.shape[-2:])
+    covered = functional.adaptive_avg_pool2d(coverage[:, None].float(), (attention.shape[-2], attention.shape[-1]))
     loss = functional.binary_cross_entropy_with_logits(attention.float(), 1 - covered, reduction="none").mean((1, 2, 3))
     return (loss * known).sum() / known.sum().clamp_min(1)
 

@@ -13,7 +13,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 @dataclass(frozen=True)
 class Stage:
-    """Part of the schedule at one image size. size: pixels; passes: times over all faces; batch: distinct faces a step."""
+    """A part of the schedule. size: pixels; passes: times over all faces; batch: distinct faces a step."""
 
     size: int
     passes: int

@@ -1,0 +1,79 @@
+"""Draws what was found onto a picture: boxes, answers, and where the network looked."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from oamface.align import CHIP_SIZE, chip_transform
+from oamface.faces import Face, Photograph
+from oamface.imaging import RGBImage, check_image
+
+_BOX, _TEXT, _SHADE = (64, 200, 120), (255, 255, 255), (20, 20, 20)
+
+
+def annotate(image: RGBImage, photograph: Photograph, *, attention: bool = True) -> RGBImage:
+    """A copy of the (H, W, 3) uint8 RGB picture with every face's box and answers.
+
+    attention: tint what the network takes to be covered red, bare skin green. Raises ImageError for another array.
+    """
+    drawn = check_image(image).copy()
+    if attention:
+        for face in photograph.faces:
+            _tint(drawn, face)
+    # Lines and letters grow with the picture, so that they show at any size.
+    scale = max(0.4, min(drawn.shape[:2]) / 900)
+    for face in photograph.faces:
+        x, y, width, height = (round(value) for value in face.box)
+        cv2.rectangle(drawn, (x, y), (x + width, y + height), _BOX, max(1, round(2 * scale)), cv2.LINE_AA)
+        lines = describe(face)
+        step = round(26 * scale)
+        below = y + height + step * len(lines) < drawn.shape[0]
+        first = y + height + step if below else max(step, y - step * (len(lines) - 1) - round(8 * scale))
+        for number, line in enumerate(lines):
+            where = (max(0, x), first + number * step)
+            for colour, thickness in ((_SHADE, 3), (_TEXT, 1)):
+                weight = max(1, round(thickness * scale * 1.2))
+                cv2.putText(drawn, line, where, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * scale, colour, weight, cv2.LINE_AA)
+    return drawn
+
+
+def describe(face: Face) -> list[str]:
+    """A face's answers in a few short lines of ASCII."""
+    lines = []
+    if face.age is not None:
+        lines.append(f"{face.age.years:.0f} years ({face.age.low:.0f}-{face.age.high:.0f})")
+    lines += [f"{choice.label} {choice.probability:.0%}" for choice in (face.gender, face.race) if choice is not None]
+    if face.mask is not None:
+        name = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}[face.mask.label]
+        lines.append(f"{name} {face.mask.probability:.0%}")
+    return lines
+
+
+def _tint(image: RGBImage, face: Face) -> None:
+    """Lay the attention map over the face, in place."""
+    if face.attention is None:
+        return
+    transform = chip_transform(np.array(face.landmarks))
+    back = cv2.invertAffineTransform(transform)
+    corners = np.array([[0, 0], [CHIP_SIZE, 0], [CHIP_SIZE, CHIP_SIZE], [0, CHIP_SIZE]]) @ back[:, :2].T + back[:, 2]
+    low = np.clip(np.floor(corners.min(0)), 0, image.shape[1::-1]).astype(int)
+    high = np.clip(np.ceil(corners.max(0)), 0, image.shape[1::-1]).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    if not part.size:
+        return
+    bare = cv2.resize(face.attention, (CHIP_SIZE, CHIP_SIZE), interpolation=cv2.INTER_LINEAR)
+    rim = np.zeros((CHIP_SIZE, CHIP_SIZE), np.float32)
+    cv2.ellipse(rim, (CHIP_SIZE // 2, round(CHIP_SIZE * 0.52)), (44, 58), 0, 0, 360, 1, -1)
+    rim = cv2.GaussianBlur(rim, (0, 0), 4)
+    there = back.copy()
+    there[:, 2] -= low
+    size = (part.shape[1], part.shape[0])
+    bare, rim = (cv2.warpAffine(layer, there, size, flags=cv2.INTER_LINEAR) for layer in (bare, rim))
+    colour = _colours(bare)
+    alpha = 0.4 * rim[..., None]
+    part[:] = np.clip(part * (1 - alpha) + colour * alpha, 0, 255).astype(np.uint8)
+
+
+def _colours(bare: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    red, green = np.array([230, 50, 40], np.float32), np.array([40, 200, 90], np.float32)
+    return bare[..., None] * green + (1 - bare[..., None]) * red
