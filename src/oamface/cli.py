@@ -4,13 +4,15 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from oamface.errors import OamfaceError
+from oamface.files import make_folder, write_text
 from oamface.labels import TASKS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -20,6 +22,9 @@ class DataSet(StrEnum):
     utkface = "utkface"
     fairface = "fairface"
     masks = "masks"
+    rmfrd = "rmfrd"
+    mafa = "mafa"
+    lfw = "lfw"
 
 
 @app.callback()
@@ -48,7 +53,7 @@ def analyze(
     sources = table.expand(paths)
     analyzer = Analyzer(model, tasks=[task.strip() for task in tasks.split(",")])
     if annotate is not None:
-        table.make_folder(annotate)
+        make_folder(annotate)
     rows = None if csv is None else table.CsvRows(csv, analyzer.tasks)
     shown = None if json_lines else table.for_people(analyzer.tasks)
     failed = 0
@@ -69,9 +74,7 @@ def analyze(
     if rows is not None:
         rows.write()
     if shown is not None and failed < len(sources):
-        # A pipe has no width of its own; a narrow guess would cut answers off.
-        console = Console()
-        Console(width=None if console.is_terminal else 160).print(shown)
+        _print_table(shown)
     if failed:
         sys.exit(2 if failed == len(sources) else 1)
 
@@ -108,19 +111,18 @@ def prepare(
 ) -> None:
     """Detect, align and store every face of a data set."""
     # Here, so that no other command pays for pyarrow.
-    from oamface.data import fairface, mask_folders, store, utkface
+    from oamface.data import fairface, lfw, mafa, mask_folders, rmfrd, store, utkface
 
-    readers = {DataSet.utkface: utkface.read, DataSet.fairface: fairface.read, DataSet.masks: mask_folders.read}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(f"{data_set} -> {out}")
-        card = store.prepare(
-            source,
-            readers[data_set],
-            out,
-            size=size,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    readers = {
+        DataSet.utkface: utkface.read,
+        DataSet.fairface: fairface.read,
+        DataSet.masks: mask_folders.read,
+        DataSet.rmfrd: rmfrd.read,
+        DataSet.mafa: mafa.read,
+        DataSet.lfw: lfw.read,
+    }
+    with _Bar(f"{data_set} -> {out}") as bar:
+        card = store.prepare(source, readers[data_set], out, size=size, on_progress=bar.show)
     faces = ", ".join(f"{count} {split}" for split, count in sorted(card["faces"].items()))
     print(f"{out}: {faces}; {len(card['refused'])} pictures refused, listed with reasons in {out / 'card.json'}")
 
@@ -150,24 +152,102 @@ def train(
     from oamface.train.recipe import load_recipe
 
     run = Run(load_recipe(recipe), store, out, workers=workers)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("train", total=run.total)
+    with _Bar("train") as bar:
 
         def show(line: dict[str, Any]) -> None:
-            progress.update(bar, completed=line["step"])
+            bar.show(line["step"], run.total)
             if line["event"] == "start":
-                console.print(f"{line['steps'] - line['step']} steps to go")
+                bar.say(f"{line['steps'] - line['step']} steps to go")
             elif line["event"] == "estimate":
-                console.print(f"about {line['minutes']:.0f} minutes to go")
+                bar.say(f"about {line['minutes']:.0f} minutes to go")
             elif line["event"] == "pass":
                 figures = ", ".join(f"{name[6:]} {value:.3f}" for name, value in line.items() if name[:6] == "valid_")
-                console.print(f"pass {line['pass'] + 1} at {line['size']} px: {figures}")
+                bar.say(f"pass {line['pass'] + 1} at {line['size']} px: {figures}")
 
         run.on_event = show
         checkpoint = run.train()
     print(checkpoint)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors.")],
+    store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
+    out: Annotated[Path, typer.Option(help="The model file to write.")],
+) -> None:
+    """Make a model file of a trained network: calibrated, checked, measured, describing itself."""
+    from oamface.data.store import Store
+    from oamface.export.export import export as export_model
+
+    with _Bar("export") as bar:
+        stores = [Store.open(folder) for folder in store]
+        export_model(checkpoint, stores, out, on_progress=lambda what, done, total: bar.show(done, total, what))
+    print(out)
+
+
+@app.command()
+def evaluate(
+    store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
+    model: Annotated[Path | None, typer.Option(help="Another exported model than the shipped one.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    split: Annotated[str, typer.Option(help="Which part: test, calibrate or train.")] = "test",
+) -> None:
+    """Measure a model on the test part, bare and covered by what training never drew, with intervals."""
+    from oamface.data.store import Store
+    from oamface.engine import Engine
+    from oamface.evaluate import summary
+    from oamface.evaluate.evaluate import evaluate as measure
+
+    engine = Engine(model)
+    with _Bar("evaluate") as bar:
+        measured = measure(engine, [Store.open(folder) for folder in store], split=split, on_progress=bar.show)
+    if json_file is not None:
+        write_text(json_file, json.dumps(measured, indent=1) + "\n")
+    table = Table(box=None, header_style="bold")
+    for heading in summary.HEADINGS:
+        table.add_column(heading, overflow="fold")
+    for row in summary.rows(measured):
+        table.add_row(*row)
+    _print_table(table)
+
+
+@app.command()
+def card(
+    model: Annotated[Path | None, typer.Argument(help="An exported model; the shipped one when left out.")] = None,
+) -> None:
+    """Print the model card of a model file, in Markdown."""
+    from oamface.engine import Engine
+    from oamface.export.card import model_card
+
+    print(model_card(Engine(model).description), end="")
+
+
+class _Bar:
+    """A progress bar on stderr, so that stdout holds results alone."""
+
+    def __init__(self, title: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task(title, total=None)
+
+    def show(self, done: int, total: int, title: str | None = None) -> None:
+        self._progress.update(self._task, completed=done, total=total, description=title)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+
+def _print_table(table: Table) -> None:
+    """On stdout. A pipe has no width of its own; a narrow guess would cut answers off."""
+    console = Console()
+    Console(width=None if console.is_terminal else 160).print(table)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from oamface.errors import OamfaceError
 from oamface.imaging import RGBImage, check_image
 
 FloatArray = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]  # x, y, width, height
 
 FIRST_SIDE = 320  # long side of the first look, in the network's pixels
 LAST_SIDE = 1600  # of the closest look; bounds memory and time on any picture
@@ -38,7 +39,7 @@ class Detection:
     score: 0..1.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: FloatArray
     score: float
 
@@ -146,7 +147,7 @@ class Detector:
         side = FIRST_SIDE // 2
         there = cv2.getRotationMatrix2D((x + width / 2, y + height / 2), degrees, side / 2 / max(width, height))
         there[:, 2] += (side / 2 - x - width / 2, side / 2 - y - height / 2)
-        again = [other for other in self._look_through(image, there, side) if _overlap(face, other) > OVERLAP]
+        again = [other for other in self._look_through(image, there, side) if overlap(face.box, other.box) > OVERLAP]
         return max(again, key=lambda other: other.score, default=face)
 
 
@@ -188,7 +189,7 @@ def _decode(
     ]
 
 
-def _box(values: npt.NDArray[np.floating]) -> tuple[float, float, float, float]:
+def _box(values: npt.NDArray[np.floating]) -> Box:
     x, y, width, height = (float(value) for value in values)
     return x, y, width, height
 
@@ -207,9 +208,9 @@ def _moved(face: Detection, back: npt.NDArray[np.floating]) -> Detection:
     return Detection(_box(np.array(box)), landmarks, face.score)
 
 
-def _overlap(one: Detection, other: Detection) -> float:
+def overlap(one: Box, other: Box) -> float:
     """Intersection over union of two boxes."""
-    a, b = np.array(one.box), np.array(other.box)
+    a, b = np.array(one), np.array(other)
     sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.clip(sides, 0, None)))
     return shared / max(float(a[2] * a[3] + b[2] * b[3]) - shared, 1e-9)

@@ -1,5 +1,6 @@
 """Chips to head outputs, through ONNX Runtime. Reads all it needs to know from the model file itself."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Engine:
     """A model file in ONNX Runtime. Safe to share between threads.
 
     model: an exported .onnx file; the one shipped with the package when None. threads: CPU threads, 0 for all cores.
-    description: what the file says of itself (size, temperatures, intervals, recipe, data, figures).
+    description: what the file says of itself (size, temperatures, intervals, training, figures). digest: its SHA-256.
     Raises ModelError: no such file, no ONNX, or not one of ours.
     """
 
@@ -96,6 +97,7 @@ class Engine:
             raise ModelError(f"{self.path}: no ONNX model ({str(error).splitlines()[0]})") from error
         self.description = _description(self.path, self._session)
         self.size: int = self.description["input"]["size"]
+        self.digest = hashlib.sha256(data).hexdigest()
         self._mean = np.array(self.description["input"]["mean"], np.float32) * 255
         self._scale = 1 / (np.array(self.description["input"]["deviation"], np.float32) * 255)
 

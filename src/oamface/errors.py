@@ -9,6 +9,10 @@ class ImageError(OamfaceError):
     """A picture that cannot be read, is too large, or is not an RGB array."""
 
 
+class FileError(OamfaceError):
+    """A file or folder that cannot be written; what was there before still is."""
+
+
 class FaceError(OamfaceError):
     """Boxes or landmarks that do not describe a face."""
 

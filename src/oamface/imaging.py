@@ -58,15 +58,13 @@ def read_image(
 def write_image(path: Path, image: RGBImage) -> None:
     """Write an (H, W, 3) uint8 RGB picture whole or not at all, in the format of the path's extension.
 
-    Raises ImageError: an unknown extension, or the disk refuses.
+    Raises ImageError (an unknown extension), FileError (the disk refuses).
     """
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in FORMATS:
         raise ImageError(f"{path}: no extension of a known format ({', '.join(sorted(EXTENSIONS))})")
-    try:
-        write_whole(path, lambda file: Image.fromarray(check_image(image)).save(file, format=file_format))
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    picture = Image.fromarray(check_image(image))
+    write_whole(path, lambda file: picture.save(file, format=file_format))
 
 
 def check_image(image: npt.NDArray[np.generic]) -> RGBImage:

@@ -6,6 +6,7 @@ sums, the probability of the set, so every data set speaks to the same heads. An
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,10 @@ FAIRFACE_AGES = {
     "60-69": (60, 69),
     "more than 70": (70, 100),
 }
+_OWN_CLASSES: dict[tuple[str, str], tuple[frozenset[Any], ...]] = {
+    ("utkface", "race"): UTKFACE_RACES,
+    ("fairface", "age"): tuple(frozenset(range(low, high + 1)) for low, high in FAIRFACE_AGES.values()),
+}
 WITHOUT_MASK = frozenset({"none"})
 WITH_MASK = frozenset({"incorrect", "worn"})
 
@@ -68,13 +73,21 @@ class Label:
                 raise LabelError(f"{task}: {unknown}; known are {', '.join(map(str, known))}")
 
 
+def own_classes(data_set: str, task: str) -> tuple[frozenset[Any], ...]:
+    """The classes in which a data set speaks of a task, as sets of ours: its own coarser ones, or each of ours alone.
+
+    Raises LabelError for an unknown task.
+    """
+    _check_task(task)
+    return _OWN_CLASSES.get((data_set, task), tuple(frozenset({name}) for name in TASKS[task]))
+
+
 def members(labels: Iterable[Label], task: str) -> BoolArray:
     """(N, classes) bool: True where a class of the task is in the label's set; rows of unknown labels are all True.
 
     Raises LabelError for an unknown task.
     """
-    if task not in TASKS:
-        raise LabelError(f"task {task!r}: known are {', '.join(TASKS)}")
+    _check_task(task)
     classes = TASKS[task]
     if task == "age":
         years = np.array(AGES)
@@ -82,3 +95,8 @@ def members(labels: Iterable[Label], task: str) -> BoolArray:
         return (years >= bounds[:, :1]) & (years <= bounds[:, 1:])
     rows = [[name in getattr(label, task) for name in classes] for label in labels]
     return np.array(rows, bool).reshape(-1, len(classes))
+
+
+def _check_task(task: str) -> None:
+    if task not in TASKS:
+        raise LabelError(f"task {task!r}: known are {', '.join(TASKS)}")

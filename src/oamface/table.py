@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from oamface.annotate import annotate
-from oamface.errors import DataError, OamfaceError
+from oamface.errors import DataError
 from oamface.faces import Photograph
-from oamface.files import write_whole
+from oamface.files import write_text
 from oamface.imaging import EXTENSIONS, read_image, write_image
 from oamface.labels import TASKS
 
@@ -93,19 +93,8 @@ class CsvRows:
             self._writer.writerow(row)
 
     def write(self) -> None:
-        """Raises OamfaceError when the disk refuses."""
-        try:
-            write_whole(self.path, lambda file: file.write(self._file.getvalue().encode()))
-        except OSError as error:
-            raise OamfaceError(f"{self.path}: cannot be written ({error.strerror})") from error
-
-
-def make_folder(path: Path) -> None:
-    """Raises OamfaceError when the disk refuses."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OamfaceError(f"{path}: cannot be made ({error.strerror})") from error
+        """Raises FileError when the disk refuses."""
+        write_text(self.path, self._file.getvalue())
 
 
 def write_annotated(folder: Path, photograph: Photograph) -> Path:

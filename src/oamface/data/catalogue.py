@@ -10,16 +10,20 @@ from oamface.labels import Label
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture. split: "train", "calibrate" (never trained on) or "test"; name: path inside the source."""
+    """One face. split: "train", "calibrate" (never trained on) or "test"; name: the picture's path inside the source.
+
+    box: x, y, width, height in the picture's pixels where the data set says which of several faces is meant.
+    """
 
     name: str
     split: str
     label: Label
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass
 class Catalogue:
-    """The pictures of a data set in a fixed order, and a reason for every other picture."""
+    """The faces of a data set in a fixed order, and a reason for everything left out."""
 
     data_set: str
     entries: list[Entry] = field(default_factory=list)

@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 from oamface.align import CHIP_SIZE, apply, chip_transform, cut_chip
 from oamface.data.catalogue import Catalogue, Entry
 from oamface.data.source import Source
-from oamface.detect import Detector, prominent
+from oamface.detect import Box, Detection, Detector, overlap, prominent
 from oamface.errors import DataError, OamfaceError, StoreError
-from oamface.files import write_whole
+from oamface.files import make_folder, write_whole
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import Label
 
 FORMAT = 1
+WANTED = 0.25  # least intersection over union with the box that a data set names
 PART = 500  # pictures whose work is lost at most when preparing is interrupted
 
 Prepared = tuple[RGBImage, npt.NDArray[np.float64], float]  # chip, landmarks in the chip, score
@@ -84,7 +85,7 @@ def prepare(
 
     Interrupted at any moment it goes on where it was, at most PART pictures back. What cannot be read or shows no
     face is refused and listed in the card, which is returned. on_progress gets the pictures done and their number.
-    Raises DataError (source), StoreError (`out` holds another data set or size, or cannot be written).
+    Raises DataError (source), StoreError (`out` holds another data set or size), FileError (cannot be written).
     """
     with Source(path) as source:
         catalogue = read(source)
@@ -92,32 +93,28 @@ def prepare(
             raise DataError(f"{path}: holds no picture of {catalogue.data_set}; is it in its published layout?")
         identity = {"format": FORMAT, "data_set": catalogue.data_set, "size": size, "source": _digest(catalogue)}
         parts = out / "parts"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            _claim(out / "progress.json", identity)
-            if (out / "card.json").exists():
-                return Store.open(out, size=size).card
-            parts.mkdir(exist_ok=True)
-            detector, total = Detector(threads=1), len(catalogue.entries)
-            with ThreadPoolExecutor(workers) as pool:
-                for start in range(0, total, PART):
-                    entries = catalogue.entries[start : start + PART]
-                    part = parts / f"{start:08d}.npz"
-                    if not part.exists():
-                        done = list(pool.map(lambda entry: _prepare(source, entry, detector, size), entries))
-                        write_whole(part, partial(_save_part, done=done, size=size))
-                    on_progress(min(start + PART, total), total)
-            return _join(out, catalogue, identity)
-        except OSError as error:
-            reason = f"{out}: cannot be written ({error.strerror}); free some space or name another folder"
-            raise StoreError(f"{reason}; what is done is kept") from error
+        make_folder(out)
+        _claim(out / "progress.json", identity)
+        if (out / "card.json").exists():
+            return Store.open(out, size=size).card
+        make_folder(parts)
+        detector, total = Detector(threads=1), len(catalogue.entries)
+        with ThreadPoolExecutor(workers) as pool:
+            for start in range(0, total, PART):
+                entries = catalogue.entries[start : start + PART]
+                part = parts / f"{start:08d}.npz"
+                if not part.exists():
+                    done = list(pool.map(lambda entry: _prepare(source, entry, detector, size), entries))
+                    write_whole(part, partial(_save_part, done=done, size=size))
+                on_progress(min(start + PART, total), total)
+        return _join(out, catalogue, identity)
 
 
 def attach_features(folder: Path, table: Path) -> int:
     """Keep a frozen teacher's features beside the chips; returns how many faces got a row.
 
     table: .npz with `path` (names inside the data set's source) and `features` (rows, F).
-    Raises StoreError: no such store, no such table, or a table that knows none of the store's faces.
+    Raises StoreError (no such store or table, or one that knows none of the store's faces), FileError.
     """
     store = Store.open(folder)
     try:
@@ -132,10 +129,7 @@ def attach_features(folder: Path, table: Path) -> int:
         raise StoreError(f"{table}: no table of teacher features ({error})") from error
     if not known.any():
         raise StoreError(f"{table}: knows none of the faces of {folder}; was it made from the same archive?")
-    try:
-        write_whole(folder / "teacher.npy", partial(np.save, arr=kept))
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from error
+    write_whole(folder / "teacher.npy", partial(np.save, arr=kept))
     return int(known.sum())
 
 
@@ -144,13 +138,21 @@ def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Pre
     try:
         image = read_image(source.read(entry.name))
         faces = detector.detect(image)
-        if not faces:
+        face = _meant(faces, image, entry.box)
+        if face is None:
             return "no face found"
-        face = prominent(faces, image)
         landmarks = apply(face.landmarks, chip_transform(face.landmarks, size))
         return cut_chip(image, face.landmarks, size), landmarks, face.score
     except OamfaceError as error:
         return str(error)
+
+
+def _meant(faces: list[Detection], image: RGBImage, box: Box | None) -> Detection | None:
+    """The face that the data set speaks of: the one in its box, or else the most prominent."""
+    if box is None:
+        return prominent(faces, image) if faces else None
+    near = max(faces, key=lambda face: overlap(face.box, box), default=None)
+    return near if near is not None and overlap(near.box, box) > WANTED else None
 
 
 def _save_part(file: IO[bytes], done: list[Prepared | str], size: int) -> None:
@@ -197,7 +199,15 @@ def _join(out: Path, catalogue: Catalogue, identity: dict[str, Any]) -> dict[str
 def _row(entry: Entry) -> dict[str, Any]:
     label = entry.label
     sets = {task: sorted(getattr(label, task)) for task in ("gender", "race", "mask")}
-    return {"name": entry.name, "split": entry.split, "age_low": label.age[0], "age_high": label.age[1], **sets}
+    place = {} if entry.box is None else {"box": list(entry.box)}
+    return {
+        "name": entry.name,
+        **place,
+        "split": entry.split,
+        "age_low": label.age[0],
+        "age_high": label.age[1],
+        **sets,
+    }
 
 
 def _label(row: dict[str, Any]) -> Label:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from oamface.errors import ModelError, TrainError
+from oamface.errors import ModelError
 from oamface.files import write_whole
 from oamface.model.oam_cnn import OamCnn
 
@@ -19,7 +19,7 @@ def save_checkpoint(
 ) -> None:
     """Write modules (by name), the optimizer's state and plain progress, whole or not at all.
 
-    Raises TrainError when the disk refuses; the last checkpoint then still stands.
+    Raises FileError when the disk refuses; the last checkpoint then still stands.
     """
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     if optimizer is not None:
@@ -27,10 +27,7 @@ def save_checkpoint(
             tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     data = save(plain, {"progress": json.dumps(progress)})
-    try:
-        write_whole(path, lambda file: file.write(data))
-    except OSError as error:
-        raise TrainError(f"{path}: cannot be written ({error.strerror}); the last checkpoint stands") from error
+    write_whole(path, lambda file: file.write(data))
 
 
 def load_checkpoint(

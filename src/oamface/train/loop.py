@@ -12,14 +12,14 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from oamface.align import CHIP_SIZE
 from oamface.data.duplicates import copies_of_test
 from oamface.data.store import Store
 from oamface.engine import shrink
 from oamface.errors import TrainError
-from oamface.files import write_whole
+from oamface.files import append_line, make_folder, write_whole
 from oamface.labels import TASKS
 from oamface.model.oam_cnn import OamCnn, load_trunk, normalise
 from oamface.train import losses
@@ -43,7 +43,7 @@ class Run:
     """One training run in a folder. Make it, then call `train`; a folder with a checkpoint is gone on with.
 
     stores: folders. on_event: gets every line of the log as it is written.
-    Raises RecipeError, StoreError, TrainError (another recipe or other data in the folder, no memory of the kind).
+    Raises StoreError, FileError, TrainError (no face to train on; `train`: another recipe or other data in the folder).
     """
 
     def __init__(
@@ -69,10 +69,7 @@ class Run:
             for store, copies in zip(opened, left_out, strict=True)
         }
         self.identity = hashlib.sha256(json.dumps([recipe.to_dict(), self.data], sort_keys=True).encode()).hexdigest()
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainError(f"{out}: cannot be made ({error.strerror})") from error
+        make_folder(out)
         self.steps = [steps_a_pass(self.faces, stage.batch) for stage in recipe.stages]
         self.total = sum(steps * stage.passes for steps, stage in zip(self.steps, recipe.stages, strict=True))
 
@@ -141,7 +138,7 @@ class Run:
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
+        self.averaged = AveragedModel(self.model, avg_fn=_moving_average(recipe.averaging), use_buffers=True)
         parameters = [*self.model.parameters(), *self.extra.parameters()]
         # Biases and normalisation scales are no weights to decay.
         decayed = [parameter for parameter in parameters if parameter.ndim > 1]
@@ -157,7 +154,7 @@ class Run:
         progress = load_checkpoint(path, self.parts, self.optimizer)
         if progress["identity"] != self.identity:
             raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
-        self.averaged.n_averaged.fill_(1)
+        self.averaged.n_averaged.fill_(int(progress["step"]))
         return int(progress["step"])
 
     def _save(self, step: int) -> None:
@@ -274,14 +271,19 @@ class Run:
 
     def _log(self, line: dict[str, Any]) -> None:
         line = {"time": round(time.time(), 1), **line}
-        try:
-            with (self.out / LOG).open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise TrainError(
-                f"{self.out / LOG}: cannot be written ({error.strerror}); the last checkpoint stands"
-            ) from error
+        append_line(self.out / LOG, json.dumps(line))
         self.on_event(line)
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """The exponential moving average of weights, with a shorter memory while there is little to remember."""
+
+    def average(kept: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        if not kept.is_floating_point():
+            return new
+        return torch.lerp(kept, new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return average
 
 
 def write_curves(out: Path) -> None:

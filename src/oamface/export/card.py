@@ -1,0 +1,76 @@
+"""The model card, from what a model file says of itself, so that no figure is written by hand."""
+
+from typing import Any
+
+from oamface.evaluate.summary import markdown
+
+LICENCES = {
+    "utkface": "UTKFace: non-commercial research use only",
+    "fairface": "FairFace: CC BY 4.0",
+    "masks": "mask photographs of Face-Mask-Detection and RMFRD: MIT, pictures from the web",
+}
+
+
+def model_card(description: dict[str, Any]) -> str:
+    """Markdown: what the model is, what it was trained on, what it measures, what it must not be used for."""
+    training, intervals = description["training"], description["intervals"]
+    recipe = training["recipe"]
+    stages = ", then ".join(
+        f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]
+    )
+    faces = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in training["data"].items())
+    passes = sum(stage["passes"] for stage in recipe["stages"])
+    used = [
+        f"- {LICENCES.get(name, name)}; {data['train']} training faces"
+        f" ({data['left_out_copies_of_test']} left out as copies of test faces)"
+        for name, data in training["data"].items()
+    ]
+    temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())
+    restricted = "utkface" in training["data"]
+    use = (
+        "UTKFace may be used for non-commercial research only, and so may these weights."
+        if restricted
+        else "The data sets allow commercial use with attribution."
+    )
+    lost = [
+        f"- {name}: {measured['without_a_face']} of {measured['faces'] + measured['without_a_face']} test pictures"
+        for name, measured in (description["figures"] or {"data_sets": {}})["data_sets"].items()
+    ]
+    figures = markdown(description["figures"]) if description["figures"] else "Not measured."
+    return f"""# Model card
+
+OAM-CNN, {description["parameters"]:,} parameters, stored in float16, for aligned faces of
+{description["input"]["size"]} x {description["input"]["size"]} pixels. Written by `oamface card` from the model file.
+
+## What it answers
+
+Apparent age as a distribution over 0..100 years with a {intervals["level"]:.0%} interval, perceived gender (two
+classes), perceived race (FairFace's seven classes), mask (none, incorrect, worn), and where the face is uncovered.
+Gender and race are what annotators perceived in photographs; they say nothing about who a person is.
+
+## Terms of use
+
+{use} Do not use the answers to decide about people: not for identification, surveillance, hiring, policing or access.
+
+## Trained on
+
+{chr(10).join(used)}
+
+Recipe `{recipe["name"]}`: {stages}; {faces * passes:,} image-passes. Masks and other things were drawn on
+{recipe["occluded"]:.0%} of the faces. Start: {recipe["pretrained"]}.
+
+## Calibrated on
+
+A tenth of the training parts, never trained on, bare and with drawn masks: temperatures {temperatures}; age intervals
+reach {intervals["quantile"]:.2f} times (deviation + 1 year), by split conformal prediction.
+
+## Measured on the test parts
+
+Held-out masks (respirators, checked and floral cloth) and phones are drawn on the same faces; training never drew
+these. `loss` is what that costs against the bare face. `on_covered` is the attention's weight on covered pixels over
+their share of the area. Pictures in which no face was found are not in the figures:
+
+{chr(10).join(lost)}
+
+{figures}
+"""

@@ -1,0 +1,90 @@
+"""The model file: one ONNX that describes itself, from a network and what is known about it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from oamface.align import CHIP_SIZE, MARGIN
+from oamface.engine import FORMAT, METADATA, OUTPUTS
+from oamface.files import write_whole
+from oamface.labels import TASKS
+from oamface.model.oam_cnn import MEAN, STD, OamCnn, parameter_count
+
+OPSET = 18
+HALVED = 1024  # values from which a tensor is stored in float16
+
+
+class _Answering(nn.Module):
+    """The network as the file holds it: logits of every task, and the attention as shares."""
+
+    def __init__(self, model: OamCnn) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.model(pictures)
+        return *(outputs.logits[task] for task in TASKS), outputs.attention.sigmoid()
+
+
+def describe(model: OamCnn, size: int, training: dict[str, Any]) -> dict[str, Any]:
+    """What every file says of itself, still without calibration: temperatures of 1, no interval.
+
+    size: pixels of the chips it takes. training: of the checkpoint, its recipe and data.
+    """
+    return {
+        "format": FORMAT,
+        "tasks": {task: list(classes) for task, classes in TASKS.items()},
+        "chip": {"size": CHIP_SIZE, "margin": MARGIN},
+        "input": {"size": size, "mean": list(MEAN), "deviation": list(STD)},
+        "parameters": parameter_count(model),
+        "temperatures": dict.fromkeys(TASKS, 1.0),
+        "intervals": {"level": 0.0, "quantile": 0.0},
+        "training": training,
+        "figures": None,
+    }
+
+
+def trace(model: OamCnn, size: int) -> onnx.ModelProto:
+    """The network as ONNX: (N, 3, size, size) float32 `pictures` to OUTPUTS; large weights stored as float16."""
+    answering = _Answering(model.float()).cpu().eval()
+    example = torch.zeros(2, 3, size, size)
+    program = torch.onnx.export(
+        answering,
+        (example,),
+        input_names=["pictures"],
+        output_names=list(OUTPUTS),
+        dynamic_shapes=({0: torch.export.Dim("faces")},),
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    graph = program.model_proto
+    _halve(graph)
+    return graph
+
+
+def write_model(path: Path, graph: onnx.ModelProto, description: dict[str, Any]) -> None:
+    """Put the description into the file and write it whole or not at all. Raises FileError."""
+    helper.set_model_props(graph, {METADATA: json.dumps(description)})
+    data = graph.SerializeToString()
+    write_whole(path, lambda file: file.write(data))
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Store large float32 tensors as float16, each widened again by a Cast that the runtime folds away on loading."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < HALVED:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.widen", to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)
