@@ -1,14 +1,28 @@
 PYTHON := .venv/bin/python
+OAMFACE := .venv/bin/oamface
+UV := .venv/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable
+DATA ?= ../shared/datasets
+STORES := stores/utkface stores/fairface stores/masks
+MODEL := src/oamface/weights/oam-cnn.onnx
 
-.PHONY: install test lint
+.PHONY: demo install test lint format bench weights card
 
-install: .venv/installed
-
-.venv/installed: pyproject.toml constraints.txt
+# The light half alone: enough to analyse photographs.
+.venv/light: pyproject.toml constraints.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt uv
-	.venv/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable ".[dev]"
+	$(UV) .
 	touch $@
+
+.venv/installed: .venv/light
+	$(UV) ".[dev]"
+	touch $@
+
+demo: .venv/light
+	$(PYTHON) examples/portrait.py out/astronaut.png
+	$(OAMFACE) analyze out/astronaut.png --annotate out/annotated
+
+install: .venv/installed
 
 test: install
 	$(PYTHON) -m pytest
@@ -17,3 +31,25 @@ lint: install
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+format: install
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench: install
+	$(PYTHON) benchmarks/speed.py
+
+# The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
+stores/%: | install
+	$(OAMFACE) prepare $* $(DATA)/$*.tar --out $@
+
+runs/shipped/checkpoint.safetensors: recipes/shipped.toml | $(STORES)
+	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/shipped
+
+$(MODEL): runs/shipped/checkpoint.safetensors
+	$(OAMFACE) export $< $(STORES:%=--store %) --out $@
+
+weights: $(MODEL) card
+
+card: install
+	$(OAMFACE) card $(MODEL) > src/oamface/weights/MODEL_CARD.md

@@ -1,16 +1,99 @@
+import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 import skimage.data
 from PIL import Image
 
+from drawn import write_store
 from oamface.data.store import Store
+from oamface.occlusion import STYLES
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("oamface")
     return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(folder / "a.png")
+    Image.fromarray(skimage.data.astronaut()[:, ::-1]).save(folder / "b.jpg")
+    return folder
+
+
+def test_analyze_json_lines(pictures, untrained_model) -> None:
+    (pictures / "broken.png").write_text("text")
+    done = run("analyze", pictures, pictures / "missing.png", "--json", "--model", untrained_model)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(line["source"]).name for line in lines] == ["a.png", "b.jpg", "broken.png", "missing.png"]
+    assert all(line["schema"] == "oamface/1" for line in lines)
+    face = lines[0]["faces"][0]
+    assert list(face) == ["box", "score", "landmarks", "age", "gender", "race", "mask", "visibility"]
+    assert face["age"]["low"] <= face["age"]["years"] <= face["age"]["high"]
+    assert sum(face["race"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert lines[2]["error"]["type"] == lines[3]["error"]["type"] == "ImageError"
+
+
+def test_analyze_table_csv_and_annotated(pictures, untrained_model, tmp_path) -> None:
+    out = ("--csv", tmp_path / "faces.csv", "--annotate", tmp_path / "drawn", "--tasks", "age, mask")
+    done = run("analyze", f"{pictures}/*.png", *out, "--model", untrained_model)
+    assert done.returncode == 0, done.stderr
+    assert "a.png" in done.stdout
+    with (tmp_path / "faces.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1
+    assert "race" not in rows[0]
+    drawn = np.array(Image.open(tmp_path / "drawn/a.png"))
+    assert drawn.shape == (512, 512, 3)
+    assert (drawn != skimage.data.astronaut()).any()
+
+
+def test_analyze_crops(pictures, untrained_model) -> None:
+    Image.new("RGB", (90, 90), "grey").save(pictures / "c.png")
+    done = run("analyze", pictures / "c.png", "--crops", "--json", "--model", untrained_model)
+    assert len(json.loads(done.stdout)["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("analyze", "missing.png"),
+        ("analyze", "."),
+        ("analyze",),
+        ("analyze", "missing.png", "--tasks", "hair"),
+        ("analyze", "missing.png", "--model", "missing.onnx"),
+        ("analyze", "missing.png", "--csv", "missing/folder/faces.csv"),
+        ("occlude", "missing.png"),
+        ("occlude", "--sheet", "sheet.txt"),
+        ("prepare", "utkface", "missing.tar", "--out", "out"),
+        ("prepare", "imagenet", "missing.tar", "--out", "out"),
+        ("teach", "missing", "missing.npz"),
+        ("train", "missing.toml", "--store", "missing", "--out", "out"),
+        ("export", "missing.safetensors", "--store", "missing", "--out", "out.onnx"),
+        ("evaluate", "--store", "missing"),
+        ("card", "missing.onnx"),
+    ],
+)
+def test_wrong_calls_are_one_line_and_code_2(arguments, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+def test_occlude_writes_a_sheet(tmp_path) -> None:
+    done = run("occlude", "--sheet", tmp_path / "sheet.png")
+    assert done.returncode == 0, done.stderr
+    assert np.array(Image.open(tmp_path / "sheet.png")).shape[0] % len(STYLES) == 0
 
 
 def test_prepare_writes_a_store_and_says_what_it_left_out(tmp_path) -> None:
@@ -23,14 +106,38 @@ def test_prepare_writes_a_store_and_says_what_it_left_out(tmp_path) -> None:
     assert Store.open(tmp_path / "out", size=64).names == ["with_mask/a.png"]
 
 
-def test_errors_are_one_line_and_code_2(tmp_path) -> None:
-    done = run("prepare", "utkface", tmp_path / "missing.tar", "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert "missing.tar" in done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert run("prepare", "imagenet", tmp_path, "--out", tmp_path).returncode == 2
+def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
+    """Train, export, evaluate, describe and use one tiny network, by commands alone."""
+    store = write_store(tmp_path / "store")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text("[[stages]]\nsize = 32\npasses = 1\nbatch = 20\n")
+    trained = run("train", recipe, "--store", store, "--out", tmp_path / "run", "--workers", 0)
+    assert trained.returncode == 0, trained.stderr
+    assert "2 steps to go" in trained.stderr
+    checkpoint, model = trained.stdout.strip().splitlines()[-1], tmp_path / "model.onnx"
+    exported = run("export", checkpoint, "--store", store, "--out", model)
+    assert exported.returncode == 0, exported.stderr
+    measured = run("evaluate", "--store", store, "--model", model, "--json", tmp_path / "figures.json")
+    assert measured.returncode == 0, measured.stderr
+    assert "on_covered" in measured.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert "clean" in figures["data_sets"]["utkface"]["conditions"]
+    described = run("card", model)
+    assert "Recipe `tiny`: 1 passes at 32 px" in described.stdout
+    answer = run("analyze", pictures / "a.png", "--json", "--model", model)
+    assert len(json.loads(answer.stdout)["faces"]) == 1
 
 
 def test_the_command_line_does_not_import_the_training_half() -> None:
-    code = "import sys, oamface.cli; sys.exit(bool({'torch', 'pyarrow', 'pandas'} & set(sys.modules)))"
+    code = "import sys, oamface.cli; sys.exit(bool({'torch', 'pyarrow', 'pandas', 'scipy', 'timm'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_analyze_does_not_import_the_training_half(pictures, untrained_model) -> None:
+    code = f"""
+import sys, oamface.analyzer as a
+from pathlib import Path
+a.Analyzer(Path({str(untrained_model)!r})).analyze({str(pictures / "a.png")!r})
+sys.exit(bool({{'torch', 'pyarrow', 'pandas', 'timm', 'lightning'}} & set(sys.modules)))
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

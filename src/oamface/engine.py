@@ -151,7 +151,13 @@ def _description(path: Path, session: onnxruntime.InferenceSession) -> dict[str,
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     if text is None:
         raise ModelError(f"{path}: an ONNX model, but not one that oamface exported")
-    description: dict[str, Any] = json.loads(text)
+    try:
+        description: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{path}: its description is damaged ({error}); export it again") from error
+    lacking = {"format", "tasks", "chip", "input", "temperatures", "intervals"} - description.keys()
+    if lacking:
+        raise ModelError(f"{path}: its description lacks {', '.join(sorted(lacking))}; export it again")
     wanted = {"format": FORMAT, "tasks": {task: list(classes) for task, classes in TASKS.items()}}
     for key, value in wanted.items():
         if description.get(key) != value:

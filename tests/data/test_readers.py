@@ -1,8 +1,10 @@
 from zlib import crc32
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
-from oamface.data import fairface, mask_folders, utkface
+from oamface.data import fairface, lfw, mafa, mask_folders, rmfrd, utkface
 from oamface.data.catalogue import own_split
 from oamface.data.source import Source
 from oamface.errors import DataError
@@ -81,3 +83,95 @@ def test_the_split_follows_the_checksum_of_the_stem() -> None:
         expected = "test" if checksum % 5 == 0 else "calibrate" if checksum % 10 == 1 else "train"
         assert own_split(name) == expected
     assert {own_split(name) for name in names} == {"train", "calibrate", "test"}
+
+
+def test_rmfrd_keeps_a_persons_pictures_on_one_side(tmp_path) -> None:
+    files = {
+        f"RMFRD/{folder}/{person}/0_{number}.jpg": ""
+        for folder in ("AFDB_masked_face_dataset", "AFDB_face_dataset")
+        for person in ("ada", "bob", "cyd", "dan", "eve")
+        for number in range(3)
+    }
+    catalogue = rmfrd.read(
+        tree(tmp_path, {**files, "RMFRD/AFDB_face_dataset/stray.jpg": "", "RMFRD/other/a/b.jpg": ""})
+    )
+    assert len(catalogue.entries) == 30
+    assert set(catalogue.refused) == {"RMFRD/AFDB_face_dataset/stray.jpg", "RMFRD/other/a/b.jpg"}
+    for entry in catalogue.entries:
+        assert entry.split == own_split(entry.name.split("/")[-2])
+        assert entry.label == Label(mask={"none"} if "AFDB_face" in entry.name else {"incorrect", "worn"})
+
+
+def test_lfw_with_its_lists_of_genders(tmp_path) -> None:
+    files = {
+        "lfw/Ada_Lovelace/Ada_Lovelace_0001.jpg": "",
+        "lfw/Ada_Lovelace/Ada_Lovelace_0002.jpg": "",
+        "lfw/Bob/Bob_0001.jpg": "",
+        "lfw/Bob/Ada_Lovelace_0003.jpg": "",
+        "female_names.txt": "Ada_Lovelace_0001.jpg\n",
+        "male_names.txt": "Bob_0001.jpg\r\n",
+    }
+    catalogue = lfw.read(tree(tmp_path, files))
+    genders = {entry.name.split("/")[-1]: entry.label.gender for entry in catalogue.entries}
+    assert genders == {
+        "Ada_Lovelace_0001.jpg": {"female"},
+        "Ada_Lovelace_0002.jpg": {"male", "female"},
+        "Bob_0001.jpg": {"male"},
+    }
+    assert len({entry.split for entry in catalogue.entries if "Ada" in entry.name}) == 1
+    assert list(catalogue.refused) == ["lfw/Bob/Ada_Lovelace_0003.jpg"]
+
+
+def mafa_labels(path, variable: str, records: list) -> None:
+    """A MATLAB file as MAFA publishes it: a row of records, each with its picture's name and one row a face."""
+    train = variable == "label_train"
+    names = ["orgName", "imgName", "label"] if train else ["imgName", "label"]
+    table = np.zeros((1, len(records)), [(name, object) for name in names])
+    for at, (picture, faces) in enumerate(records):
+        table["imgName"][0, at], table["label"][0, at] = picture, np.array(faces, np.int16)
+        if train:
+            table["orgName"][0, at] = "somewhere.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, {variable: table})
+
+
+def test_mafa_has_boxes_and_several_faces_a_picture(tmp_path) -> None:
+    def train(box, occluder):
+        return [*box, 10, 10, 30, 10, 0, 20, 40, 20, occluder, 2, 1, 1, 3, -1, -1, -1, -1]
+
+    def test(box, kind, occluder):
+        return [*box, kind, 0, 20, 40, 20, occluder, 2, 1, 1, 3, -1, -1, -1, -1]
+
+    one, two = (5, 6, 50, 60), (100, 6, 50, 60)
+    mafa_labels(
+        tmp_path / "MAFA-Label-Train/LabelTrainAll.mat",
+        "label_train",
+        [("train_1.jpg", [train(one, 1), train(two, 3)]), ("gone.jpg", [train(one, 1)])],
+    )
+    faces = [test(one, 1, 2), test(two, 2, -1), test((1, 1, 9, 9), 3, 1)]
+    mafa_labels(tmp_path / "MAFA-Label-Test/LabelTestAll.mat", "label_test", [("test_1.jpg", faces)])
+    pictures = {"train-images/images/train_1.jpg": "", "test-images/images/test_1.jpg": "", "stray.jpg": ""}
+    catalogue = mafa.read(tree(tmp_path, pictures))
+    found = {(entry.name.split("/")[-1], entry.box): entry for entry in catalogue.entries}
+    masked, bare = frozenset({"incorrect", "worn"}), frozenset({"none"})
+    assert {key: entry.label.mask for key, entry in found.items()} == {
+        ("train_1.jpg", one): masked,
+        ("train_1.jpg", two): bare,
+        ("test_1.jpg", one): masked,
+        ("test_1.jpg", two): bare,
+    }
+    assert found["test_1.jpg", one].split == "test"
+    assert found["train_1.jpg", one].split in ("train", "calibrate")
+    assert set(catalogue.refused) == {"gone.jpg", "test-images/images/test_1.jpg@1,1", "stray.jpg"}
+
+
+def test_mafa_without_its_labels(tmp_path) -> None:
+    with pytest.raises(DataError, match="holds neither"):
+        mafa.read(tree(tmp_path / "bare", {"images/a.jpg": ""}))
+    with pytest.raises(DataError, match="no MATLAB file"):
+        mafa.read(tree(tmp_path / "text", {"LabelTestAll.mat": "text"}))
+    savemat(tmp_path / "other.mat", {"something": np.zeros(3)})
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "other.mat").rename(tmp_path / "wrong/LabelTrainAll.mat")
+    with pytest.raises(DataError, match="no MATLAB file"):
+        mafa.read(Source(tmp_path / "wrong"))

@@ -8,8 +8,9 @@ from PIL import Image
 
 from oamface.align import template
 from oamface.data import mask_folders, store, utkface
-from oamface.data.store import Store, prepare
-from oamface.errors import DataError, StoreError
+from oamface.data.catalogue import Catalogue, Entry
+from oamface.data.store import Store, attach_features, prepare
+from oamface.errors import DataError, FileError, StoreError
 from oamface.labels import Label
 
 
@@ -71,7 +72,7 @@ def test_a_full_disk_loses_nothing_done(tree, tmp_path, monkeypatch) -> None:
         real(file, **arrays)
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(StoreError, match="No space left"):
+    with pytest.raises(FileError, match="No space left"):
         prepare(tree, mask_folders.read, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out/parts").iterdir()] == ["00000000.npz"]
     assert sum(prepare(tree, mask_folders.read, tmp_path / "out")["faces"].values()) == 10
@@ -103,3 +104,39 @@ def test_a_damaged_store(tree, tmp_path, file) -> None:
     (tmp_path / "out" / file).write_bytes(json.dumps("damaged").encode()[:5])
     with pytest.raises(StoreError, match="not a whole store"):
         Store.open(tmp_path / "out")
+
+
+def test_of_several_faces_the_one_in_the_data_sets_box(tmp_path) -> None:
+    portrait = skimage.data.astronaut()
+    (tmp_path / "set").mkdir()
+    Image.fromarray(np.hstack([portrait, portrait[:, ::-1]])).save(tmp_path / "set/pair.png")
+    left, right = (165, 55, 110, 120), (750, 55, 110, 120)
+
+    def read(source) -> Catalogue:
+        boxes = [left, right, (600, 300, 50, 50)]
+        return Catalogue("pairs", [Entry("pair.png", "train", Label(), box) for box in boxes])
+
+    card = prepare(tmp_path / "set", read, tmp_path / "out", size=64)
+    opened = Store.open(tmp_path / "out")
+    assert card["faces"] == {"train": 2}
+    assert card["refused"] == {"pair.png": "no face found"}
+    # The right one is the left one's mirror image.
+    apart = np.abs(opened.chips[0].astype(int) - opened.chips[1][:, ::-1]).mean()
+    assert apart < np.abs(opened.chips[0].astype(int) - opened.chips[1]).mean() / 2
+
+
+def test_features_find_their_faces_by_name(tree, tmp_path) -> None:
+    prepare(tree, mask_folders.read, tmp_path / "out", size=32)
+    names = Store.open(tmp_path / "out").names
+    table = tmp_path / "teacher.npz"
+    np.savez(table, path=np.array(names[:4:-1], "S"), features=np.arange(len(names) - 5)[:, None] * np.ones(3))
+    assert attach_features(tmp_path / "out", table) == len(names) - 5
+    features = Store.open(tmp_path / "out").features
+    assert np.isnan(features[:5]).all()
+    assert features[5:, 0].tolist() == list(range(len(names) - 6, -1, -1))
+    np.savez(table, path=np.array(["other.png"], "S"), features=np.ones((1, 3)))
+    with pytest.raises(StoreError, match="knows none"):
+        attach_features(tmp_path / "out", table)
+    table.write_text("text")
+    with pytest.raises(StoreError, match="no table"):
+        attach_features(tmp_path / "out", table)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from oamface import occlusion
 from oamface.data.store import Store
+from oamface.engine import shrink
 from oamface.errors import TrainError
 from oamface.imaging import RGBImage
 from oamface.labels import MASKS, TASKS, members
@@ -195,6 +196,10 @@ class _Groups(Dataset[Batch]):
         """The face bare or covered; covered with its bare partner at times. Both share every other change."""
         rng = np.random.default_rng((*self.seed, index))
         chip, landmarks = self.faces.chip(index)
+        # Half as large again as needed is fine enough to draw on, and far cheaper than the whole chip.
+        side = min(chip.shape[0], self.size * 3 // 2)
+        landmarks = landmarks * (side / chip.shape[0])
+        chip = shrink(chip, side)
         change = _Change.draw(rng, chip, self.size)
         masked = self.faces.members["mask"][index]
         bare = masked[0] and not masked[1:].any()

@@ -100,6 +100,7 @@ class Run:
             )
             for step, batch in enumerate(stream, max(first, done) + 1):
                 rate = self._rate(step)
+                torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout too is the same after an interruption
                 values = self._step(batch.to(self.fabric.device), rate)
                 if step == done + 1:
                     began = time.monotonic()  # the first step pays for start-up

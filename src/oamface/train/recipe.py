@@ -76,6 +76,8 @@ class Recipe:
                 problems.append(f"{name}: {getattr(self, name)} is not within 0 to 1")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             problems.append("learning_rate has to be above 0, weight_decay at least 0")
+        if any(not isinstance(count, int) or count < 0 for count in self.repeat.values()):
+            problems.append(f"repeat: {self.repeat} has to give whole numbers from 0")
         if problems:
             raise RecipeError(f"recipe {self.name}: " + "; ".join(problems))
 

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from drawn import write_store
+from oamface.imaging import RGBImage
+from oamface.occlusion.sheet import plain_face
+
+
+@pytest.fixture(scope="session")
+def portrait() -> RGBImage:
+    """A NASA portrait in the public domain, (512, 512, 3), one face."""
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def face() -> tuple[RGBImage, np.ndarray]:
+    """A drawn face of nobody as a chip, and its landmarks."""
+    return plain_face(128)
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("stores") / "drawn")
+
+
+@pytest.fixture(scope="session")
+def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of a network that was never trained, for 32-pixel chips."""
+    import torch
+
+    from oamface.export.model_file import describe, trace, write_model
+    from oamface.model.oam_cnn import OamCnn
+
+    torch.manual_seed(0)
+    model, path = OamCnn(), tmp_path_factory.mktemp("model") / "untrained.onnx"
+    recipe = {"name": "none", "stages": [], "repeat": {}, "occluded": 0.5, "pretrained": "scratch"}
+    description = describe(model, 32, {"recipe": recipe, "data": {}, "step": 0, "steps": 0})
+    write_model(path, trace(model, 32), {**description, "intervals": {"level": 0.9, "quantile": 1.5}})
+    return path

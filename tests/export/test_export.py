@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from drawn import write_store
+from oamface.data.store import Store
+from oamface.engine import METADATA, Engine
+from oamface.errors import DataError, ModelError
+from oamface.export import export as export_module
+from oamface.export.card import model_card
+from oamface.export.export import export
+from oamface.model.oam_cnn import OamCnn, normalise
+from oamface.train.checkpoint import save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(3)
+    stage = {"size": 48, "passes": 2, "batch": 8}
+    recipe = {"name": "tiny", "stages": [stage], "repeat": {"utkface": 2}, "occluded": 0.5, "pretrained": "scratch"}
+    data = {"utkface": {"train": 40, "left_out_copies_of_test": 1, "source": "drawn 0"}}
+    path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
+    save_checkpoint(path, {"averaged": OamCnn()}, None, {"recipe": recipe, "data": data, "step": 5, "steps": 5})
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint, store_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("model") / "model.onnx"
+    progress = []
+    description = export(checkpoint, [Store.open(store_folder)], out, on_progress=lambda *step: progress.append(step))
+    assert progress[-1][1:] == (48, 48)
+    return out, description
+
+
+def test_the_file_says_all_about_itself(exported) -> None:
+    out, description = exported
+    assert json.loads(json.dumps(description)) == Engine(out).description
+    assert description["input"]["size"] == 48
+    assert description["parameters"] == 11_401_850
+    assert description["training"]["recipe"]["name"] == "tiny"
+    assert description["intervals"]["level"] == 0.9
+    assert description["intervals"]["quantile"] > 0
+    assert description["figures"]["data_sets"]["utkface"]["faces"] == 12
+    assert out.stat().st_size < 24e6
+
+
+def test_any_number_of_faces_is_answered_as_the_network_does(exported, checkpoint, store_folder) -> None:
+    out, description = exported
+    model, engine = export_module.load_network(checkpoint)[0], Engine(out)
+    chips = np.array(Store.open(store_folder).chips[:40, 40:88, 40:88])
+    with torch.no_grad():
+        outputs = model(normalise(torch.from_numpy(chips)))
+    for count in (1, 3, 40):
+        answers = engine.answer(chips[:count])
+        for task, shares in answers.probabilities.items():
+            wanted = (outputs.logits[task][:count] / description["temperatures"][task]).softmax(1)
+            assert np.allclose(shares, wanted, atol=0.01)
+        assert np.allclose(answers.attention, outputs.attention.sigmoid()[:count, 0], atol=0.01)
+
+
+def test_a_file_that_answers_otherwise_is_not_written(checkpoint, store_folder, tmp_path, monkeypatch) -> None:
+    real = export_module.trace
+
+    def wrong(model, size):
+        graph = real(model, size)
+        halves = [tensor for tensor in graph.graph.initializer if tensor.name.endswith(".half")]
+        for tensor in halves[-8:]:
+            array = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(-3 * array, tensor.name))
+        return graph
+
+    monkeypatch.setattr(export_module, "trace", wrong)
+    with pytest.raises(ModelError, match="off the network's"):
+        export(checkpoint, [Store.open(store_folder)], tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_stores_without_a_calibration_part(checkpoint, tmp_path) -> None:
+    store = Store.open(write_store(tmp_path / "store", splits={"train": 5, "test": 5}))
+    with pytest.raises(DataError, match="calibration"):
+        export(checkpoint, [store], tmp_path / "model.onnx")
+
+
+def test_something_else_than_a_checkpoint(store_folder, tmp_path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(ModelError, match="no checkpoint"):
+        export(tmp_path / "checkpoint.safetensors", [Store.open(store_folder)], tmp_path / "model.onnx")
+
+
+def test_the_card_has_the_files_own_figures(exported) -> None:
+    card = model_card(exported[1])
+    assert "11,401,850 parameters" in card
+    assert "non-commercial research only" in card
+    assert "40 training faces (1 left out as copies of test faces)" in card
+    assert "160 image-passes" in card
+    assert "utkface: 3 of 15 test pictures" in card
+    assert METADATA not in card
+    assert "| utkface | 12 | masks | loss | age_mae |" in card

@@ -1,0 +1,134 @@
+import threading
+
+import numpy as np
+import onnx
+import pytest
+
+from oamface.engine import METADATA, Answers, Engine, age_deviation, face_oval, shrink
+from oamface.errors import ImageError, ModelError
+from oamface.labels import TASKS
+
+
+@pytest.fixture(scope="module")
+def engine(untrained_model) -> Engine:
+    return Engine(untrained_model)
+
+
+def chips(count: int, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 33])
+def test_probabilities_of_any_number_of_faces(engine, count) -> None:
+    answers = engine.answer(chips(count))
+    for task, classes in TASKS.items():
+        assert answers.probabilities[task].shape == (count, len(classes))
+        assert np.allclose(answers.probabilities[task].sum(1), 1, atol=1e-5)
+    assert answers.years.shape == answers.visibility().shape == (count,)
+    assert len(answers.attention) == count
+
+
+def test_a_batch_answers_as_each_face_alone(engine) -> None:
+    together = engine.answer(chips(5)).probabilities["race"]
+    alone = np.concatenate([engine.answer([chip]).probabilities["race"] for chip in chips(5)])
+    assert np.allclose(together, alone, atol=1e-4)
+
+
+def test_chips_of_another_size_are_scaled(engine) -> None:
+    large = np.repeat(np.repeat(chips(2), 4, 1), 4, 2)
+    assert np.allclose(engine.answer(large).years, engine.answer(chips(2)).years, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "chip", [np.zeros((32, 32), np.uint8), np.zeros((32, 30, 3), np.uint8), np.zeros((32, 32, 3), np.float32)]
+)
+def test_something_else_than_chips(engine, chip) -> None:
+    with pytest.raises(ImageError, match="square RGB chips"):
+        engine.answer([chip])
+
+
+def test_threads_share_an_engine(engine) -> None:
+    wanted, found = engine.answer(chips(8)).years, []
+    threads = [threading.Thread(target=lambda: found.append(engine.answer(chips(8)).years)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert all(np.allclose(years, wanted, atol=1e-3) for years in found)
+
+
+def test_files_that_are_no_model_of_ours(untrained_model, tmp_path) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        Engine(tmp_path / "missing.onnx")
+    (tmp_path / "text.onnx").write_text("text")
+    with pytest.raises(ModelError, match="no ONNX model"):
+        Engine(tmp_path / "text.onnx")
+    (tmp_path / "half.onnx").write_bytes(untrained_model.read_bytes()[:50_000])
+    with pytest.raises(ModelError, match="no ONNX model"):
+        Engine(tmp_path / "half.onnx")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "reason"),
+    [
+        ('"format": "oamface-model/1"', '"format": "oamface-model/9"', "its format"),
+        ('"Indian"', '"Martian"', "its tasks"),
+        ('"margin": 0.8', '"margin": 0.5', "another geometry"),
+        ('"temperatures"', '"heat"', "lacks"),
+        ('{"format"', '"format"', "damaged"),
+    ],
+)
+def test_models_of_another_kind(untrained_model, tmp_path, was, becomes, reason) -> None:
+    model = onnx.load(untrained_model)
+    text = model.metadata_props[0].value
+    assert was in text
+    model.metadata_props[0].value = text.replace(was, becomes, 1)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match=reason):
+        Engine(tmp_path / "other.onnx")
+
+
+def test_a_stranger_among_models(untrained_model, tmp_path) -> None:
+    model = onnx.load(untrained_model)
+    assert model.metadata_props[0].key == METADATA
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "stranger.onnx")
+    with pytest.raises(ModelError, match="not one that oamface exported"):
+        Engine(tmp_path / "stranger.onnx")
+
+
+def test_age_bounds_reach_as_far_as_the_answer_is_unsure() -> None:
+    ages = np.zeros((2, 101), np.float32)
+    ages[0, 40] = 1
+    ages[1, [20, 60]] = 0.5
+    answers = Answers({"age": ages}, np.ones((2, 2, 2), np.float32))
+    assert np.allclose(age_deviation(ages), [0, 20])
+    low, high = answers.age_bounds(1.5)
+    assert np.allclose(low, [38.5, 8.5])
+    assert np.allclose(high, [41.5, 71.5])
+    assert (answers.age_bounds(100)[1] == 100).all()
+
+
+def test_visibility_is_that_of_the_face_not_of_the_chip() -> None:
+    attention = np.ones((1, 8, 8), np.float32)
+    attention[:, :, 0] = 0
+    attention[:, 0] = 0
+    ages = {"age": np.zeros((1, 101), np.float32)}
+    assert Answers(ages, attention).visibility()[0] > 0.98
+    attention[:, 4:] = 0
+    assert 0.3 < Answers(ages, attention).visibility()[0] < 0.6
+
+
+def test_the_oval_holds_the_face() -> None:
+    oval = face_oval(16, 16)
+    assert oval[8, 8] == 1
+    assert oval[0].max() == oval[:, 0].max() == 0
+    assert 0.3 < oval.mean() < 0.5
+
+
+def test_shrink() -> None:
+    chip = chips(1)[0]
+    assert shrink(chip, 32) is chip
+    assert shrink(chip, 8).shape == (8, 8, 3)
+    assert shrink(chip, 64).shape == (64, 64, 3)

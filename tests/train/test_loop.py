@@ -1,0 +1,118 @@
+import errno
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from drawn import write_store
+from oamface import files
+from oamface.errors import FileError, TrainError
+from oamface.train import loop
+from oamface.train.checkpoint import load_network
+from oamface.train.loop import CHECKPOINT, LOG, Run
+from oamface.train.recipe import Recipe, Stage
+
+
+def recipe(**changes) -> Recipe:
+    settings = {"name": "tiny", "stages": (Stage(32, 1, 8), Stage(48, 1, 8)), "precision": "32-true"}
+    return Recipe(**(settings | changes))
+
+
+def tensors(folder) -> dict[str, torch.Tensor]:
+    with safe_open(folder / CHECKPOINT, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("stores") / "taught", features=6)
+
+
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    Run(recipe(), [store], out, workers=0).train()
+    return out
+
+
+def test_a_run_leaves_a_network_a_log_and_curves(finished) -> None:
+    network, progress = load_network(finished / CHECKPOINT)
+    assert progress["step"] == progress["steps"] == 10
+    assert progress["recipe"]["name"] == "tiny"
+    assert network(torch.zeros(1, 3, 32, 32)).logits["age"].shape == (1, 101)
+    lines = [json.loads(line) for line in (finished / LOG).read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "pass", "pass"]
+    assert {"valid_gender", "valid_race", "valid_mask", "valid_years"} <= set(lines[-1])
+
+
+def test_killed_it_goes_on_to_the_same_weights(store, finished, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    real, steps = Run._step, []
+
+    def killed(self, batch, rate):
+        steps.append(rate)
+        if len(steps) == 8:
+            raise KeyboardInterrupt
+        return real(self, batch, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run(recipe(), [store], tmp_path, workers=0).train()
+    Run(recipe(), [store], tmp_path, workers=0).train()
+    one, other = tensors(finished), tensors(tmp_path)
+    assert one.keys() == other.keys()
+    assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-5) for key in one)
+
+
+def test_a_finished_run_is_left_as_it_is(store, finished) -> None:
+    before = (finished / CHECKPOINT).stat().st_mtime_ns
+    Run(recipe(), [store], finished, workers=0).train()
+    assert (finished / CHECKPOINT).stat().st_mtime_ns == before
+
+
+def test_another_recipe_or_other_data_do_not_go_on(store, finished, tmp_path) -> None:
+    with pytest.raises(TrainError, match="another recipe"):
+        Run(recipe(seed=1), [store], finished, workers=0).train()
+    other = write_store(tmp_path / "other", features=6, seed=9)
+    with pytest.raises(TrainError, match="other data"):
+        Run(recipe(), [other], finished, workers=0).train()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    real, calls = files.os.fsync, []
+
+    def full(number: int) -> None:
+        calls.append(number)
+        if len(calls) > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(number)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(FileError, match="No space left"):
+        Run(recipe(), [store], tmp_path, workers=0).train()
+    assert load_network(tmp_path / CHECKPOINT)[1]["step"] >= 1
+    assert not list(tmp_path.glob("*.draft"))
+
+
+@pytest.mark.parametrize("balance", ["uncertainty", "gradnorm", "pcgrad"])
+def test_every_balance_trains(store, tmp_path, balance) -> None:
+    stages = (Stage(32, 1, 20),)
+    Run(recipe(balance=balance, stages=stages), [store], tmp_path, workers=0).train()
+    assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path).values())
+
+
+def test_it_learns(store, tmp_path) -> None:
+    """Drawn men are dark, women bright: a few passes suffice, and covering the face does not undo it."""
+    slow = recipe(stages=(Stage(32, 16, 20),), learning_rate=2e-3, averaging=0.9)
+    Run(slow, [store], tmp_path, workers=0).train()
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [line["valid_gender"] for line in lines if line["event"] == "pass"][-1] > 0.85
+
+
+def test_stores_without_training_faces(tmp_path) -> None:
+    store = write_store(tmp_path / "store", splits={"test": 5})
+    with pytest.raises(TrainError, match="no face"):
+        Run(recipe(), [store], tmp_path / "run")

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from oamface.errors import RecipeError
+from oamface.train.recipe import Stage, load_recipe
+
+STAGE = "[[stages]]\nsize = 64\npasses = 2\nbatch = 8\n"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_reads_what_it_says_and_defaults_the_rest(tmp_path) -> None:
+    recipe = load_recipe(write(tmp_path, "seed = 3\nweights = { race = 2 }\nrepeat = { masks = 2 }\n" + STAGE))
+    assert recipe.name == "small"
+    assert recipe.stages == (Stage(64, 2, 8),)
+    assert (recipe.seed, recipe.weights.race, recipe.weights.age, recipe.passes) == (3, 2, 0.5, 2)
+    assert recipe.to_dict()["repeat"] == {"masks": 2}
+
+
+@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.toml")), ids=lambda path: path.name)
+def test_the_shipped_recipes_are_whole(path) -> None:
+    assert load_recipe(path).passes > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "at least one"),
+        ("sead = 3\n" + STAGE, "unknown key 'sead'"),
+        ("weights = { hair = 1 }\n" + STAGE, "unknown key 'hair'"),
+        ("seed = 'three'\n" + STAGE, "seed"),
+        ("learning_rate = true\n" + STAGE, "learning_rate"),
+        ("learning_rate = -1\n" + STAGE, "learning_rate"),
+        ("occluded = 1.5\n" + STAGE, "occluded"),
+        ("balance = 'magic'\n" + STAGE, "known are fixed"),
+        ("precision = 'int4'\n" + STAGE, "known are auto"),
+        ("[[stages]]\nsize = 64\npasses = 1\n", "batch"),
+        ("[[stages]]\nsize = 8\npasses = 1\nbatch = 4\n", "size 32 to 512"),
+        ("stages = 3\n", "small.toml"),
+        ("weights = 3\n" + STAGE, "small.toml"),
+        ("repeat = { masks = -1 }\n" + STAGE, "repeat"),
+        ("not toml at all", "TOML"),
+    ],
+)
+def test_a_recipe_with_a_mistake(tmp_path, text, reason) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe(write(tmp_path, text))
+
+
+def test_no_such_recipe(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "missing.toml")
