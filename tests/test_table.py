@@ -1,4 +1,5 @@
 import csv
+import io
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def test_rows_for_people() -> None:
     shown = table.for_people(("age", "mask"))
     table.add_rows(shown, PHOTOGRAPH)
     table.add_rows(shown, Photograph(5, 5, (), "empty.png"))
-    console = Console(width=120, record=True, quiet=True)
+    console = Console(width=120, file=io.StringIO())
     console.print(shown)
-    text = console.export_text()
+    text = console.file.getvalue()
     assert text.count("34 (27-42)") == text.count("none 90%") == 2
     assert "no face found" in text
 

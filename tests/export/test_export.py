@@ -7,7 +7,7 @@ import torch
 
 from drawn import write_store
 from oamface.data.store import Store
-from oamface.engine import METADATA, Engine
+from oamface.engine import Engine
 from oamface.errors import DataError, ModelError
 from oamface.export import export as export_module
 from oamface.export.card import model_card
@@ -98,5 +98,4 @@ def test_the_card_has_the_files_own_figures(exported) -> None:
     assert "40 training faces (1 left out as copies of test faces)" in card
     assert "160 image-passes" in card
     assert "utkface: 3 of 15 test pictures" in card
-    assert METADATA not in card
     assert "| utkface | 12 | masks | loss | age_mae |" in card

@@ -64,7 +64,7 @@ def test_recovery_moves_the_covered_face_alone() -> None:
     assert covered.grad is not None
     assert covered.grad.any()
     assert bare.grad is None
-    assert losses.recovery_loss(bare, bare * 3) == pytest.approx(0, abs=1e-6)
+    assert losses.recovery_loss(bare, bare * 3).item() == pytest.approx(0, abs=1e-6)
     assert losses.recovery_loss(torch.zeros(0, 8), torch.zeros(0, 8)) == 0
 
 
