@@ -57,20 +57,22 @@ def analyze(
     rows = None if csv is None else table.CsvRows(csv, analyzer.tasks)
     shown = None if json_lines else table.for_people(analyzer.tasks)
     failed = 0
-    for item in analyzer.analyze_all(sources, crop=crops):
-        if json_lines:
-            print(json.dumps(item.to_dict(), ensure_ascii=False), flush=True)
-        if isinstance(item, Failure):
-            failed += 1
-            if not json_lines:
-                print(f"oamface: {item.error}", file=sys.stderr)
-            continue
-        if shown is not None:
-            table.add_rows(shown, item)
-        if rows is not None:
-            rows.add(item)
-        if annotate is not None:
-            table.write_annotated(annotate, item)
+    with _Bar("analyze", shown=sys.stderr.isatty() and not json_lines) as bar:
+        for done, item in enumerate(analyzer.analyze_all(sources, crop=crops), 1):
+            bar.show(done, len(sources))
+            if json_lines:
+                print(json.dumps(item.to_dict(), ensure_ascii=False), flush=True)
+            if isinstance(item, Failure):
+                failed += 1
+                if not json_lines:
+                    bar.say(f"oamface: {item.error}")
+                continue
+            if shown is not None:
+                table.add_rows(shown, item)
+            if rows is not None:
+                rows.add(item)
+            if annotate is not None:
+                table.write_annotated(annotate, item)
     if rows is not None:
         rows.write()
     if shown is not None and failed < len(sources):
@@ -225,16 +227,16 @@ def card(
 class _Bar:
     """A progress bar on stderr, so that stdout holds results alone."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, shown: bool = True) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=not shown)
         self._task = self._progress.add_task(title, total=None)
 
     def show(self, done: int, total: int, title: str | None = None) -> None:
         self._progress.update(self._task, completed=done, total=total, description=title)
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text)
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._progress.start()

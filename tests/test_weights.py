@@ -1,0 +1,81 @@
+"""The shipped model file: what it says of itself, and what it says of faces."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import oamface
+from oamface import Analyzer
+from oamface.data import mask_folders, utkface
+from oamface.data.source import Source
+from oamface.engine import Engine
+from oamface.imaging import read_image
+from oamface.labels import members
+from oamface.occlusion import draw
+
+DATA = Path(__file__).parents[2] / "shared/datasets"
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Analyzer:
+    return Analyzer()
+
+
+def test_it_is_small_and_describes_itself() -> None:
+    engine = Engine()
+    assert engine.path.stat().st_size < 24e6
+    assert 11.3e6 < engine.description["parameters"] < 11.5e6
+    assert engine.description["intervals"]["level"] == 0.9
+    assert set(engine.description["training"]["data"]) == {"utkface", "fairface", "masks"}
+    assert set(engine.description["figures"]["data_sets"]) == {"utkface", "fairface", "masks"}
+
+
+def test_the_card_beside_it_is_its_own() -> None:
+    from oamface.export.card import model_card
+
+    engine = Engine()
+    assert (engine.path.parent / "MODEL_CARD.md").read_text() == model_card(engine.description)
+
+
+def test_the_portrait_of_an_astronaut_of_about_36(portrait) -> None:
+    faces = oamface.analyze(portrait).faces
+    assert len(faces) == 1
+    assert faces[0].age.low <= 36 <= faces[0].age.high
+    assert 20 < faces[0].age.years < 55
+    assert faces[0].gender.label == "female"
+    assert faces[0].mask.label == "none"
+    assert faces[0].visibility > 0.8
+
+
+@pytest.mark.parametrize("style", ["respirator", "checked"])
+def test_a_mask_it_never_saw(analyzer, portrait, style) -> None:
+    bare = analyzer.analyze(portrait).faces[0]
+    marks = np.array(bare.landmarks)
+    drawn = draw(portrait, marks, style, np.random.default_rng(0))
+    face = analyzer.analyze(drawn.image, landmarks=[marks]).faces[0]
+    assert face.mask.label == "worn"
+    assert face.gender.label == "female"
+    assert abs(face.age.years - bare.age.years) < 15
+    assert face.visibility < bare.visibility - 0.2
+
+
+@pytest.mark.parametrize(
+    ("data_set", "read", "task", "least"),
+    [("utkface", utkface.read, "gender", 0.85), ("masks", mask_folders.read, "mask", 0.93)],
+)
+def test_pictures_of_the_test_part(analyzer, data_set, read, task, least) -> None:
+    """A spot check on raw pictures; `oamface evaluate` measures all of them."""
+    path = DATA / f"{data_set}.tar"
+    if not path.exists():
+        pytest.skip(f"{path} is not on this machine")
+    with Source(path) as source:
+        entries = [entry for entry in read(source).entries if entry.split == "test"]
+        entries = entries[:: len(entries) // 100]
+        known = members([entry.label for entry in entries], task)
+        right = []
+        for entry, row in zip(entries, known, strict=True):
+            face = analyzer.analyze(read_image(source.read(entry.name)), crop=True).faces[0]
+            shares = np.array(list(getattr(face, task).probabilities.values()))
+            right.append(shares[row].sum() > 0.5)
+    assert np.mean(right) > least
