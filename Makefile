@@ -2,6 +2,7 @@ PYTHON := .venv/bin/python
 OAMFACE := .venv/bin/oamface
 UV := .venv/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable
 DATA ?= ../shared/datasets
+TEACHER ?=
 STORES := stores/utkface stores/fairface stores/masks
 MODEL := src/oamface/weights/oam-cnn.onnx
 
@@ -42,6 +43,7 @@ bench: install
 # The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
 stores/%: | install
 	$(OAMFACE) prepare $* $(DATA)/$*.tar --out $@
+	$(if $(and $(TEACHER),$(filter-out masks,$*)),$(OAMFACE) teach $@ $(TEACHER))
 
 runs/shipped/checkpoint.safetensors: recipes/shipped.toml | $(STORES)
 	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/shipped

@@ -178,11 +178,11 @@ def export(
     out: Annotated[Path, typer.Option(help="The model file to write.")],
 ) -> None:
     """Make a model file of a trained network: calibrated, checked, measured, describing itself."""
-    from oamface.data.store import Store
+    from oamface.data.store import open_stores
     from oamface.export.export import export as export_model
 
     with _Bar("export") as bar:
-        stores = [Store.open(folder) for folder in store]
+        stores = open_stores(store)
         export_model(checkpoint, stores, out, on_progress=lambda what, done, total: bar.show(done, total, what))
     print(out)
 
@@ -195,14 +195,14 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which part: test, calibrate or train.")] = "test",
 ) -> None:
     """Measure a model on the test part, bare and covered by what training never drew, with intervals."""
-    from oamface.data.store import Store
+    from oamface.data.store import open_stores
     from oamface.engine import Engine
     from oamface.evaluate import summary
     from oamface.evaluate.evaluate import evaluate as measure
 
     engine = Engine(model)
     with _Bar("evaluate") as bar:
-        measured = measure(engine, [Store.open(folder) for folder in store], split=split, on_progress=bar.show)
+        measured = measure(engine, open_stores(store), split=split, on_progress=bar.show)
     if json_file is not None:
         write_text(json_file, json.dumps(measured, indent=1) + "\n")
     table = Table(box=None, header_style="bold")

@@ -9,7 +9,7 @@ from PIL import Image
 from oamface.align import template
 from oamface.data import mask_folders, store, utkface
 from oamface.data.catalogue import Catalogue, Entry
-from oamface.data.store import Store, attach_features, prepare
+from oamface.data.store import Store, attach_features, open_stores, prepare
 from oamface.errors import DataError, FileError, StoreError
 from oamface.labels import Label
 
@@ -123,6 +123,14 @@ def test_of_several_faces_the_one_in_the_data_sets_box(tmp_path) -> None:
     # The right one is the left one's mirror image.
     apart = np.abs(opened.chips[0].astype(int) - opened.chips[1][:, ::-1]).mean()
     assert apart < np.abs(opened.chips[0].astype(int) - opened.chips[1]).mean() / 2
+
+
+def test_two_stores_of_one_data_set(tree, tmp_path) -> None:
+    for name in ("one", "other"):
+        prepare(tree, mask_folders.read, tmp_path / name, size=32)
+    assert len(open_stores([tmp_path / "one"])) == 1
+    with pytest.raises(StoreError, match="two stores of masks"):
+        open_stores([tmp_path / "one", tmp_path / "other"])
 
 
 def test_features_find_their_faces_by_name(tree, tmp_path) -> None:

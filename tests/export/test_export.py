@@ -21,7 +21,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(3)
     stage = {"size": 48, "passes": 2, "batch": 8}
     recipe = {"name": "tiny", "stages": [stage], "repeat": {"utkface": 2}, "occluded": 0.5, "pretrained": "scratch"}
-    data = {"utkface": {"train": 40, "left_out_copies_of_test": 1, "source": "drawn 0"}}
+    data = {"utkface": {"train": 40, "left_out_copies_of_test": 1, "taught": 0, "source": "drawn 0"}}
     path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
     save_checkpoint(path, {"averaged": OamCnn()}, None, {"recipe": recipe, "data": data, "step": 5, "steps": 5})
     return path

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +70,16 @@ class Store:
             raise StoreError(f"{taught}: expected one row for each of {len(rows)} faces, got {features.shape}")
         names, splits = [row["name"] for row in rows], [row["split"] for row in rows]
         return cls(chips, landmarks, names, splits, labels, card, features)
+
+
+def open_stores(folders: Sequence[Path], *, size: int | None = None) -> list[Store]:
+    """Several stores, each of another data set. Raises StoreError: see Store.open, or two of one data set."""
+    stores = [Store.open(folder, size=size) for folder in folders]
+    counts = Counter(store.card["data_set"] for store in stores)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise StoreError(f"two stores of {', '.join(twice)}: figures go by data set; name each once")
+    return stores
 
 
 def prepare(

@@ -10,13 +10,14 @@ from typing import Any
 
 import lightning
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from oamface.align import CHIP_SIZE
 from oamface.data.duplicates import copies_of_test
-from oamface.data.store import Store
+from oamface.data.store import Store, open_stores
 from oamface.engine import shrink
 from oamface.errors import TrainError
 from oamface.files import append_line, make_folder, write_whole
@@ -56,17 +57,12 @@ class Run:
         on_event: Event = lambda line: None,
     ) -> None:
         self.recipe, self.out, self.workers, self.on_event = recipe, out, workers, on_event
-        opened = [Store.open(folder, size=CHIP_SIZE) for folder in stores]
+        opened = open_stores(stores, size=CHIP_SIZE)
         left_out = [copies_of_test(store) for store in opened]
         self.faces = gather(opened, "train", repeat=recipe.repeat, left_out=left_out)
         self.validation = gather(opened, "calibrate", repeat={})
         self.data = {
-            store.card["data_set"]: {
-                "train": int(np.sum([s == "train" for s in store.splits] & ~copies)),
-                "left_out_copies_of_test": int(np.sum([s == "train" for s in store.splits] & copies)),
-                "source": store.card["source"],
-            }
-            for store, copies in zip(opened, left_out, strict=True)
+            store.card["data_set"]: _provenance(store, copies) for store, copies in zip(opened, left_out, strict=True)
         }
         self.identity = hashlib.sha256(json.dumps([recipe.to_dict(), self.data], sort_keys=True).encode()).hexdigest()
         make_folder(out)
@@ -274,6 +270,18 @@ class Run:
         line = {"time": round(time.time(), 1), **line}
         append_line(self.out / LOG, json.dumps(line))
         self.on_event(line)
+
+
+def _provenance(store: Store, copies: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """What a run says of one of its stores: faces trained on, those left out, those with a teacher's features."""
+    trained = np.array([split == "train" for split in store.splits], bool)
+    taught = np.isfinite(store.features).all(1) if store.features is not None else np.zeros(len(trained), bool)
+    return {
+        "train": int((trained & ~copies).sum()),
+        "left_out_copies_of_test": int((trained & copies).sum()),
+        "taught": int((trained & ~copies & taught).sum()),
+        "source": store.card["source"],
+    }
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
