@@ -66,6 +66,35 @@ def test_killed_it_goes_on_to_the_same_weights(store, finished, tmp_path, monkey
     assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-5) for key in one)
 
 
+def test_another_image_size_starts_the_average_anew(store, tmp_path, monkeypatch) -> None:
+    """After the first step of the second stage the averaged network is the trained one; later it is not."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+
+    def gap(steps: int) -> float:
+        real, taken = Run._step, []
+
+        def stop(self, batch, rate):
+            taken.append(rate)
+            if len(taken) > steps:
+                raise KeyboardInterrupt
+            return real(self, batch, rate)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Run, "_step", stop)
+            with pytest.raises(KeyboardInterrupt):
+                Run(recipe(), [store], tmp_path / str(steps), workers=0).train()
+        kept = tensors(tmp_path / str(steps))
+        return max(
+            float((kept[key].float() - kept[key.replace("model/", "averaged/", 1)].float()).abs().max())
+            for key in kept
+            if key.startswith("model/")
+        )
+
+    assert gap(6) == 0  # a pass has five steps
+    assert gap(5) > 0
+    assert gap(8) > 0
+
+
 def test_a_finished_run_is_left_as_it_is(store, finished) -> None:
     before = (finished / CHECKPOINT).stat().st_mtime_ns
     Run(recipe(), [store], finished, workers=0).train()

@@ -83,6 +83,8 @@ class Run:
         for number, (stage, first, steps) in enumerate(self._passes()):
             if done >= first + steps:
                 continue
+            if first == self._stage_start(first + 1) and done <= first:
+                self.averaged.n_averaged.zero_()  # the average starts anew: one over two image sizes fits neither
             stream = batches(
                 self.faces,
                 size=stage.size,
@@ -151,8 +153,9 @@ class Run:
         progress = load_checkpoint(path, self.parts, self.optimizer)
         if progress["identity"] != self.identity:
             raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
-        self.averaged.n_averaged.fill_(int(progress["step"]))
-        return int(progress["step"])
+        step = int(progress["step"])
+        self.averaged.n_averaged.fill_(step - self._stage_start(step))
+        return step
 
     def _save(self, step: int) -> None:
         progress = {
@@ -183,6 +186,14 @@ class Run:
                 passes.append((stage, first, steps))
                 first += steps
         return passes
+
+    def _stage_start(self, step: int) -> int:
+        """The step before the first of the stage that `step`, counted from 1, lies in."""
+        starts, first = [0], 0
+        for stage, steps in zip(self.recipe.stages, self.steps, strict=True):
+            first += steps * stage.passes
+            starts.append(first)
+        return max(start for start in starts if start < max(step, 1))
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine to nearly zero."""
