@@ -45,8 +45,10 @@ stores/%: | install
 	$(OAMFACE) prepare $* $(DATA)/$*.tar --out $@
 	$(if $(and $(TEACHER),$(filter-out masks,$*)),$(OAMFACE) teach $@ $(TEACHER))
 
-runs/shipped/checkpoint.safetensors: recipes/shipped.toml | $(STORES)
-	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/shipped
+runs/%/checkpoint.safetensors: recipes/%.toml | $(STORES)
+	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/$* --workers 0
+
+runs/shipped/checkpoint.safetensors: runs/base/checkpoint.safetensors
 
 $(MODEL): runs/shipped/checkpoint.safetensors
 	$(OAMFACE) export $< $(STORES:%=--store %) --out $@

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from oamface.errors import OamfaceError
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import OamCnn, load_trunk, normalise, parameter_count
+from oamface.model.oam_cnn import OamCnn, load_start, normalise, parameter_count
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_local_file_starts_the_trunk(tmp_path) -> None:
     whole = timm.create_model("resnet50")
     save_file(whole.state_dict(), tmp_path / "resnet50.safetensors")
     model = OamCnn()
-    load_trunk(model, str(tmp_path / "resnet50.safetensors"))
+    load_start(model, str(tmp_path / "resnet50.safetensors"))
     assert torch.equal(model.trunk.conv1.weight, whole.conv1.weight)
     assert torch.equal(model.trunk.layer3[5].conv3.weight, whole.layer3[5].conv3.weight)
 
@@ -58,4 +58,12 @@ def test_files_that_are_no_resnet(tmp_path) -> None:
     (tmp_path / "text.safetensors").write_text("no weights")
     for name in ("other.safetensors", "text.safetensors", "missing.safetensors"):
         with pytest.raises(OamfaceError, match=name):
-            load_trunk(OamCnn(), str(tmp_path / name))
+            load_start(OamCnn(), str(tmp_path / name))
+
+
+def test_a_checkpoint_of_our_own_starts_the_whole_network(model, tmp_path) -> None:
+    tensors = {f"averaged/{name}": value for name, value in model.state_dict().items()}
+    save_file(tensors, tmp_path / "checkpoint.safetensors")
+    other = OamCnn()
+    load_start(other, str(tmp_path / "checkpoint.safetensors"))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in other.state_dict().items())

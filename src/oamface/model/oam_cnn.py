@@ -13,6 +13,7 @@ from oamface.model.attention import OcclusionAttention, attended_mean
 
 TRUNK = "resnet50"
 STRIDE = 16
+AVERAGED = "averaged/"  # what the averaged network's tensors are called in a checkpoint
 
 
 class Outputs(NamedTuple):
@@ -71,10 +72,11 @@ class OamCnn(nn.Module):
         return {task: head(z) for task, head in self.heads.items()}
 
 
-def load_trunk(model: OamCnn, pretrained: str) -> None:
-    """Start the trunk from "scratch" (as it is), "hub" (timm's ImageNet weights) or a local safetensors file.
+def load_start(model: OamCnn, pretrained: str) -> None:
+    """Start from "scratch" (as it is), "hub" (the trunk from timm's ImageNet weights) or a local safetensors file.
 
-    A file holds a timm ResNet-50; its fourth stage and classifier are left out.
+    A file holds a timm ResNet-50, whose fourth stage and classifier are left out, or a checkpoint of our own training,
+    whose averaged network is taken whole.
     Raises OamfaceError: no network, no such file, or weights of another architecture.
     """
     if pretrained == "scratch":
@@ -86,6 +88,10 @@ def load_trunk(model: OamCnn, pretrained: str) -> None:
             from safetensors.torch import load_file
 
             weights = load_file(Path(pretrained))
+        own = {name.removeprefix(AVERAGED): value for name, value in weights.items() if name.startswith(AVERAGED)}
+        if own:
+            model.load_state_dict(own)
+            return
         wanted = model.trunk.state_dict()
         model.trunk.load_state_dict({name: weights[name] for name in wanted})
     except KeyError as error:

@@ -22,7 +22,7 @@ from oamface.engine import shrink
 from oamface.errors import TrainError
 from oamface.files import append_line, make_folder, write_whole
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import OamCnn, load_trunk, normalise
+from oamface.model.oam_cnn import OamCnn, load_start, normalise
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, batches, gather, steps_a_pass
@@ -131,7 +131,7 @@ class Run:
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
         model = OamCnn(dropout=recipe.dropout)
-        load_trunk(model, recipe.pretrained)
+        load_start(model, recipe.pretrained)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(tuple(TASKS))}
         if self.faces.features.shape[1]:

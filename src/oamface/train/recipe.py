@@ -39,7 +39,8 @@ class Weights:
 class Recipe:
     """Everything that decides a training run but the data.
 
-    pretrained: "scratch", "hub" or a safetensors file. balance: how the four tasks are weighed against each other.
+    pretrained: "scratch", "hub" or a safetensors file, see load_start.
+    balance: how the four tasks are weighed against each other.
     occluded: share of faces that get covered; paired: share of those that also appear bare in the same step.
     repeat: how often a data set's faces come in one pass, by its name. seed: of everything left to chance.
     """
