@@ -27,7 +27,7 @@ def test_it_is_small_and_describes_itself() -> None:
     assert engine.path.stat().st_size < 24e6
     assert 11.3e6 < engine.description["parameters"] < 11.5e6
     assert engine.description["intervals"]["level"] == 0.9
-    assert set(engine.description["training"]["data"]) == {"utkface", "fairface", "masks"}
+    assert set(engine.description["training"][-1]["data"]) == {"utkface", "fairface", "masks"}
     assert set(engine.description["figures"]["data_sets"]) == {"utkface", "fairface", "masks"}
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from oamface.errors import FileError, ModelError
-from oamface.train.checkpoint import load_checkpoint, load_network, save_checkpoint
+from oamface.train.checkpoint import history, load_checkpoint, load_network, save_checkpoint
 
 
 def trained() -> tuple[nn.Linear, torch.optim.Optimizer]:
@@ -41,3 +42,24 @@ def test_other_files(tmp_path) -> None:
 def test_a_folder_that_is_not_there(tmp_path) -> None:
     with pytest.raises(FileError):
         save_checkpoint(tmp_path / "missing/a.safetensors", {"model": trained()[0]}, None, {})
+
+
+def test_the_runs_that_led_to_a_checkpoint(tmp_path) -> None:
+    model, _ = trained()
+    before = "scratch"
+    for name in ("one", "two"):
+        run = {"recipe": {"name": name, "pretrained": before}, "data": {}, "step": 3, "steps": 3, "identity": "x"}
+        save_checkpoint(tmp_path / f"{name}.safetensors", {"model": model}, None, run)
+        before = str(tmp_path / f"{name}.safetensors")
+    assert [run["recipe"]["name"] for run in history(tmp_path / "two.safetensors")] == ["one", "two"]
+    (tmp_path / "one.safetensors").unlink()
+    with pytest.raises(ModelError, match="two"):
+        history(tmp_path / "two.safetensors")
+
+
+def test_weights_of_others_have_no_past(tmp_path) -> None:
+    model, _ = trained()
+    save_file(model.state_dict(), tmp_path / "resnet.safetensors")
+    run = {"recipe": {"pretrained": str(tmp_path / "resnet.safetensors")}, "data": {}, "step": 3, "steps": 3}
+    save_checkpoint(tmp_path / "a.safetensors", {"model": model}, None, run)
+    assert history(tmp_path / "a.safetensors") == [run]

@@ -13,13 +13,8 @@ LICENCES = {
 
 def model_card(description: dict[str, Any]) -> str:
     """Markdown: what the model is, what it was trained on, what it measures, what it must not be used for."""
-    training, intervals = description["training"], description["intervals"]
-    recipe = training["recipe"]
-    stages = ", then ".join(
-        f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]
-    )
-    faces = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in training["data"].items())
-    passes = sum(stage["passes"] for stage in recipe["stages"])
+    runs, intervals = description["training"], description["intervals"]
+    training = runs[-1]
     used = [
         f"- {LICENCES.get(name, name)}; {data['train']} training faces"
         f" ({data['left_out_copies_of_test']} left out as copies of test faces)"
@@ -57,8 +52,7 @@ Gender and race are what annotators perceived in photographs; they say nothing a
 
 {chr(10).join(used)}
 
-Recipe `{recipe["name"]}`: {stages}; {faces * passes:,} image-passes. Masks and other things were drawn on
-{recipe["occluded"]:.0%} of the faces. Start: {recipe["pretrained"]}.
+{chr(10).join(_run(run) for run in runs)}
 
 ## Calibrated on
 
@@ -75,3 +69,17 @@ their share of the area. Pictures in which no face was found are not in the figu
 
 {figures}
 """
+
+
+def _run(run: dict[str, Any]) -> str:
+    """One run in a few words, and its cost."""
+    recipe = run["recipe"]
+    faces = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items())
+    passes = sum(stage["passes"] for stage in recipe["stages"])
+    stages = ", then ".join(
+        f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]
+    )
+    return (
+        f"Recipe `{recipe['name']}`, from {recipe['pretrained']}: {stages}; {faces * passes:,} image-passes,"
+        f" things drawn on {recipe['occluded']:.0%} of the faces.\n"
+    )

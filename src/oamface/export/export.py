@@ -19,7 +19,7 @@ from oamface.export.model_file import describe, trace, write_model
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, normalise
 from oamface.occlusion import STYLES
-from oamface.train.checkpoint import load_network
+from oamface.train.checkpoint import history, load_network
 
 TOLERANCE = 0.02  # by which a probability may differ between the network and its file, with float16 weights
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
@@ -41,7 +41,7 @@ def export(
     """
     model, progress = load_network(checkpoint)
     size = progress["recipe"]["stages"][-1]["size"]
-    description = describe(model, size, {key: progress[key] for key in ("recipe", "data", "step", "steps")})
+    description = describe(model, size, history(checkpoint))
     graph = trace(model, size)
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.onnx"

@@ -32,10 +32,10 @@ class _Answering(nn.Module):
         return *(outputs.logits[task] for task in TASKS), outputs.attention.sigmoid()
 
 
-def describe(model: OamCnn, size: int, training: dict[str, Any]) -> dict[str, Any]:
+def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[str, Any]:
     """What every file says of itself, still without calibration: temperatures of 1, no interval.
 
-    size: pixels of the chips it takes. training: of the checkpoint, its recipe and data.
+    size: pixels of the chips it takes. training: the runs that led to it, oldest first, each with its recipe and data.
     """
     return {
         "format": FORMAT,

@@ -59,7 +59,29 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
     return model.eval(), progress
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def history(path: Path) -> list[dict[str, Any]]:
+    """The runs that led to a checkpoint, oldest first: recipe, data, step and steps of each.
+
+    A run that started from another checkpoint names it in its recipe. Raises ModelError: one of them is missing.
+    """
+    try:
+        progress, _ = _read(path, tensors=False)
+        run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
+        start = progress["recipe"]["pretrained"]
+        if start in ("scratch", "hub") or not _is_checkpoint(Path(start)):
+            return [run]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error
+    return [*history(Path(start)), run]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    with safe_open(path, "pt") as file:
+        return "progress" in (file.metadata() or {})
+
+
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-        return json.loads(metadata["progress"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        names = file.keys() if tensors else []
+        return json.loads(metadata["progress"]), {name: file.get_tensor(name) for name in names}
