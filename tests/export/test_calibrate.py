@@ -33,7 +33,7 @@ def test_nine_of_ten_new_ages_lie_inside() -> None:
         return -0.5 * ((years - centre[:, None]) / 3) ** 2, np.eye(101, dtype=bool)[truth]
 
     logits, members = faces(3000)
-    quantile = fit_quantile(logits, 1.0, members)
+    quantile = fit_quantile(logits, members)
     fresh, truth = faces(3000)
     ages = softmax(fresh, axis=1)
     mean = ages @ years
@@ -46,4 +46,4 @@ def test_too_few_exact_ages() -> None:
     members[:, 20:30] = True
     members[:3] = np.eye(101, dtype=bool)[40]
     with pytest.raises(DataError, match="hold 3"):
-        fit_quantile(np.zeros((8, 101)), 1.0, members)
+        fit_quantile(np.zeros((8, 101)), members)

@@ -42,6 +42,7 @@ def test_the_file_says_all_about_itself(exported) -> None:
     assert description["input"]["size"] == 48
     assert description["parameters"] == 11_401_850
     assert [run["recipe"]["name"] for run in description["training"]] == ["tiny"]
+    assert description["temperatures"]["age"] == 1  # or the mean would move
     assert description["intervals"]["level"] == 0.9
     assert description["intervals"]["quantile"] > 0
     assert description["figures"]["data_sets"]["utkface"]["faces"] == 12

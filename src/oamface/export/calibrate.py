@@ -31,7 +31,7 @@ def fit_temperature(logits: FloatArray, members: BoolArray) -> float:
     return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
 
 
-def fit_quantile(logits: FloatArray, temperature: float, members: BoolArray, *, level: float = LEVEL) -> float:
+def fit_quantile(logits: FloatArray, members: BoolArray, *, level: float = LEVEL) -> float:
     """How many of (deviation + 1) an age interval has to reach so that `level` of the exactly known ages lie inside.
 
     logits, members: (N, 101). Split conformal prediction with normalised scores (Lei et al., 2018).
@@ -41,7 +41,7 @@ def fit_quantile(logits: FloatArray, temperature: float, members: BoolArray, *, 
     least = int(np.ceil(level / (1 - level)))
     if exact.sum() < least:
         raise DataError(f"age intervals at {level:.0%} take {least} faces of exact age, the stores hold {exact.sum()}")
-    ages = softmax(logits[exact] / temperature, axis=1).astype(np.float32)
+    ages = softmax(logits[exact], axis=1).astype(np.float32)
     away = np.abs(ages @ np.arange(ages.shape[1]) - members[exact].argmax(1))
     scores = away / (age_deviation(ages) + 1)
     rank = min(1.0, np.ceil((len(scores) + 1) * level) / len(scores))

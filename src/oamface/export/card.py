@@ -22,7 +22,7 @@ def model_card(description: dict[str, Any]) -> str:
         for name, data in training["data"].items()
     ]
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())
-    restricted = "utkface" in training["data"]
+    restricted = any("utkface" in run["data"] for run in runs)
     use = (
         "UTKFace may be used for non-commercial research only, and so may these weights."
         if restricted

@@ -48,8 +48,10 @@ def export(
         write_model(draft, graph, description)
         engine = Engine(draft)
         logits, known = _calibration(engine, stores, on_progress)
-        description["temperatures"] = {task: fit_temperature(logits[task], known[task]) for task in TASKS}
-        quantile = fit_quantile(logits["age"], description["temperatures"]["age"], known["age"])
+        # Flatter ages would pull their mean, the estimate, to the middle of life; the quantile calibrates the interval.
+        classed = [task for task in TASKS if task != "age"]
+        description["temperatures"] |= {task: fit_temperature(logits[task], known[task]) for task in classed}
+        quantile = fit_quantile(logits["age"], known["age"])
         description["intervals"] = {"level": LEVEL, "quantile": quantile}
         write_model(draft, graph, description)
         engine = Engine(draft)
