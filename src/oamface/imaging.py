@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
+
+
+def is_picture(name: str) -> bool:
+    """By extension; hidden files such as macOS's ._x.jpg are none."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def read_image(

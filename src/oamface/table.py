@@ -11,7 +11,7 @@ from oamface.annotate import annotate
 from oamface.errors import DataError
 from oamface.faces import Photograph
 from oamface.files import write_text
-from oamface.imaging import EXTENSIONS, read_image, write_image
+from oamface.imaging import EXTENSIONS, is_picture, read_image, write_image
 from oamface.labels import TASKS
 
 
@@ -36,8 +36,7 @@ def expand(paths: list[str]) -> list[str]:
 
 
 def _pictures(folder: Path) -> list[str]:
-    names = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
-    return sorted(str(path) for path in names if path.is_file())
+    return sorted(str(path) for path in folder.rglob("*") if is_picture(path.as_posix()) and path.is_file())
 
 
 def for_people(tasks: tuple[str, ...]) -> Table:

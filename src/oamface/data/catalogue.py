@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from zlib import crc32
 
-from oamface.imaging import EXTENSIONS
 from oamface.labels import Label
 
 
@@ -33,12 +32,6 @@ class Catalogue:
 def stem(name: str) -> str:
     """The file name up to its first dot."""
     return PurePosixPath(name).name.split(".")[0]
-
-
-def is_picture(name: str) -> bool:
-    """By extension; hidden files such as macOS's ._x.jpg are none."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def training_split(name: str) -> str:

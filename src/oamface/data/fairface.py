@@ -3,9 +3,10 @@
 import csv
 import io
 
-from oamface.data.catalogue import Catalogue, Entry, is_picture, stem, training_split
+from oamface.data.catalogue import Catalogue, Entry, stem, training_split
 from oamface.data.source import Source
 from oamface.errors import DataError
+from oamface.imaging import is_picture
 from oamface.labels import FAIRFACE_AGES, FAIRFACE_RACES, GENDERS, WITHOUT_MASK, Label
 
 COLUMNS = ("file", "age", "gender", "race")

@@ -2,8 +2,9 @@
 
 from pathlib import PurePosixPath
 
-from oamface.data.catalogue import Catalogue, Entry, is_picture, own_split
+from oamface.data.catalogue import Catalogue, Entry, own_split
 from oamface.data.source import Source
+from oamface.imaging import is_picture
 from oamface.labels import GENDERS, WITHOUT_MASK, Label
 
 LISTS = {"male_names.txt": "male", "female_names.txt": "female"}

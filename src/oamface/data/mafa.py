@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from oamface.data.catalogue import Catalogue, Entry, is_picture, training_split
+from oamface.data.catalogue import Catalogue, Entry, training_split
 from oamface.data.source import Source
 from oamface.errors import DataError
+from oamface.imaging import is_picture
 from oamface.labels import WITH_MASK, WITHOUT_MASK, Label
 
 # The files of labels, the variable in each, and where a record keeps its picture's name.

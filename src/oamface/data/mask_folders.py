@@ -2,8 +2,9 @@
 
 from pathlib import PurePosixPath
 
-from oamface.data.catalogue import Catalogue, Entry, is_picture, own_split
+from oamface.data.catalogue import Catalogue, Entry, own_split
 from oamface.data.source import Source
+from oamface.imaging import is_picture
 from oamface.labels import WITH_MASK, WITHOUT_MASK, Label
 
 FOLDERS = {"with_mask": WITH_MASK, "without_mask": WITHOUT_MASK}

@@ -21,7 +21,7 @@ from oamface.data.catalogue import Catalogue, Entry
 from oamface.data.source import Source
 from oamface.detect import Box, Detection, Detector, overlap, prominent
 from oamface.errors import DataError, OamfaceError, StoreError
-from oamface.files import make_folder, write_whole
+from oamface.files import make_folder, write_text, write_whole
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import Label
 
@@ -199,7 +199,7 @@ def _join(out: Path, catalogue: Catalogue, identity: dict[str, Any]) -> dict[str
         "without_a_face": dict(Counter(entry.split for entry in catalogue.entries if entry.name in lost)),
         "refused": catalogue.refused | lost,
     }
-    write_whole(out / "card.json", lambda file: file.write(json.dumps(card, indent=1).encode()))
+    write_text(out / "card.json", json.dumps(card, indent=1))
     for part_file in (out / "parts").iterdir():
         part_file.unlink()
     (out / "parts").rmdir()
@@ -236,4 +236,4 @@ def _claim(path: Path, identity: dict[str, Any]) -> None:
         if path.read_text() != json.dumps(identity):
             raise StoreError(f"{path.parent}: holds another data set or chip size; name an empty folder")
     else:
-        write_whole(path, lambda file: file.write(json.dumps(identity).encode()))
+        write_text(path, json.dumps(identity))

@@ -1,7 +1,8 @@
 """UTKFace (Zhang et al., 2017): aligned crops named [age]_[gender]_[race]_[date]. Non-commercial research use."""
 
-from oamface.data.catalogue import Catalogue, Entry, is_picture, own_split, stem
+from oamface.data.catalogue import Catalogue, Entry, own_split, stem
 from oamface.data.source import Source
+from oamface.imaging import is_picture
 from oamface.labels import AGES, GENDERS, UTKFACE_RACES, WITHOUT_MASK, Label
 
 

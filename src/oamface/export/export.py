@@ -13,7 +13,7 @@ from oamface.data.store import Store
 from oamface.engine import Answers, Engine, shrink
 from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
-from oamface.evaluate.evaluate import evaluate
+from oamface.evaluate.evaluate import TOGETHER, evaluate
 from oamface.export.calibrate import LEVEL, fit_quantile, fit_temperature
 from oamface.export.model_file import describe, trace, write_model
 from oamface.labels import MASKS, TASKS, members
@@ -76,13 +76,13 @@ def _calibration(
         raise DataError("the stores hold no face of the calibration part")
     answers: list[Answers] = []
     known = {task: members([store.labels[row] for store, row, _ in plan], task) for task in TASKS}
-    for start in range(0, len(plan), 256):
-        views = [view(store, row, condition) for store, row, condition in plan[start : start + 256]]
+    for start in range(0, len(plan), TOGETHER):
+        views = [view(store, row, condition) for store, row, condition in plan[start : start + TOGETHER]]
         answers.append(engine.answer([item.image for item in views]))
         for place, item in enumerate(views, start):
             if plan[place][2].styles:
                 known["mask"][place] = [name == item.mask for name in MASKS]
-        on_progress("calibrate", min(start + 256, len(plan)), len(plan))
+        on_progress("calibrate", min(start + TOGETHER, len(plan)), len(plan))
     # A softmax at temperature 1 keeps the logits up to a constant, which no temperature sees.
     logits = {
         task: np.log(np.concatenate([part.probabilities[task] for part in answers]).clip(1e-12)) for task in TASKS
