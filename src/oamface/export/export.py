@@ -13,7 +13,8 @@ from oamface.data.store import Store
 from oamface.engine import Answers, Engine, shrink
 from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
-from oamface.evaluate.evaluate import TOGETHER, evaluate
+from oamface.evaluate.evaluate import evaluate
+from oamface.evaluate.predictions import TOGETHER
 from oamface.export.calibrate import LEVEL, fit_quantile, fit_temperature
 from oamface.export.model_file import describe, trace, write_model
 from oamface.labels import MASKS, TASKS, members

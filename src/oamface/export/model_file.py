@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from oamface.align import CHIP_SIZE, MARGIN
 from oamface.engine import FORMAT, METADATA, OUTPUTS
+from oamface.errors import ModelError
 from oamface.files import write_whole
 from oamface.labels import TASKS
 from oamface.model.oam_cnn import MEAN, STD, OamCnn, parameter_count
@@ -51,7 +52,12 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
 
 
 def trace(model: OamCnn, size: int) -> onnx.ModelProto:
-    """The network as ONNX: (N, 3, size, size) float32 `pictures` to OUTPUTS; large weights stored as float16."""
+    """The network as ONNX: (N, 3, size, size) float32 `pictures` to OUTPUTS; large weights stored as float16.
+
+    Raises ModelError for a network that does not do all tasks with attention.
+    """
+    if set(model.heads) != set(TASKS) or model.attention is None:
+        raise ModelError("a model file holds a network with attention and all four tasks; this one has fewer")
     answering = _Answering(model.float()).cpu().eval()
     example = torch.zeros(2, 3, size, size)
     program = torch.onnx.export(

@@ -1,5 +1,6 @@
 """OAM-CNN: a ResNet-50 trunk cut after its third stage, occlusion-aware attention, four heads (11.4 M parameters)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ AVERAGED = "averaged/"  # what the averaged network's tensors are called in a ch
 class Outputs(NamedTuple):
     """What one pass gives for B faces of H x W pixels; h = ceil(H / 16), w = ceil(W / 16).
 
-    logits: task to (B, classes). attention: (B, 1, h, w) logits; their sigmoid is 1 where the face is bare.
+    logits: task to (B, classes). attention: (B, 1, h, w) logits; their sigmoid is 1 where the face is bare. A network
+    without attention gives zeros.
     z: (B, 1024), the face's vector that all heads read.
     """
 
@@ -45,17 +47,18 @@ class OamCnn(nn.Module):
     """Four answers about a face in one pass.
 
     Age is a distribution over the years 0..100 whose mean is the estimate, as in DEX (Rothe et al., 2015).
+    For comparison it can be built for fewer tasks, down to none, and without attention, as a plain multi-task CNN.
     """
 
-    def __init__(self, *, hidden: int = 640, dropout: float = 0.3) -> None:
+    def __init__(
+        self, *, tasks: Sequence[str] = tuple(TASKS), attention: bool = True, hidden: int = 640, dropout: float = 0.3
+    ) -> None:
         super().__init__()
         trunk: Any = timm.create_model(TRUNK, features_only=True, out_indices=(3,))
         channels: int = trunk.feature_info.channels()[-1]
         self.trunk, self.channels = trunk, channels
-        self.attention = OcclusionAttention(channels)
-        self.heads = nn.ModuleDict(
-            {task: Head(channels, hidden, len(classes), dropout) for task, classes in TASKS.items()}
-        )
+        self.attention = OcclusionAttention(channels) if attention else None
+        self.heads = nn.ModuleDict({task: Head(channels, hidden, len(TASKS[task]), dropout) for task in tasks})
 
     def forward(self, pictures: Tensor) -> Outputs:
         """pictures: (B, 3, H, W) float, normalised with MEAN and STD; H and W of 32 pixels or more."""
@@ -64,7 +67,10 @@ class OamCnn(nn.Module):
 
     def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The trunk and the attention alone: z (B, 1024) and the attention's logits (B, 1, h, w)."""
-        features, attention = self.attention(self.trunk(pictures)[0])
+        features = self.trunk(pictures)[0]
+        if self.attention is None:
+            return features.mean((2, 3)), torch.zeros_like(features[:, :1])
+        features, attention = self.attention(features)
         return attended_mean(features, attention.sigmoid()), attention
 
     def answer(self, z: Tensor) -> dict[str, Tensor]:
@@ -76,7 +82,7 @@ def load_start(model: OamCnn, pretrained: str) -> None:
     """Start from "scratch" (as it is), "hub" (the trunk from timm's ImageNet weights) or a local safetensors file.
 
     A file holds a timm ResNet-50, whose fourth stage and classifier are left out, or a checkpoint of our own training,
-    whose averaged network is taken whole.
+    of whose averaged network every part is taken that this network has too.
     Raises OamfaceError: no network, no such file, or weights of another architecture.
     """
     if pretrained == "scratch":
@@ -90,7 +96,9 @@ def load_start(model: OamCnn, pretrained: str) -> None:
             weights = load_file(Path(pretrained))
         own = {name.removeprefix(AVERAGED): value for name, value in weights.items() if name.startswith(AVERAGED)}
         if own:
-            model.load_state_dict(own)
+            state = model.state_dict()
+            wanted = [name for name in state if name in own or name.startswith("trunk.")]
+            model.load_state_dict(state | {name: own[name] for name in wanted})
             return
         wanted = model.trunk.state_dict()
         model.trunk.load_state_dict({name: weights[name] for name in wanted})

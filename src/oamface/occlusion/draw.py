@@ -45,12 +45,13 @@ HELD_OUT = tuple(name for name, style in STYLES.items() if style.held_out)
 class Occluded:
     """A covered face. image: (H, W, 3) uint8 RGB. coverage: (H, W) float32, 0 bare to 1 hidden, exact by construction.
 
-    mask: what a label would say: "none", "incorrect" (nose or mouth left free) or "worn".
+    mask: what a label would say: "none", "incorrect" (nose or mouth left free) or "worn". style: what was drawn.
     """
 
     image: RGBImage
     coverage: FloatArray
     mask: str
+    style: str = ""
 
 
 def draw(
@@ -70,4 +71,4 @@ def draw(
     else:
         chosen.paint(canvas)
     mask = "none" if not chosen.mask else "worn" if wear == "right" else "incorrect"
-    return Occluded(canvas.image(), np.clip(canvas.coverage, 0, 1), mask)
+    return Occluded(canvas.image(), np.clip(canvas.coverage, 0, 1), mask, style)

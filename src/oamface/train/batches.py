@@ -129,12 +129,20 @@ def batches(
     seed: int,
     number: int,
     skip: int,
+    count: int = 0,
     occluded: float,
     paired: float,
     workers: int = 1,
 ) -> Iterator[Batch]:
-    """The batches of pass `number` (from 0) in its own order, from batch `skip` on; a last short one is left out."""
-    order = np.random.default_rng((seed, number)).permutation(np.repeat(np.arange(len(faces)), faces.repeat))
+    """The batches of pass `number` (from 0) in its own order, from batch `skip` on; a last short one is left out.
+
+    count: faces of a pass where it is not all of them, some several times if there are not so many.
+    """
+    rng, listed = np.random.default_rng((seed, number)), np.repeat(np.arange(len(faces)), faces.repeat)
+    order = rng.permutation(listed)
+    while len(order) < count:
+        order = np.concatenate([order, rng.permutation(listed)])
+    order = order[: count or None]
     whole = len(order) // batch
     groups = [order[start * batch : (start + 1) * batch] for start in range(skip, whole)]
     dataset = _Groups(faces, groups, size, (seed, number), occluded, paired)
@@ -143,11 +151,12 @@ def batches(
     )
 
 
-def steps_a_pass(faces: Faces, batch: int) -> int:
-    """Whole batches in one pass. Raises TrainError when there is not even one."""
-    steps = int(faces.repeat.sum()) // batch
+def steps_a_pass(faces: Faces, batch: int, count: int = 0) -> int:
+    """Whole batches in one pass (count: see batches). Raises TrainError when there is not even one."""
+    listed = int(faces.repeat.sum())
+    steps = (count or listed) // batch if listed else 0
     if not steps:
-        raise TrainError(f"{int(faces.repeat.sum())} faces do not fill one batch of {batch}; make it smaller")
+        raise TrainError(f"{min(count or listed, listed)} faces do not fill one batch of {batch}; make it smaller")
     return steps
 
 

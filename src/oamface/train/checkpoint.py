@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oamface.errors import ModelError
 from oamface.files import write_whole
+from oamface.labels import TASKS
 from oamface.model.oam_cnn import OamCnn
 
 
@@ -54,7 +55,8 @@ def load_checkpoint(
 
 def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
     """The averaged network of a checkpoint, ready to answer, and the checkpoint's progress. Raises ModelError."""
-    model = OamCnn()
+    recipe = progress_of(path).get("recipe", {})
+    model = OamCnn(tasks=recipe.get("tasks", tuple(TASKS)), attention=recipe.get("attention", True))
     progress = load_checkpoint(path, {"averaged": model})
     return model.eval(), progress
 
@@ -65,7 +67,7 @@ def history(path: Path) -> list[dict[str, Any]]:
     A run that started from another checkpoint names it in its recipe. Raises ModelError: one of them is missing.
     """
     try:
-        progress, _ = _read(path, tensors=False)
+        progress = progress_of(path)
         run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
         start = progress["recipe"]["pretrained"]
         if start in ("scratch", "hub") or not _is_checkpoint(Path(start)):
@@ -73,6 +75,14 @@ def history(path: Path) -> list[dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error
     return [*history(Path(start)), run]
+
+
+def progress_of(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of its run, without its tensors. Raises ModelError."""
+    try:
+        return _read(path, tensors=False)[0]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: no checkpoint of ours ({error})") from error
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -66,7 +66,7 @@ class Run:
         }
         self.identity = hashlib.sha256(json.dumps([recipe.to_dict(), self.data], sort_keys=True).encode()).hexdigest()
         make_folder(out)
-        self.steps = [steps_a_pass(self.faces, stage.batch) for stage in recipe.stages]
+        self.steps = [steps_a_pass(self.faces, stage.batch, recipe.faces_a_pass) for stage in recipe.stages]
         self.total = sum(steps * stage.passes for steps, stage in zip(self.steps, recipe.stages, strict=True))
 
     def train(self) -> Path:
@@ -75,7 +75,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         self._build()
         done = self._resume()
-        if recipe.weights.soft_labels and not self.faces.soft:
+        if recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
             self.faces.soft.update(self._soft_labels())
         if done < self.total:
             self._log({"event": "start", "step": done, "steps": self.total, "data": self.data})
@@ -92,6 +92,7 @@ class Run:
                 seed=recipe.seed,
                 number=number,
                 skip=max(0, done - first),
+                count=recipe.faces_a_pass,
                 occluded=recipe.occluded,
                 paired=recipe.paired,
                 workers=self.workers,
@@ -130,10 +131,10 @@ class Run:
         if precision == "auto":
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
-        model = OamCnn(dropout=recipe.dropout)
+        model = OamCnn(tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
         load_start(model, recipe.pretrained)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(tuple(TASKS))}
+        extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
@@ -217,21 +218,23 @@ class Run:
             leaf = z.detach().float().requires_grad_()
             logits = self.model.answer(leaf)
             guess = self.extra["features"](leaf) if "features" in self.extra else None
+        credit = {task: batch.members[task].float() for task in TASKS}
+        credit["age"] = losses.age_credit(batch.members["age"])
         parts = {
-            "age": losses.set_loss(logits["age"], losses.age_credit(batch.members["age"])),
-            "years": losses.years_loss(logits["age"], batch.members["age"]),
-            **{task: losses.set_loss(logits[task], batch.members[task].float()) for task in ("gender", "race", "mask")},
+            **{task: losses.set_loss(logits[task], credit[task]) for task in self.recipe.tasks},
             "attention": losses.attention_loss(attention, batch.coverage, batch.traced),
             "recovery": losses.recovery_loss(leaf[batch.covered], leaf[batch.bare]),
         }
-        soft = {task: losses.soft_loss(logits[task], target) for task, target in batch.soft.items()}
-        tasks = {task: getattr(weights, task) * parts[task] for task in TASKS}
-        tasks["age"] = tasks["age"] + weights.years * parts["years"]
+        tasks = {task: getattr(weights, task) * parts[task] for task in self.recipe.tasks}
+        if "age" in tasks:
+            parts["years"] = losses.years_loss(logits["age"], batch.members["age"])
+            tasks["age"] = tasks["age"] + weights.years * parts["years"]
+        soft = {task: losses.soft_loss(logits[task], target) for task, target in batch.soft.items() if task in tasks}
         for task, loss in soft.items():
             tasks[task] = tasks[task] + weights.soft_labels * getattr(weights, task) * loss
         if self.recipe.balance == "uncertainty":
             tasks = self.extra["uncertainty"](tasks)
-        gradient = combine(self.recipe.balance, tasks, leaf).clone()
+        gradient = combine(self.recipe.balance, tasks, leaf).clone() if tasks else torch.zeros_like(leaf)
         leaf.grad = None
         beside = weights.recovery * parts["recovery"]
         if guess is not None:
@@ -240,7 +243,11 @@ class Run:
         beside.backward()
         if leaf.grad is not None:
             gradient = gradient + leaf.grad
-        torch.autograd.backward([z, weights.attention * parts["attention"]], [gradient.to(z.dtype), None])
+        roots, gradients = [z], [gradient.to(z.dtype)]
+        if attention.requires_grad:
+            roots.append(weights.attention * parts["attention"])
+            gradients.append(torch.ones_like(roots[-1]))
+        torch.autograd.backward(roots, gradients)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.averaged.update_parameters(self.model)
@@ -251,7 +258,7 @@ class Run:
         """The averaged network on bare faces of the calibration part: how often its answer is in the label's set."""
         faces, model = self.validation, self.averaged.module.eval()
         chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED]
-        right: dict[str, list[bool]] = {task: [] for task in ("gender", "race", "mask")}
+        right: dict[str, list[bool]] = {task: [] for task in self.recipe.tasks if task != "age"}
         away: list[float] = []
         for start in range(0, len(chosen), stage.batch):
             index = chosen[start : start + stage.batch]
@@ -262,6 +269,8 @@ class Run:
                 members = faces.members[task][index]
                 answer = logits[task].argmax(1).cpu().numpy()
                 hits += [bool(row[choice]) for row, choice in zip(members, answer, strict=True) if not row.all()]
+            if "age" not in logits:
+                continue
             members = faces.members["age"][index]
             exact = members.sum(1) == 1
             away += list(np.abs(losses.mean_age(logits["age"]).cpu().numpy() - members.argmax(1))[exact])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from oamface.errors import RecipeError
+from oamface.labels import TASKS
 from oamface.train.balance import METHODS
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -40,6 +41,8 @@ class Recipe:
     """Everything that decides a training run but the data.
 
     pretrained: "scratch", "hub" or a safetensors file, see load_start.
+    tasks, attention: what the network has; fewer than all are for comparisons and cannot be exported.
+    faces_a_pass: how many faces, drawn anew for each, make a pass; 0 takes all.
     balance: how the four tasks are weighed against each other.
     occluded: share of faces that get covered; paired: share of those that also appear bare in the same step.
     repeat: how often a data set's faces come in one pass, by its name. seed: of everything left to chance.
@@ -49,6 +52,9 @@ class Recipe:
     stages: tuple[Stage, ...]
     weights: Weights = field(default_factory=Weights)
     pretrained: str = "scratch"
+    tasks: tuple[str, ...] = tuple(TASKS)
+    attention: bool = True
+    faces_a_pass: int = 0
     balance: str = "fixed"
     precision: str = "auto"
     learning_rate: float = 1e-3
@@ -68,6 +74,10 @@ class Recipe:
         for stage in self.stages:
             if stage.size < 32 or stage.size > 512 or stage.passes < 1 or stage.batch < 2:
                 problems.append(f"stage {asdict(stage)}: size 32 to 512, passes from 1, batch from 2")
+        if any(task not in TASKS for task in self.tasks) or len(set(self.tasks)) < len(self.tasks):
+            problems.append(f"tasks {list(self.tasks)}: known are {', '.join(TASKS)}, each once")
+        if self.faces_a_pass < 0:
+            problems.append("faces_a_pass: at least 0")
         if self.balance not in METHODS:
             problems.append(f"balance {self.balance!r}: known are {', '.join(METHODS)}")
         if self.precision not in PRECISIONS:
@@ -101,13 +111,21 @@ def load_recipe(path: Path) -> Recipe:
         values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+    return build_recipe(values, path.stem, path)
+
+
+def build_recipe(values: dict[str, Any], name: str, path: Path) -> Recipe:
+    """A recipe from a file's values; name, unless they say otherwise, and path for messages. Raises RecipeError."""
+    values = dict(values)
     try:
         stages = tuple(_fill(Stage, stage) for stage in values.pop("stages", []))
         weights = _fill(Weights, values.pop("weights", {}))
-        recipe: Recipe = _fill(Recipe, {"name": path.stem, "stages": stages, "weights": weights, **values})
+        if "tasks" in values:
+            values["tasks"] = tuple(values["tasks"])
+        recipe: Recipe = _fill(Recipe, {"name": name, "stages": stages, "weights": weights, **values})
         return recipe
     except (TypeError, ValueError, AttributeError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+        raise RecipeError(f"{path}: {name}: {error}") from error
 
 
 def _fill(kind: Any, values: dict[str, Any]) -> Any:
@@ -115,7 +133,7 @@ def _fill(kind: Any, values: dict[str, Any]) -> Any:
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"unknown key {name!r}; known are {', '.join(known)}")
-        numbers = {int: (int,), float: (int, float), str: (str,)}.get(known[name])
-        if numbers is not None and (not isinstance(value, numbers) or isinstance(value, bool)):
+        wanted = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}.get(known[name])
+        if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
             raise ValueError(f"{name}: {value!r} is no {known[name].__name__}")
     return kind(**values)

@@ -1,0 +1,318 @@
+"""From a folder of benchmark results to everything the report shows: addressed figures, contrasts, tests."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oamface.errors import ResultError
+from oamface.evaluate.benchmark import read_result
+from oamface.evaluate.bootstrap import RESAMPLES, interval, resampled
+from oamface.evaluate.conditions import CLEAN
+from oamface.evaluate.groups import per_face
+from oamface.evaluate.measure import OVERALL, overall
+from oamface.evaluate.predictions import Predictions
+from oamface.evaluate.scenarios import MASKED
+from oamface.evaluate.statistics import comparable, paired
+
+Figure = dict[str, float]
+Values = npt.NDArray[np.float64]
+
+LADDER = ("no_mask", "base", "attention", "supervised", "recovery", "full")  # each has one part more than the last
+BALANCING = {"recovery": "fixed weights", "full": "pcgrad", "uncertainty": "uncertainty", "gradnorm": "gradnorm"}
+SINGLE = ("only_age", "only_gender", "only_race", "only_mask")
+CROSSED = {"from_utkface": "UTKFace", "from_fairface": "FairFace", "recovery": "both"}
+CONTRASTS = (  # which part is asked about: the network with it, and the one without
+    ("seeing masks in training", "base", "no_mask"),
+    ("attention", "attention", "base"),
+    ("attention, supervised", "supervised", "attention"),
+    ("feature recovery", "recovery", "supervised"),
+    ("gradient balancing (pcgrad)", "full", "recovery"),
+    ("all of them", "full", "base"),
+)
+STUDIED = ("age_mae", "gender_accuracy", "race_accuracy", "mask_accuracy", "overall_accuracy", "loss")
+ABLATED = (  # where the study is looked at: data set, condition, figure
+    ("utkface", CLEAN, "age_mae"),
+    ("utkface", CLEAN, "gender_accuracy"),
+    ("utkface", CLEAN, "race_accuracy"),
+    ("utkface", MASKED, "age_mae"),
+    ("utkface", MASKED, "gender_accuracy"),
+    ("utkface", MASKED, "race_accuracy"),
+    ("utkface", MASKED, "mask_accuracy"),
+    ("utkface", MASKED, "overall_accuracy"),
+    ("utkface", "objects", "overall_accuracy"),
+    ("fairface", CLEAN, "gender_accuracy"),
+    ("fairface", MASKED, "gender_accuracy"),
+    ("masks", CLEAN, "mask_accuracy"),
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Results of one protocol on the same faces.
+
+    main: name of the model that the report is about. results, folder: every predictor's result by its name, and where
+    the raw predictions lie. Variants of a study are called NAME-SEED.
+    """
+
+    main: str
+    results: dict[str, dict[str, Any]]
+    folder: Path
+
+    @classmethod
+    def read(cls, folder: Path, main: str | None = None) -> "Findings":
+        """main: the only model file's when None. Raises ResultError: none, several, or results of other protocols."""
+        results = {path.stem: read_result(path) for path in sorted(folder.glob("*.json"))}
+        models = [name for name, result in results.items() if result["predictor"]["kind"] == "model file"]
+        chosen = main or (models[0] if len(models) == 1 else None)
+        if chosen not in results:
+            known = ", ".join(results) or "none"
+            raise ResultError(f"{folder}: no result of {chosen or 'one model file'}; there are: {known}; name one")
+        for result in results.values():
+            comparable(results[chosen], result)
+        return cls(chosen, results, folder)
+
+    @cached_property
+    def predictions(self) -> dict[str, Predictions]:
+        """Every predictor's raw table."""
+        return {name: Predictions.read(self.folder / f"{name}.parquet") for name in self.results}
+
+    @cached_property
+    def variants(self) -> dict[str, list[str]]:
+        """A study's variant to the names of its runs, seed after seed."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name, result in self.results.items():
+            if result["predictor"]["kind"] == "checkpoint":
+                found[name.rpartition("-")[0]].append(name)
+        return dict(found)
+
+    @property
+    def peers(self) -> list[str]:
+        """Predictors that are not ours."""
+        return [name for name, result in self.results.items() if result["predictor"]["kind"] in ("peer", "table")]
+
+    def values(self, variant: str, data_set: str, condition: str, figure: str) -> tuple[list[str], Values] | None:
+        """The runs of a variant and, (runs, faces), what a figure is the mean of; None where one does not answer it."""
+        rows, names = [], self.variants.get(variant, [])
+        for name in names:
+            value = face_values(self.predictions[name], data_set, condition, figure)
+            if value is None:
+                return None
+            rows.append(value)
+        return (names, np.stack(rows)) if rows else None
+
+    def of_variant(self, variant: str, data_set: str, condition: str, figure: str) -> Figure | None:
+        """A figure of a variant over its seeds, with an interval over seeds and faces."""
+        found = self.values(variant, data_set, condition, figure)
+        return None if found is None else {**two_level(found[1]), "seeds": len(found[0])}
+
+    def contrast(self, one: str, other: str, data_set: str, condition: str, figure: str) -> Figure | None:
+        """How much higher a figure is for one variant than for the other, seed by seed and face by face."""
+        left, right = (self.values(name, data_set, condition, figure) for name in (one, other))
+        if left is None or right is None:
+            return None
+        seeds = min(len(left[0]), len(right[0]))
+        return {**two_level(left[1][:seeds] - right[1][:seeds]), "seeds": seeds}
+
+    @cached_property
+    def tests(self) -> dict[str, list[dict[str, Any]]]:
+        """Paired tests: "full/no_mask" of the study's first seeds, and the model against every peer."""
+        found = {}
+        if {"full", "no_mask"} <= self.variants.keys():
+            pair = (self.variants[name][0] for name in ("full", "no_mask"))
+            one, other = (self.predictions[name] for name in pair)
+            found["full/no_mask"] = paired(one, other, (CLEAN, MASKED))
+        for peer in self.peers:
+            tested = paired(self.predictions[self.main], self.predictions[peer], (CLEAN, MASKED))
+            found[f"{self.main}/{peer}"] = tested
+        return found
+
+
+def face_values(predictions: Predictions, data_set: str, condition: str, figure: str) -> Values | None:
+    """(N,) values whose mean a figure is, over the faces that know it; None where the predictor has no answer.
+
+    figure: as in groups.per_face, "overall_accuracy", or "loss" of gender and race under the condition.
+    """
+    part = predictions.part(data_set, condition)
+    if figure == "loss":
+        bare = predictions.part(data_set, CLEAN)
+        faces = dict(zip(bare.rows["face"], overall(bare, OVERALL[:2]), strict=True))
+        before = np.array([faces[face] for face in part.rows["face"]])
+        values = before - overall(part, OVERALL[:2])
+    elif figure == "overall_accuracy":
+        values = overall(part)
+    else:
+        found = per_face(part).get(figure)
+        if found is None:
+            return None
+        values = found
+    known = np.isfinite(values)
+    return values[known] if known.any() else None
+
+
+def two_level(values: Values, *, resamples: int = RESAMPLES, seed: int = 0) -> Figure:
+    """Mean of (runs, faces) with its interval, runs and faces both drawn anew; a single run is taken as it is."""
+    runs, faces = values.shape
+    rng, drawn = np.random.default_rng((seed, 1)), []
+    for weights in resampled(faces, resamples, seed):
+        per_run = weights @ values.T / faces
+        chosen = rng.integers(0, runs, per_run.shape)
+        drawn.append(np.take_along_axis(per_run, chosen, 1).mean(1))
+    low, high = interval(np.concatenate(drawn))
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def figures_of(findings: Findings) -> dict[str, Figure]:
+    """Every figure that a claim can ask for, by address:
+
+    DATA_SET/CONDITION/TASK/METRIC of the model; scenario/DATA_SET/NAME/TASK/METRIC; gap, worst, best, group and spread
+    (one group less another) of fairness; bias/DATA_SET/CONDITION/AGE; false_masks/DATA_SET/CONDITION; model/WHAT;
+    study/VARIANT/DATA_SET/CONDITION/TASK/METRIC; contrast/ONE/OTHER/...; test/ONE/OTHER/DATA_SET/CONDITION/FIGURE/WHAT.
+    """
+    result = findings.results[findings.main]
+    figures: dict[str, Figure] = {}
+    for data_set, conditions in result["measured"].items():
+        for condition, sheet in conditions.items():
+            _add(figures, f"{data_set}/{condition}", sheet)
+    for data_set, named in result["scenarios"].items():
+        for name, sheet in named.items():
+            _add(figures, f"scenario/{data_set}/{name}", sheet)
+    for entry in result["fairness"]:
+        _add_groups(figures, entry)
+    for row in result["mistakes"]["age_bias"]:
+        where = f"bias/{row['data_set']}/{row['condition']}/{row['age']}"
+        figures[where] = row["bias"]
+        turned = row["bias"]
+        figures[f"-{where}"] = {"value": -turned["value"], "low": -turned["high"], "high": -turned["low"]}
+    figures |= _false_masks(findings)
+    figures |= _model(findings)
+    for variant in findings.variants:
+        for data_set in result["measured"]:
+            for condition in (CLEAN, MASKED, "objects"):
+                for figure in STUDIED:
+                    address = f"{data_set}/{condition}/{_metric(figure)}"
+                    figure_of = findings.of_variant(variant, data_set, condition, figure)
+                    if figure_of is not None:
+                        figures[f"study/{variant}/{address}"] = figure_of
+                    for _, one, other in (*CONTRASTS, *_MORE):
+                        if one == variant and figure != "loss":
+                            found = findings.contrast(one, other, data_set, condition, figure)
+                            if found is not None:
+                                figures[f"contrast/{one}/{other}/{address}"] = found
+    for pair, rows in findings.tests.items():
+        for row in rows:
+            for what in ("p_holm", "cohens_d", "cohens_h"):
+                if what in row:
+                    value = {"value": row[what], "low": row[what], "high": row[what]}
+                    name = "p" if what == "p_holm" else what
+                    figures[f"test/{pair}/{row['data_set']}/{row['condition']}/{row['figure']}/{name}"] = value
+    return figures
+
+
+_MORE = (
+    ("", "full", "attention"),
+    ("", "full", "no_mask"),
+    ("", "full", "only_mask"),
+    ("", "supervised", "base"),
+)
+
+
+def absent(findings: Findings) -> dict[str, str]:
+    """Why some addresses have no figure at all, by their start."""
+    why = {}
+    if not findings.variants:
+        untrained = "the study's runs took no part; `oamface study` trains them"
+        why = dict.fromkeys(("study/", "contrast/", "test/", "model/f"), untrained)
+    grouped = ("gap/", "group/", "worst/", "best/", "spread/", "bias/", "-bias/", "scenario/")
+    data_sets = findings.results[findings.main]["measured"]
+    for name in ("utkface", "fairface", "masks"):
+        if name not in data_sets:
+            why |= {f"{start}{name}/": f"{name} took no part" for start in ("", "false_masks/", *grouped)}
+    return why | dict.fromkeys(grouped, "fewer faces than a figure needs")
+
+
+def _metric(figure: str) -> str:
+    if figure == "loss":
+        return "loss/overall_accuracy"
+    task, _, metric = figure.rpartition("_")
+    return f"{task}/{metric}"
+
+
+def _add(figures: dict[str, Figure], where: str, sheet: Mapping[str, Any]) -> None:
+    for task, entries in sheet.items():
+        if isinstance(entries, dict):
+            for metric, figure in entries.items():
+                if isinstance(figure, dict) and {"value", "low", "high"} <= figure.keys():
+                    figures[f"{where}/{task}/{metric}"] = figure
+
+
+def _add_groups(figures: dict[str, Figure], entry: Mapping[str, Any]) -> None:
+    where = "/".join(entry[key] for key in ("data_set", "condition", "attribute", "figure"))
+    figures[f"gap/{where}"] = entry["gap"]
+    figures[f"worst/{where}"], figures[f"best/{where}"] = entry["groups"][0], entry["groups"][-1]
+    for group in entry["groups"]:
+        figures[f"group/{where}/{group['group']}"] = group
+    groups = {group["group"]: group for group in entry["groups"]}
+    if {"61-80", "18-30"} <= groups.keys():
+        # Two groups of other people are independent: their intervals add as the root of squares.
+        one, other = groups["61-80"], groups["18-30"]
+        value = one["value"] - other["value"]
+        reach = [np.hypot(one["value"] - one["low"], other["high"] - other["value"])]
+        reach.append(np.hypot(one["high"] - one["value"], other["value"] - other["low"]))
+        figures[f"spread/{where}/61-80/18-30"] = {"value": value, "low": value - reach[0], "high": value + reach[1]}
+
+
+def _false_masks(findings: Findings) -> dict[str, Figure]:
+    """How much more often faces behind things that are no mask are said to be masked than the same faces bare."""
+    predictions, figures = findings.predictions[findings.main], {}
+    for data_set in predictions.classes:
+        bare = predictions.part(data_set, CLEAN)
+        for condition in ("objects", "accessories"):
+            part = predictions.part(data_set, condition)
+            if not len(part) or "mask" not in part.classes:
+                continue
+            said = dict(zip(bare.rows["face"], bare.answers("mask")[1].argmax(1), strict=True))
+            before = np.array([said[face] for face in part.rows["face"]], float)
+            after = part.answers("mask")[1].argmax(1).astype(float)
+            figures[f"false_masks/{data_set}/{condition}"] = two_level((after - before)[None])
+    return figures
+
+
+def _model(findings: Findings) -> dict[str, Figure]:
+    """Size and speed of the model, and against single-task networks: plain numbers, whose interval is themselves."""
+    import timm
+
+    result = findings.results[findings.main]
+    about, speed = result["predictor"], result["speed"]
+    found = {"alone_ms": speed["alone_ms"], "batch_ms": speed["batch_ms"]}
+    if "parameters" in about:
+        found["parameters"] = round(about["parameters"] / 1e6, 1)
+        whole = sum(value.numel() for value in timm.create_model("resnet50", num_classes=0).parameters())
+        found["fewer_than_resnet50s"] = round(1 - about["parameters"] / (4 * whole), 3)
+    if "bytes" in about:
+        found["megabytes"] = about["bytes"] / 2**20
+    singles = [findings.results[findings.variants[name][0]] for name in SINGLE if name in findings.variants]
+    together = findings.variants.get("recovery")
+    if len(singles) == len(SINGLE) and together:
+        one = findings.results[together[0]]
+        if all(single["speed"]["run"] == one["speed"]["run"] for single in singles):
+            time = sum(single["speed"]["alone_ms"] for single in singles)
+            found["faster_than_single_tasks"] = time / one["speed"]["alone_ms"]
+        size = sum(single["predictor"]["parameters"] for single in singles)
+        found["fewer_than_single_tasks"] = 1 - one["predictor"]["parameters"] / size
+    return {f"model/{name}": {"value": value, "low": value, "high": value} for name, value in found.items()}
+
+
+def per_class_of(result: Mapping[str, Any], places: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Per-class tables of (data set, condition, task), those that exist, with where they are from."""
+    tables = []
+    for data_set, condition, task in places:
+        entry = result["measured"].get(data_set, {}).get(condition, {}).get(f"{task}_classes")
+        if entry:
+            tables.append({"data_set": data_set, "condition": condition, "task": task, **entry})
+    return tables

@@ -1,0 +1,132 @@
+"""From a folder of results to the report: HTML, JSON and Markdown, or one clear error."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from oamface.data.store import Store
+from oamface.errors import ResultError
+from oamface.files import make_folder, write_text
+from oamface.report.claims import VERDICTS, Judged, judge, load_claims
+from oamface.report.figures import draw_all
+from oamface.report.findings import Findings, absent, figures_of
+from oamface.report.page import data_uri, shown, write_page
+
+FORMAT = "oamface-report/1"
+
+
+def report(
+    results: Path,
+    out: Path,
+    *,
+    main: str | None = None,
+    logs: Sequence[Path] = (),
+    faces_of: Sequence[Store] = (),
+    drawn: bool = False,
+) -> dict[str, Any]:
+    """Write index.html, report.json and README.md into `out`; returns the JSON.
+
+    results: folder of a benchmark. main: the model that the report is about. logs: of its training, oldest first.
+    faces_of: local stores whose worst faces are shown; none are otherwise. drawn: say that no real face took part.
+    Raises ResultError: results that do not fit together, or a claim without measurement and reason.
+    """
+    findings, claims = Findings.read(results, main), load_claims()
+    judged = judge(claims, figures_of(findings), absent(findings))
+    for log in logs:
+        if not log.is_file():
+            raise ResultError(f"{log}: no log of a training run")
+    claimed = {"age_mae": 5.87, "gender_accuracy": 91.7, "race_accuracy": 86.4}
+    figures = draw_all(findings, logs=logs, claimed=claimed)
+    page = write_page(findings, claims, judged, figures, drawn=drawn, faces=_faces(findings, faces_of))
+    summary = _summary(findings, judged)
+    make_folder(out)
+    write_text(out / "index.html", page)
+    write_text(out / "report.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(out / "README.md", _markdown(summary, drawn=drawn))
+    return summary
+
+
+def _summary(findings: Findings, judged: Sequence[Judged]) -> dict[str, Any]:
+    result = findings.results[findings.main]
+    return {
+        "schema": FORMAT,
+        "main": findings.main,
+        "protocol": result["protocol"],
+        "stores": result["stores"],
+        "interval": result["interval"],
+        "verdicts": {name: sum(item.verdict == name for item in judged) for name in VERDICTS},
+        "claims": [
+            {
+                **{key: value for key, value in vars(item.claim).items() if value != ""},
+                "measured": None
+                if item.measured is None
+                else {key: item.measured[key] for key in ("value", "low", "high")},
+                "verdict": item.verdict,
+                "also_claimed": list(item.others),
+                "reason": item.reason,
+            }
+            for item in judged
+        ],
+        "results": {
+            name: {key: other[key] for key in ("predictor", "conditions", "speed", "measured", "scenarios", "fairness")}
+            if name == findings.main
+            else {key: other[key] for key in ("predictor", "conditions", "speed")}
+            | {"measured": _short(other["measured"])}
+            for name, other in findings.results.items()
+        },
+        "tests": findings.tests,
+    }
+
+
+def _short(measured: dict[str, Any]) -> dict[str, Any]:
+    """Other predictors' figures, without their tables and curves."""
+    return {
+        data_set: {
+            condition: {task: entry for task, entry in sheet.items() if not task.endswith(("_classes", "_calibration"))}
+            for condition, sheet in sheets.items()
+        }
+        for data_set, sheets in measured.items()
+    }
+
+
+def _markdown(summary: dict[str, Any], *, drawn: bool) -> str:
+    """The docs page: what was claimed, measured and found, as tables."""
+    lines = ["# Claims and measurements", ""]
+    if drawn:
+        lines += ["**Drawn faces of nobody: these figures say nothing about people.**", ""]
+    lines += [
+        "Written by `oamface report`: [index.html](index.html) has figures, [report.json](report.json) all numbers.",
+        "",
+        ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items()) + ".",
+        "",
+        "| table | claim | claimed | measured (95 % interval) | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for claim in summary["claims"]:
+        unit = claim.get("unit", "")
+        sign = {"above": "> ", "below": "< "}.get(claim.get("test", ""), "")
+        also = f" (also {', '.join(f'{value:g}' for value in claim['also_claimed'])})" if claim["also_claimed"] else ""
+        measured = shown(claim["measured"], unit) if claim["measured"] else claim["reason"]
+        value = f"{sign}{claim['value']:g} {unit}".strip()
+        lines.append(f"| {claim['table']} | {claim['what']} | {value}{also} | {measured} | {claim['verdict']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _faces(findings: Findings, stores: Sequence[Store]) -> list[dict[str, str]]:
+    """The worst faces, as the error analysis names them, out of local stores."""
+    chips = {
+        (store.card["data_set"], name): chip
+        for store in stores
+        for name, chip in zip(store.names, store.chips, strict=True)
+    }
+    found = []
+    for row in findings.results[findings.main]["mistakes"]["worst"]:
+        chip = chips.get((row["data_set"], row["face"]))
+        if chip is not None:
+            _, png = cv2.imencode(".png", chip[..., ::-1])
+            text = f"{row['task']}: {row['true']}, answered {row['answered']}"
+            found.append({"image": data_uri(png.tobytes()), "text": text})
+    return found
