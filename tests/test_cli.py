@@ -141,3 +141,38 @@ a.Analyzer(Path({str(untrained_model)!r})).analyze({str(pictures / "a.png")!r})
 sys.exit(bool({{'torch', 'pyarrow', 'pandas', 'timm', 'lightning'}} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_study_benchmark_and_report(tmp_path, untrained_model) -> None:
+    store = write_store(tmp_path / "store")
+    study = tmp_path / "study.toml"
+    study.write_text("[common]\nfaces_a_pass = 16\nstages = [{ size = 32, passes = 1, batch = 8 }]\n[variants.full]\n")
+    done = run("study", study, "--store", store, "--out", tmp_path / "runs")
+    assert done.stdout.strip().endswith("full-0/checkpoint.safetensors"), done.stderr
+    table = tmp_path / "elsewhere.csv"
+    table.write_text("data_set,face,age,gender\n" + "".join(f"utkface,{n}.png,40,male\n" for n in range(72)))
+    who = ("--model", untrained_model, "--study", tmp_path / "runs", "--table", table)
+    done = run("benchmark", "--store", store, "--core", *who, "--out", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert [Path(line).stem for line in done.stdout.split()] == ["untrained", "full-0", "elsewhere"]
+    done = run("report", tmp_path / "results", "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "cannot be measured" in done.stdout
+    assert "elsewhere" in (tmp_path / "report/index.html").read_text()
+
+
+def test_benchmark_and_report_refuse_in_one_line(tmp_path, untrained_model) -> None:
+    store = write_store(tmp_path / "store")
+    who = ("--model", untrained_model, "--out", tmp_path / "results")
+    for arguments, message in (
+        (("benchmark", "--store", tmp_path / "none", *who), "not a whole store"),
+        (("benchmark", "--store", store, "--peer", "nobody", *who), "no peer 'nobody'"),
+        (("benchmark", "--store", store, "--study", tmp_path, *who), "no finished run"),
+        (("benchmark", "--store", store, "--table", tmp_path / "none.csv", *who), "cannot be read"),
+        (("report", tmp_path), "no result of one model file"),
+    ):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert run("report").returncode == run("report", tmp_path, "--quick").returncode == 2

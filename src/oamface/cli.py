@@ -267,6 +267,32 @@ def benchmark(
 
 
 @app.command()
+def report(
+    results: Annotated[Path | None, typer.Argument(help="A benchmark's folder of results.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for index.html, report.json and README.md.")] = Path("report"),
+    main: Annotated[str | None, typer.Option(help="The result that the report is about.")] = None,
+    log: Annotated[list[Path] | None, typer.Option(help="A training run's log.jsonl, oldest first.")] = None,
+    faces: Annotated[list[Path] | None, typer.Option(help="Show the worst faces of this local store.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="All of it on drawn faces, with no data at hand.")] = False,
+) -> None:
+    """Write every claim of the paper beside what was measured, as one page that opens anywhere."""
+    from oamface.data.store import open_stores
+    from oamface.report.quick import quick_report
+    from oamface.report.report import report as write_report
+
+    if (results is None) != quick:
+        raise typer.BadParameter("name a folder of results, or --quick")
+    with _Bar("report") as bar:
+        if results is None:
+            summary = quick_report(out, on_progress=lambda what, done, total: bar.show(done, total, what))
+        else:
+            stores = open_stores(faces or [])
+            summary = write_report(results, out, main=main, logs=log or [], faces_of=stores)
+    print(*(f"{count} {verdict}" for verdict, count in summary["verdicts"].items()), sep=", ")
+    print(out / "index.html")
+
+
+@app.command()
 def card(
     model: Annotated[Path | None, typer.Argument(help="An exported model; the shipped one when left out.")] = None,
 ) -> None:

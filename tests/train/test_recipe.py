@@ -22,7 +22,7 @@ def test_a_recipe_reads_what_it_says_and_defaults_the_rest(tmp_path) -> None:
     assert recipe.to_dict()["repeat"] == {"masks": 2}
 
 
-@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [Path("recipes/base.toml"), Path("recipes/shipped.toml")], ids=lambda path: path.name)
 def test_the_shipped_recipes_are_whole(path) -> None:
     assert load_recipe(path).passes > 0
 

@@ -101,10 +101,9 @@ def prepare(
         catalogue = read(source)
         if not catalogue.entries:
             raise DataError(f"{path}: holds no picture of {catalogue.data_set}; is it in its published layout?")
-        identity = {"format": FORMAT, "data_set": catalogue.data_set, "size": size, "source": _digest(catalogue)}
         parts = out / "parts"
         make_folder(out)
-        _claim(out / "progress.json", identity)
+        _claim(out / "progress.json", _identity(catalogue, size))
         if (out / "card.json").exists():
             return Store.open(out, size=size).card
         make_folder(parts)
@@ -117,7 +116,7 @@ def prepare(
                     done = list(pool.map(lambda entry: _prepare(source, entry, detector, size), entries))
                     write_whole(part, partial(_save_part, done=done, size=size))
                 on_progress(min(start + PART, total), total)
-        return _join(out, catalogue, identity)
+        return _join(out, catalogue)
 
 
 def attach_features(folder: Path, table: Path) -> int:
@@ -176,30 +175,56 @@ def _save_part(file: IO[bytes], done: list[Prepared | str], size: int) -> None:
     )
 
 
-def _join(out: Path, catalogue: Catalogue, identity: dict[str, Any]) -> dict[str, Any]:
-    """Lay the parts together; the card comes last, so that a store with a card is whole."""
-    loaded = []
-    for start in range(0, len(catalogue.entries), PART):
-        with np.load(out / "parts" / f"{start:08d}.npz", allow_pickle=False) as part:
-            loaded.append({key: part[key] for key in part.files})
-    reasons = np.concatenate([part["reasons"] for part in loaded])
+def save_store(
+    out: Path,
+    catalogue: Catalogue,
+    chips: npt.NDArray[np.uint8],
+    landmarks: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.floating],
+    *,
+    refused: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Write a store of faces that are aligned already, into a folder that exists, and return its card.
+
+    chips (N, S, S, 3), landmarks (N, 5, 2) in their pixels, the detector's scores (N,): of the catalogue's entries
+    in order, without those that have a reason in `refused` (one for each entry, "" for none). Raises FileError.
+    """
+    reasons = refused if refused is not None else [""] * len(catalogue.entries)
     kept = [entry for entry, reason in zip(catalogue.entries, reasons, strict=True) if not reason]
     lost = {entry.name: str(reason) for entry, reason in zip(catalogue.entries, reasons, strict=True) if reason}
-    for key in ("chips", "landmarks"):
-        write_whole(out / f"{key}.npy", partial(np.save, arr=np.concatenate([part[key] for part in loaded])))
-    scores = np.concatenate([part["scores"] for part in loaded])
+    write_whole(out / "chips.npy", partial(np.save, arr=chips))
+    write_whole(out / "landmarks.npy", partial(np.save, arr=landmarks))
     rows = [
         {**_row(entry), "data_set": catalogue.data_set, "score": float(score)}
         for entry, score in zip(kept, scores, strict=True)
     ]
     write_whole(out / "labels.parquet", lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
     card = {
-        **identity,
+        **_identity(catalogue, chips.shape[1]),
         "faces": dict(Counter(entry.split for entry in kept)),
         "without_a_face": dict(Counter(entry.split for entry in catalogue.entries if entry.name in lost)),
         "refused": catalogue.refused | lost,
     }
     write_text(out / "card.json", json.dumps(card, indent=1))
+    return card
+
+
+def _identity(catalogue: Catalogue, size: int) -> dict[str, Any]:
+    """What a store is of, and of which version."""
+    return {"format": FORMAT, "data_set": catalogue.data_set, "size": size, "source": _digest(catalogue)}
+
+
+def _join(out: Path, catalogue: Catalogue) -> dict[str, Any]:
+    """Lay the parts together; the card comes last, so that a store with a card is whole."""
+    loaded = []
+    for start in range(0, len(catalogue.entries), PART):
+        with np.load(out / "parts" / f"{start:08d}.npz", allow_pickle=False) as part:
+            loaded.append({key: part[key] for key in part.files})
+    reasons = np.concatenate([part["reasons"] for part in loaded])
+    chips, landmarks, scores = (
+        np.concatenate([part[key] for part in loaded]) for key in ("chips", "landmarks", "scores")
+    )
+    card = save_store(out, catalogue, chips, landmarks, scores, refused=reasons)
     for part_file in (out / "parts").iterdir():
         part_file.unlink()
     (out / "parts").rmdir()

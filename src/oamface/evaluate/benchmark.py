@@ -74,8 +74,8 @@ def benchmark(
             missing.append(predictor)
             abouts.append(about)
     if missing:
-        speeds = speed(missing, stores)  # in one go, for ratios between them
         told = predict(missing, stores, conditions, split=SPLIT, seed=SEED, about=abouts, on_progress=on_progress)
+        speeds = speed(missing, stores)  # in one go, for ratios between them
         for predictions in told:
             name = predictions.about["predictor"]["name"]
             predictions.write(out / f"{name}.parquet")
@@ -130,8 +130,9 @@ def speed(predictors: Sequence[Predictor], stores: Sequence[Store]) -> dict[str,
 
     The network with its own preparation of a chip, on all cores, without detection.
     """
-    store = stores[0]
-    rows = (rows_of(store, SPLIT, CONDITIONS[CLEAN]) * TIMED)[:TIMED]
+    clean = CONDITIONS[CLEAN]
+    store = next(store for store in stores if rows_of(store, SPLIT, clean))
+    rows = (rows_of(store, SPLIT, clean) * TIMED)[:TIMED]
     faces = [Face(np.array(store.chips[row]), store.card["data_set"], store.names[row], CLEAN) for row in rows]
     alone: dict[str, list[float]] = {predictor.name: [] for predictor in predictors}
     together: dict[str, list[float]] = {predictor.name: [] for predictor in predictors}

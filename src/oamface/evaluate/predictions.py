@@ -106,7 +106,8 @@ class Part:
         if not classes:
             return np.zeros(len(self), bool), np.zeros((len(self), 0)), np.full(len(self), -1)
         shares = self.rows[[f"{name}={label}" for label in classes]].to_numpy(float)
-        truth = pd.Categorical(self.rows[f"{name}_true"], categories=classes).codes.astype(np.int64)
+        number = {label: at for at, label in enumerate(classes)}
+        truth = np.array([number.get(label, -1) for label in self.rows[f"{name}_true"]], np.int64)
         return (truth >= 0) & np.isfinite(shares).all(1), shares, truth
 
 

@@ -13,6 +13,7 @@ from oamface.evaluate.predictions import Part, Predictions
 
 MASKED = "masks"
 YOUNG, SENIOR = (18, 30), (61, 100)  # years, both included
+SHOWN = ("age", "age_group", "gender", "race", "mask", "overall")
 SCENARIOS = ("all masked", "none masked", "mixed", "young, mixed", "senior, mixed")
 
 
@@ -40,7 +41,7 @@ def scenarios(predictions: Predictions, *, resamples: int = RESAMPLES) -> dict[s
                 found[data_set][name] = {"not_enough_faces": len(part)}
                 continue
             sheet = all_figures(part, resamples=resamples)
-            kept = {task: sheet[task] for task in ("age", "age_group", "gender", "race", "mask") if task in sheet}
+            kept = {task: sheet[task] for task in SHOWN if task in sheet}
             found[data_set][name] = {"faces": len(part), **kept}
     return found
 

@@ -22,6 +22,7 @@ from oamface.occlusion.sheet import plain_face
 from oamface.report.findings import BALANCING, CONTRASTS, CROSSED, LADDER, Findings
 
 PALETTE = seaborn.color_palette("colorblind")
+BLUES = seaborn.light_palette(PALETTE[0], as_cmap=True)
 INK, GRID = "#22313f", "#d5dce2"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -82,6 +83,7 @@ def overview(findings: Findings, **unused: Any) -> Figure | None:
     page = Figure(figsize=(7.5, 0.32 * len(bars) + 0.9), layout="constrained")
     axes = page.subplots()
     _bars(axes, [bar[0] for bar in bars], [bar[1] for bar in bars], [bar[2] for bar in bars])
+    axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="%")
     return page
 
@@ -120,8 +122,10 @@ def mask_probabilities(findings: Findings, **unused: Any) -> Figure | None:
                     label=f"{name} ({len(joined)})",
                     color=colour,
                 )
-        axes.set(title=title, xlabel="probability of a mask", yscale="log")
-        axes.legend(fontsize=8)
+        axes.set_visible(axes.has_data())
+        if axes.has_data():
+            axes.set(title=title, xlabel="probability of a mask", yscale="log")
+            axes.legend(fontsize=8)
     page.axes[0].set_ylabel("% of its faces")
     return page
 
@@ -193,39 +197,37 @@ def training_loss(findings: Findings, *, logs: Sequence[Path] = (), **unused: An
 
 
 def comparison(findings: Findings, *, claimed: dict[str, float] | None = None, **unused: Any) -> Figure | None:
-    """The model, a network that never saw a mask, peers, and what the paper claims (Figures 11 to 13, 15)."""
-    rows = [(findings.main, PALETTE[0])]
-    rows += [(name, PALETTE[2]) for name in findings.peers]
-    wanted = ("age_mae", "gender_accuracy", "race_accuracy")
-    page = Figure(figsize=(7.5, 3.4), layout="constrained")
-    for column, name_of in enumerate(wanted):
-        axes = page.add_subplot(1, 3, column + 1)
-        labels, figures, colours = [], [], []
-        for condition in (CLEAN, MASKED):
-            where = "bare" if condition == CLEAN else "masked"
-            for name, colour in rows:
-                sheet = findings.results[name]["measured"].get("utkface", {}).get(condition, {})
-                task, _, metric = name_of.rpartition("_")
-                measured = sheet.get(task, {}).get(metric)
-                if measured:
-                    labels.append(f"{name}, {where}")
-                    figures.append(measured)
-                    colours.append(colour)
-            for variant in ("no_mask", "full"):
-                measured = findings.of_variant(variant, "utkface", condition, name_of) if findings.variants else None
-                if measured:
-                    title = "never saw a mask" if variant == "no_mask" else "small, full"
-                    labels.append(f"{title}, {where}")
-                    figures.append(measured)
-                    colours.append(PALETTE[3] if variant == "no_mask" else PALETTE[1])
-        if not labels:
-            return None
-        _bars(axes, labels, figures, colours, scale=1 if name_of == "age_mae" else 100)
-        if claimed and name_of in claimed:
-            axes.axvline(claimed[name_of], color=INK, ls=":", lw=1)
-        axes.set_title(READABLE[name_of])
-        axes.tick_params(axis="y", labelsize=7)
+    """The model, peers, small networks of the study, and what the paper claims (Figures 11 to 13, 15)."""
+    rows: list[tuple[str, Any, dict[str, Any]]] = []
+    small = {"no_mask": "small, never saw a mask", "full": "small, full"}
+    for condition, where in ((CLEAN, "bare"), (MASKED, "masked")):
+        for name in (findings.main, *findings.peers):
+            sheet = findings.results[name]["measured"].get("utkface", {}).get(condition, {})
+            measured = {f"{task}_{metric}": sheet.get(task, {}).get(metric) for task, metric in _COMPARED}
+            rows.append((f"{name}, {where}", PALETTE[0 if name == findings.main else 2], measured))
+        for number, (variant, title) in enumerate(small.items()):
+            measured = {
+                f"{task}_{metric}": findings.of_variant(variant, "utkface", condition, f"{task}_{metric}")
+                for task, metric in _COMPARED
+            }
+            rows.append((f"{title}, {where}", PALETTE[(3, 1)[number]], measured))
+    rows = [row for row in rows if any(row[2].values())]
+    if not rows:
+        return None
+    page = Figure(figsize=(7.5, 0.3 * len(rows) + 0.9), layout="constrained")
+    for axes, (task, metric) in zip(page.subplots(1, len(_COMPARED), sharey=True), _COMPARED, strict=True):
+        what = f"{task}_{metric}"
+        labels, colours, figures = [row[0] for row in rows], [row[1] for row in rows], [row[2][what] for row in rows]
+        _bars(axes, labels, figures, colours, scale=1 if task == "age" else 100)
+        if claimed:
+            axes.axvline(claimed[what], color=INK, ls=":", lw=1)
+        axes.set_title(READABLE[what])
+        axes.margins(x=0.16)
+    page.axes[0].invert_yaxis()
     return page
+
+
+_COMPARED = (("age", "mae"), ("gender", "accuracy"), ("race", "accuracy"))
 
 
 def ablation(findings: Findings, **unused: Any) -> Figure | None:
@@ -299,6 +301,7 @@ def groups(findings: Findings, **unused: Any) -> Figure | None:
         scale = 1 if entry["figure"] == "age_mae" else 100
         names = [f"{group['group']} ({group['faces']})" for group in entry["groups"]]
         _bars(axes, names, entry["groups"], [PALETTE[0]] * len(names), scale=scale, value=False)
+        axes.invert_yaxis()
         axes.set_title(
             f"{NAMES[entry['data_set']]}: {READABLE[entry['figure']]}\nby {entry['attribute']}", fontsize=8.5
         )
@@ -406,9 +409,11 @@ def selective(findings: Findings, **unused: Any) -> Figure | None:
             right.plot(100 * share, risk, style, color=PALETTE[3], label="bare" if condition == CLEAN else "masked")
     left.set(xlabel="% of faces answered", ylabel="% wrong", title="classes (dashed: masked)", ylim=(0, None))
     right.set(xlabel="% of faces answered", ylabel="MAE, years", title="age, by width of its interval", ylim=(0, None))
+    if not drawn:
+        return None
     left.legend(fontsize=7)
     right.legend(fontsize=8)
-    return page if drawn else None
+    return page
 
 
 def cross(findings: Findings, **unused: Any) -> Figure | None:
@@ -437,7 +442,7 @@ def cross(findings: Findings, **unused: Any) -> Figure | None:
         (worth - worth.min(0)) / np.where(spread > 0, spread, 1),
         annot=table,
         fmt=".1f",
-        cmap="crest",
+        cmap=BLUES,
         cbar=False,
         ax=axes,
         linewidths=2,
@@ -480,7 +485,7 @@ def attention(findings: Findings, **unused: Any) -> Figure | None:
     chosen = [name for name in (CLEAN, MASKED, "objects") if name in maps]
     if not chosen:
         return None
-    page = Figure(figsize=(7.5, 2.9), layout="constrained")
+    page = Figure(figsize=(7.5, 1.75), layout="constrained")
     face = plain_face(160)[0]
     grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     columns = [(f"attention, {_named(name)}", maps[name]["map"]) for name in chosen]
@@ -532,6 +537,10 @@ def draw_all(findings: Findings, **given: Any) -> dict[str, Figure]:
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
+def _short(label: str) -> str:
+    return "masked" if label == "incorrect or worn" else label.replace(" or ", "/\n")
+
+
 def _named(condition: str) -> str:
     return {CLEAN: "bare", MASKED: "masks", "objects": "phones"}[condition]
 
@@ -539,21 +548,22 @@ def _named(condition: str) -> str:
 def _bars(
     axes: Axes,
     labels: Sequence[str],
-    figures: Sequence[dict[str, float]],
+    figures: Sequence[dict[str, float] | None],
     colours: Sequence[Any],
     *,
     scale: float = 100,
     value: bool = True,
 ) -> None:
-    """Horizontal bars, the first on top, with intervals and, beside them, the values."""
+    """Horizontal bars, the first at the bottom, with intervals and, beside them, the values; none where None."""
     for place, (figure, colour) in enumerate(zip(figures, colours, strict=True)):
+        if figure is None:
+            continue
         axes.barh(place, scale * figure["value"], color=colour, alpha=0.8, height=0.68)
         axes.plot([scale * figure["low"], scale * figure["high"]], [place, place], color=INK, lw=1.4)
         if value:
             text = f" {scale * figure['value']:.1f}"
             axes.text(scale * figure["high"], place, text, va="center", fontsize=7.5)
     axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
 
 
@@ -609,7 +619,7 @@ def _confusions(findings: Findings, places: Sequence[tuple[str, str, str]]) -> F
             shares[present],
             annot=notes[present],
             fmt="",
-            cmap="crest",
+            cmap=BLUES,
             vmin=0,
             vmax=100,
             cbar=False,
@@ -617,7 +627,7 @@ def _confusions(findings: Findings, places: Sequence[tuple[str, str, str]]) -> F
             linewidths=1,
             annot_kws={"size": size},
         )
-        short = [name.replace(" or ", "/\n") for name in entry["names"]]
+        short = [_short(name) for name in entry["names"]]
         axes.set_xticklabels(
             short, rotation=45 if len(counts) > 3 else 0, ha="right" if len(counts) > 3 else "center", fontsize=7
         )

@@ -224,15 +224,24 @@ _MORE = (
 
 def absent(findings: Findings) -> dict[str, str]:
     """Why some addresses have no figure at all, by their start."""
-    why = {}
-    if not findings.variants:
-        untrained = "the study's runs took no part; `oamface study` trains them"
-        why = dict.fromkeys(("study/", "contrast/", "test/", "model/f"), untrained)
+    why: dict[str, str] = {}
+    missing = {*LADDER, *BALANCING, *SINGLE, *CROSSED} - findings.variants.keys()
+    untrained = "the study's runs took no part; `oamface study` trains them"
+    why |= {f"study/{name}/": untrained for name in missing}
+    why |= {f"contrast/{one}/{other}/": untrained for _, one, other in (*CONTRASTS, *_MORE) if {one, other} & missing}
+    if {"full", "no_mask"} & missing:
+        why["test/full/no_mask/"] = untrained
+    if {"recovery", *SINGLE} & missing:
+        why |= dict.fromkeys(("model/fewer_than_single_tasks", "model/faster_than_single_tasks"), untrained)
     grouped = ("gap/", "group/", "worst/", "best/", "spread/", "bias/", "-bias/", "scenario/")
     data_sets = findings.results[findings.main]["measured"]
     for name in ("utkface", "fairface", "masks"):
         if name not in data_sets:
-            why |= {f"{start}{name}/": f"{name} took no part" for start in ("", "false_masks/", *grouped)}
+            starts = ["", "false_masks/", *grouped, *(f"study/{variant}/" for variant in findings.variants)]
+            starts += [f"contrast/{one}/{other}/" for _, one, other in (*CONTRASTS, *_MORE)]
+            why |= {f"{start}{name}/": f"{name} took no part" for start in starts}
+    for condition in {"objects", "accessories"} - set(findings.results[findings.main]["conditions"]):
+        why |= {f"false_masks/{name}/{condition}": f"nobody was asked about {condition}" for name in data_sets}
     return why | dict.fromkeys(grouped, "fewer faces than a figure needs")
 
 

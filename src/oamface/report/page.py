@@ -8,13 +8,15 @@ from typing import Any
 
 import jinja2
 import markupsafe
+import matplotlib
 from matplotlib.figure import Figure
 
 from oamface.evaluate.conditions import CLEAN, COVERED
 from oamface.report.claims import CONTRADICTED, EXCEEDED, MISSED, REPRODUCED, UNMEASURED, VERDICTS, Claims, Judged
-from oamface.report.figures import NAMES, READABLE
+from oamface.report.figures import NAMES, READABLE, STYLE
 from oamface.report.findings import ABLATED, CONTRASTS, SINGLE, Findings, per_class_of
 
+SURE = 0.05  # corrected p below which a gap is taken for more than chance
 TITLE = "oamface: claims and measurements"
 MARKS = {
     REPRODUCED: "reproduced",
@@ -86,8 +88,9 @@ def write_page(
         "per_class": _per_class(result),
         "losses": _losses(measured),
         "intervals": _intervals(measured),
-        "gaps": _gaps(result["fairness"]),
-        "mistakes": result["mistakes"],
+        "gaps": _gaps([entry for entry in result["fairness"] if entry["p_holm"] < SURE]),
+        "equal": [_gap_in_words(entry) for entry in result["fairness"] if entry["p_holm"] >= SURE],
+        "mistakes": _mistakes(result["mistakes"]),
         "peers": [
             {
                 "name": name,
@@ -114,7 +117,8 @@ def write_page(
 def svg(name: str, figure: Figure) -> str:
     """A figure as inline SVG whose ids are its own; scatter plots lie in it as pictures."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context(STYLE):  # its salt makes the same figure the same text
+        figure.savefig(text, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
     body = text.getvalue()
     body = body[body.index("<svg") :]
     for reference in ('id="', "url(#", 'xlink:href="#'):
@@ -250,10 +254,31 @@ def _gaps(fairness: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "best": f"{best['group']}: {shown(best, unit)}",
                 "gap": shown(entry["gap"], unit),
                 "p": _p(entry["p_holm"]),
-                "chance": entry["p_holm"] >= 0.05,
             }
         )
     return rows
+
+
+def _gap_in_words(entry: Mapping[str, Any]) -> str:
+    where = f"{NAMES.get(entry['data_set'], entry['data_set'])}, {_where(entry['condition'])}"
+    gap = shown(entry["gap"], _unit(entry["figure"]))
+    return f"{where}: {_figure(entry['figure'])} by {entry['attribute']}, {gap}, p = {_p(entry['p_holm'])}"
+
+
+def _mistakes(mistakes: Mapping[str, Any]) -> dict[str, Any]:
+    """The error analysis with data sets and conditions in words."""
+    words = {
+        key: [
+            {
+                **row,
+                "data_set": NAMES.get(row["data_set"], row["data_set"]),
+                "condition": _where(row["condition"]) if "condition" in row else "",
+            }
+            for row in rows
+        ]
+        for key, rows in mistakes.items()
+    }
+    return words
 
 
 def _tested(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -288,9 +313,11 @@ def _budget(findings: Findings) -> str:
         sorted({f"{len(names)} seeds" if len(names) > 1 else "one seed" for names in findings.variants.values()})
     )
     faces = recipe["faces_a_pass"] * sum(part["passes"] for part in recipe["stages"])
+    start = "random weights"
+    if recipe["pretrained"] != "scratch":
+        start = "the same trunk, which learned a face-recognition network's features of bare faces, no label or mask"
     return (
-        "Small networks on equal budgets: each starts from the same trunk (which learned a face-recognition network's"
-        f" features of bare faces, no label and no mask), sees {faces:,} faces at {stage['size']} px in"
+        f"Small networks on equal budgets: each starts from {start}, sees {faces:,} faces at {stage['size']} px in"
         f" {about['steps']} steps, and is asked uncalibrated; {seeds} a variant. They are far from their best: what is"
         " compared is the parts, not the level."
     )

@@ -17,8 +17,9 @@ def load_study(path: Path, out: Path) -> dict[str, Recipe]:
     """Every run's recipe by the run's name, in the order of training: the start, then the variants, seed after seed.
 
     The file has `seeds` (how many runs of a variant; the variant's own `seeds` wins), [start] (a recipe; optional),
-    [common] (what all variants share) and [variants.NAME] (what sets each apart). Runs are called NAME-SEED, and begin
-    from the checkpoint of the start's run in `out`. Raises RecipeError.
+    [common] (what all variants share) and [variants.NAME] (what sets each apart; `weights` and `repeat` change single
+    entries of what is common). Runs are called NAME-SEED, and begin from the checkpoint of the start's run in `out`.
+    Raises RecipeError.
     """
     try:
         study = tomllib.loads(path.read_text())
@@ -38,6 +39,8 @@ def load_study(path: Path, out: Path) -> dict[str, Recipe]:
         for name, variant in variants.items():
             if seed < counts[name]:
                 values = {**common, **variant, "seed": seed}
+                for table in ("weights", "repeat"):  # a variant changes single entries of what is common
+                    values[table] = {**common.get(table, {}), **variant.get(table, {})}
                 runs[f"{name}-{seed}"] = build_recipe(values, name, path)
     return runs
 
