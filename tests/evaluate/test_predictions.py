@@ -76,6 +76,15 @@ def test_several_predictors_see_the_same_faces(store_folder) -> None:
         predict([Constant()], [Store.open(store_folder)], CORE, split="none")
 
 
+def test_several_faces_of_one_picture_keep_names_of_their_own(store_folder) -> None:
+    store = Store.open(store_folder)
+    store.names[-1] = store.names[-2]
+    (said,) = predict([Constant()], [store], {"clean": CORE["clean"]})
+    names = list(said.table["face"])
+    assert names[-2:] == [f"{store.names[-2]}#{len(store.names) - 2}", f"{store.names[-2]}#{len(store.names) - 1}"]
+    assert len(set(names)) == len(names)
+
+
 def test_a_table_comes_back_as_it_was_written(tmp_path) -> None:
     said = table(about={"protocol": {"version": 1}})
     said.write(tmp_path / "x.parquet")

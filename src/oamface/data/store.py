@@ -224,7 +224,7 @@ def _join(out: Path, catalogue: Catalogue) -> dict[str, Any]:
     chips, landmarks, scores = (
         np.concatenate([part[key] for part in loaded]) for key in ("chips", "landmarks", "scores")
     )
-    card = save_store(out, catalogue, chips, landmarks, scores, refused=reasons)
+    card = save_store(out, catalogue, chips, landmarks, scores, refused=reasons.tolist())
     for part_file in (out / "parts").iterdir():
         part_file.unlink()
     (out / "parts").rmdir()

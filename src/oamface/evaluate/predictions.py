@@ -2,6 +2,7 @@
 are computed from, one Parquet file."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,14 +166,18 @@ def predict(
         raise DataError(f"the stores hold no face of the split {split!r}")
     frames: list[list[pd.DataFrame]] = [[] for _ in predictors]
     attention: list[dict[str, dict[str, dict[str, Any]]]] = [{} for _ in predictors]
+    names = {id(store): face_names(store) for store in stores}
     for store, name, rows in plan:
         data_set = store.card["data_set"]
         maps: list[list[_Maps]] = [[] for _ in predictors]
         for start in range(0, len(rows), TOGETHER):
             chosen = rows[start : start + TOGETHER]
             views = [view(store, row, conditions[name], seed=seed) for row in chosen]
+            faces = [
+                Face(item.image, data_set, names[id(store)][row], name) for item, row in zip(views, chosen, strict=True)
+            ]
             for number, predictor in enumerate(predictors):
-                frame, pair = _look(predictor, store, chosen, views, name, drawn=bool(conditions[name].styles))
+                frame, pair = _look(predictor, store, chosen, views, faces, drawn=bool(conditions[name].styles))
                 frames[number].append(frame)
                 maps[number] += [] if pair is None else [pair]
             done += len(chosen)
@@ -214,18 +219,28 @@ def _classes(store: Store, predictor: Predictor) -> dict[str, tuple[frozenset[An
     return asked
 
 
+def face_names(store: Store) -> list[str]:
+    """What each face is called: its picture's name, with #row where a picture shows several."""
+    counts = Counter(store.names)
+    return [name if counts[name] == 1 else f"{name}#{row}" for row, name in enumerate(store.names)]
+
+
 def _look(
-    predictor: Predictor, store: Store, rows: list[int], views: Sequence[Occluded], name: str, *, drawn: bool
+    predictor: Predictor,
+    store: Store,
+    rows: list[int],
+    views: Sequence[Occluded],
+    faces: Sequence[Face],
+    *,
+    drawn: bool,
 ) -> tuple[pd.DataFrame, "_Maps | None"]:
     """The table's rows of some faces, and their attention maps."""
-    data_set = store.card["data_set"]
-    faces = [Face(item.image, data_set, store.names[row], name) for item, row in zip(views, rows, strict=True)]
     said = predictor.predict(faces)
     labels = [store.labels[row] for row in rows]
     columns: dict[str, Any] = {
-        "data_set": data_set,
-        "condition": name,
-        "face": [store.names[row] for row in rows],
+        "data_set": faces[0].data_set,
+        "condition": faces[0].condition,
+        "face": [face.name for face in faces],
         "style": [item.style for item in views],
         "age_true": [float(label.age[0]) if label.age[0] == label.age[1] else np.nan for label in labels],
         "age": np.full(len(rows), np.nan) if said.years is None else said.years,

@@ -9,6 +9,7 @@ import cv2
 
 from oamface.data.store import Store
 from oamface.errors import ResultError
+from oamface.evaluate.predictions import face_names
 from oamface.files import make_folder, write_text
 from oamface.report.claims import VERDICTS, Judged, judge, load_claims
 from oamface.report.figures import draw_all
@@ -120,7 +121,7 @@ def _faces(findings: Findings, stores: Sequence[Store]) -> list[dict[str, str]]:
     chips = {
         (store.card["data_set"], name): chip
         for store in stores
-        for name, chip in zip(store.names, store.chips, strict=True)
+        for name, chip in zip(face_names(store), store.chips, strict=True)
     }
     found = []
     for row in findings.results[findings.main]["mistakes"]["worst"]:
