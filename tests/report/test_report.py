@@ -67,6 +67,7 @@ def test_the_page_loads_nothing(out) -> None:
     assert "@import" not in text
     assert len(text) < 5_000_000
     assert "data:image/jpeg" not in text
+    assert "object at 0x" not in text
 
 
 def test_the_json_has_every_claim_with_its_verdict(out) -> None:

@@ -323,7 +323,7 @@ def _budget(findings: Findings) -> str:
     )
 
 
-def _contrasts(findings: Findings) -> list[dict[str, str]]:
+def _contrasts(findings: Findings) -> list[dict[str, Any]]:
     rows = []
     for part, one, other in CONTRASTS:
         for data_set, condition, figure in ABLATED:
@@ -340,10 +340,11 @@ def _contrasts(findings: Findings) -> list[dict[str, str]]:
             rows.append(
                 {
                     "part": part,
-                    "values": values,
+                    "sides": values,
                     "figure": f"{NAMES[data_set]}, {_where(condition)}: {_figure(figure)}",
                     "change": shown(change, unit),
                     "says": ("helps" if better > 0 else "harms") if sure else "no effect seen",
+                    "sure": sure,
                 }
             )
     return rows
