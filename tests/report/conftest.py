@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from oamface.evaluate import groups
 from oamface.evaluate.benchmark import FORMAT, analyse, protocol
 from oamface.evaluate.predictions import Predictions
 from oamface.labels import class_name, own_classes
@@ -52,6 +53,13 @@ def said(seed: int, right: float = 0.85) -> Predictions:
 def results(tmp_path_factory) -> Path:
     """A model, a peer, and a study of two variants with two seeds each."""
     folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(groups, "PERMUTATIONS", 499)
+        _write_all(folder)
+    return folder
+
+
+def _write_all(folder: Path) -> None:
     model = {"parameters": 11_401_850, "bytes": 23_000_000}
     write_result(folder, said(0), "oam-cnn", "model file", **model)
     peer = table(seed=3, count=300, right=0.7, conditions=CONDITIONS, classes={"gender": ["male", "female"]})
@@ -61,4 +69,3 @@ def results(tmp_path_factory) -> Path:
         right = 0.9 if name.startswith("attention") else 0.6
         about = {"recipe": recipe, "steps": 10, "parameters": 9_000_000}
         write_result(folder, said(10 + number, right), name, "checkpoint", **about)
-    return folder

@@ -307,7 +307,7 @@ def groups(findings: Findings, **unused: Any) -> Figure | None:
         )
         axes.tick_params(axis="y", labelsize=7)
         if scale == 100:
-            axes.set_xlim(min(50, 100 * min(group["low"] for group in entry["groups"]) - 3), 100)
+            axes.set_xlim(0, 100)
     for axes in grid[len(entries) :]:
         axes.set_visible(False)
     return page

@@ -309,7 +309,7 @@ def _budget(findings: Findings) -> str:
     about = runs.get("full") or next(iter(runs.values()))
     recipe = about["recipe"]
     stage = recipe["stages"][-1]
-    seeds = ", ".join(
+    seeds = " or ".join(
         sorted({f"{len(names)} seeds" if len(names) > 1 else "one seed" for names in findings.variants.values()})
     )
     faces = recipe["faces_a_pass"] * sum(part["passes"] for part in recipe["stages"])
