@@ -163,8 +163,7 @@ def train(
             elif line["event"] == "estimate":
                 bar.say(f"about {line['minutes']:.0f} minutes to go")
             elif line["event"] == "pass":
-                figures = ", ".join(f"{name[6:]} {value:.3f}" for name, value in line.items() if name[:6] == "valid_")
-                bar.say(f"pass {line['pass'] + 1} at {line['size']} px: {figures}")
+                bar.say(f"pass {line['pass'] + 1} at {line['size']} px: {_validated(line)}")
 
         run.on_event = show
         checkpoint = run.train()
@@ -186,8 +185,7 @@ def study(
         def show(name: str, number: int, runs: int, line: dict[str, Any]) -> None:
             bar.show(number, runs, name)
             if line["event"] == "pass":
-                figures = ", ".join(f"{key[6:]} {value:.3f}" for key, value in line.items() if key[:6] == "valid_")
-                bar.say(f"{name}: {figures}")
+                bar.say(f"{name}: {_validated(line)}")
 
         checkpoints = run_study(study, store, out, workers=workers, on_event=show)
     print(*checkpoints, sep="\n")
@@ -301,6 +299,11 @@ def card(
     from oamface.export.card import model_card
 
     print(model_card(Engine(model).description), end="")
+
+
+def _validated(line: dict[str, Any]) -> str:
+    """The validation figures of a training log's line."""
+    return ", ".join(f"{name[6:]} {value:.3f}" for name, value in line.items() if name.startswith("valid_"))
 
 
 class _Bar:

@@ -14,7 +14,7 @@ import numpy as np
 
 from oamface.data.store import Store
 from oamface.errors import ResultError
-from oamface.evaluate.bootstrap import LEVEL, RESAMPLES
+from oamface.evaluate.bootstrap import RESAMPLES, described
 from oamface.evaluate.camera import CAMERA
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, CORE, rows_of
 from oamface.evaluate.groups import fairness
@@ -83,7 +83,7 @@ def benchmark(
                 "schema": FORMAT,
                 **predictions.about,
                 "conditions": list(conditions),
-                "interval": {"level": LEVEL, "resamples": resamples, "method": "percentile bootstrap over faces"},
+                "interval": described(resamples),
                 "speed": speeds[name],
                 "classes": predictions.classes,
                 "attention": predictions.attention,

@@ -36,6 +36,11 @@ def bootstrap(
     return figures
 
 
+def described(resamples: int) -> dict[str, Any]:
+    """How the intervals were made, for result files."""
+    return {"level": LEVEL, "resamples": resamples, "method": "percentile bootstrap over faces"}
+
+
 def resampled(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
     """How often each of `count` faces is in each resample: blocks (R, count) of all resamples."""
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from typing import Any
 
 from oamface.data.store import Store
 from oamface.engine import Engine
-from oamface.evaluate.bootstrap import LEVEL, RESAMPLES
+from oamface.evaluate.bootstrap import RESAMPLES, described
 from oamface.evaluate.conditions import CORE
 from oamface.evaluate.measure import measure
 from oamface.evaluate.predictions import predict
@@ -46,6 +46,6 @@ def evaluate(
         "schema": FORMAT,
         "model": engine.digest,
         "split": split,
-        "interval": {"level": LEVEL, "resamples": resamples, "method": "percentile bootstrap over faces"},
+        "interval": described(resamples),
         "data_sets": sets,
     }

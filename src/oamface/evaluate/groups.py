@@ -72,9 +72,9 @@ def per_face(part: Part) -> dict[str, npt.NDArray[np.float64]]:
     if known.any():
         values["age_mae"] = np.where(known, np.abs(said - true), np.nan)
     for name in ("age_group", "gender", "race", "mask"):
-        known, shares, truth = part.answers(name)
-        if known.any():
-            values[f"{name}_accuracy"] = np.where(known, shares.argmax(1) == truth if shares.size else 0, np.nan)
+        right = part.right(name)
+        if np.isfinite(right).any():
+            values[f"{name}_accuracy"] = right
     return values
 
 

@@ -15,6 +15,7 @@ from oamface.evaluate.metrics import BINS, confidence_bin, confusion_matrices
 from oamface.evaluate.predictions import CLASSED, Part, Predictions
 
 OVERALL = ("gender", "race", "mask")  # classes that every face has; what "overall accuracy" is the mean of
+LOST = OVERALL[:2]  # of those, what can be lost by covering a face
 LEAST = 10  # faces from which a figure is given at all
 
 Sheet = dict[str, Any]  # docs/benchmark.md has what it holds
@@ -96,7 +97,7 @@ def mean_figures(part: Part, *, resamples: int = RESAMPLES) -> Sheet:
 
 def loss(bare: Part, covered: Part, *, resamples: int = RESAMPLES) -> Sheet:
     """What covering the same faces costs: years of mean error, and points of accuracy as shares of 1."""
-    bare = Part(bare.rows.set_index("face").loc[covered.rows["face"]].reset_index(), bare.classes)
+    bare = bare.like(covered)
     losses: Sheet = {}
     known, before, true = bare.years()
     also, after, _ = covered.years()
@@ -104,28 +105,19 @@ def loss(bare: Part, covered: Part, *, resamples: int = RESAMPLES) -> Sheet:
     if known.sum() >= LEAST:
         gap = (np.abs(after - true) - np.abs(before - true))[known, None]
         losses |= bootstrap(partial(metrics.means, names=["age_mae"]), gap, resamples=resamples)
-    for name in ("age_group", "gender", "race"):
-        known, clear, truth = bare.answers(name)
-        also, shares, _ = covered.answers(name)
-        known &= also
+    gaps = {name: bare.right(name) - covered.right(name) for name in ("age_group", "gender", "race")}
+    gaps["overall"] = overall(bare, LOST) - overall(covered, LOST)
+    for name, gap in gaps.items():
+        known = np.isfinite(gap)
         if known.sum() >= LEAST:
-            gap = (clear.argmax(1) == truth).astype(float) - (shares.argmax(1) == truth)
             named = partial(metrics.means, names=[f"{name}_accuracy"])
             losses |= bootstrap(named, gap[known, None], resamples=resamples)
-    gaps = overall(bare, OVERALL[:2]) - overall(covered, OVERALL[:2])
-    if np.isfinite(gaps).sum() >= LEAST:
-        named = partial(metrics.means, names=["overall_accuracy"])
-        losses |= bootstrap(named, gaps[np.isfinite(gaps), None], resamples=resamples)
     return losses
 
 
 def overall(part: Part, tasks: Sequence[str] = OVERALL) -> npt.NDArray[np.float64]:
     """(N,) share of the tasks that a face's answers get right; NaN unless all are known and answered."""
-    right = np.zeros(len(part))
-    for name in tasks:
-        known, shares, truth = part.answers(name)
-        right += np.where(known, shares.argmax(1) == truth if shares.size else False, np.nan)
-    return right / len(tasks)
+    return sum((part.right(name) for name in tasks), np.zeros(len(part))) / len(tasks)
 
 
 def mask_or_none(bare: Part, covered: Part, *, resamples: int = RESAMPLES) -> Sheet:

@@ -111,6 +111,15 @@ class Part:
         truth = np.array([number.get(label, -1) for label in self.rows[f"{name}_true"]], np.int64)
         return (truth >= 0) & np.isfinite(shares).all(1), shares, truth
 
+    def right(self, name: str) -> FloatArray:
+        """(N,) 1 where the answer is the true class, else 0; NaN where either is unknown."""
+        known, shares, truth = self.answers(name)
+        return np.where(known, shares.argmax(1) == truth if shares.size else False, np.nan)
+
+    def like(self, other: "Part") -> "Part":
+        """The faces of `other`, in its order, as they are here. Raises KeyError for one that is not."""
+        return Part(self.rows.set_index("face").loc[other.rows["face"]].reset_index(), self.classes)
+
 
 def check(predictions: Predictions, where: str) -> None:
     """Raises ResultError: a missing column, an unknown label, a probability or an age that is none."""

@@ -24,8 +24,7 @@ def scenarios(predictions: Predictions, *, resamples: int = RESAMPLES) -> dict[s
         bare, masked = predictions.part(data_set, CLEAN), predictions.part(data_set, MASKED)
         if not len(masked):
             continue
-        drawn = set(masked.rows["face"])
-        bare = Part(bare.rows[bare.rows["face"].isin(drawn)], bare.classes)
+        bare = bare.like(masked)
         mixed = pd.concat([_half(bare.rows, 0), _half(masked.rows, 1)], ignore_index=True)
         rows = {
             "all masked": masked.rows,

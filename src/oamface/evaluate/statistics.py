@@ -11,9 +11,8 @@ from scipy.stats import binomtest, wilcoxon
 from oamface.errors import ResultError
 from oamface.evaluate import metrics
 from oamface.evaluate.bootstrap import RESAMPLES, bootstrap
-from oamface.evaluate.predictions import Predictions
-
-LEAST = 10  # faces that both answered
+from oamface.evaluate.measure import LEAST
+from oamface.evaluate.predictions import Part, Predictions
 
 
 def paired(
@@ -42,7 +41,7 @@ def paired(
     return found
 
 
-def _rows(left: Any, right: Any, resamples: int) -> list[dict[str, Any]]:
+def _rows(left: Part, right: Part, resamples: int) -> list[dict[str, Any]]:
     rows = []
     known, said, true = left.years()
     also, others, _ = right.years()
@@ -57,17 +56,14 @@ def _rows(left: Any, right: Any, resamples: int) -> list[dict[str, Any]]:
     for name in ("age_group", "gender", "race", "mask"):
         if left.classes.get(name) != right.classes.get(name):
             continue  # asked in other classes, as a peer's coarser ones
-        known, shares, truth = left.answers(name)
-        also, others, _ = right.answers(name)
-        known &= also
-        if known.sum() < LEAST:
+        sides = np.stack([left.right(name), right.right(name)])
+        mine, theirs = sides[:, np.isfinite(sides).all(0)]
+        if len(mine) < LEAST:
             continue
-        mine, theirs = (side.argmax(1)[known] == truth[known] for side in (shares, others))
-        won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+        won, lost = int((mine > theirs).sum()), int((theirs > mine).sum())
         p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
         effect = float(2 * np.arcsin(np.sqrt(mine.mean())) - 2 * np.arcsin(np.sqrt(theirs.mean())))
-        gap = mine.astype(float) - theirs
-        rows.append(_row(f"{name}_accuracy", mine, theirs, gap, p, {"cohens_h": effect}, resamples))
+        rows.append(_row(f"{name}_accuracy", mine, theirs, mine - theirs, p, {"cohens_h": effect}, resamples))
     return rows
 
 

@@ -31,6 +31,12 @@ class Claim:
     note: str = ""
     reason: str = ""
 
+    @property
+    def claimed(self) -> str:
+        """The number as the paper would print it: "91.7 %", "> 0 years"."""
+        sign = {"above": "> ", "below": "< "}.get(self.test, "")
+        return f"{sign}{self.value:g} {self.unit}".strip()
+
 
 @dataclass(frozen=True)
 class Judged:

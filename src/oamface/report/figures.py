@@ -197,10 +197,14 @@ def training_loss(findings: Findings, *, logs: Sequence[Path] = (), **unused: An
 
 
 def comparison(findings: Findings, *, claimed: dict[str, float] | None = None, **unused: Any) -> Figure | None:
-    """The model, peers, small networks of the study, and what the paper claims (Figures 11 to 13, 15)."""
+    """The model, peers, small networks of the study, and what the paper claims (Figures 11 to 13, 15).
+
+    claimed: address of a figure to the paper's number.
+    """
     rows: list[tuple[str, Any, dict[str, Any]]] = []
     small = {"no_mask": "small, never saw a mask", "full": "small, full"}
-    for condition, where in ((CLEAN, "bare"), (MASKED, "masked")):
+    for condition in (CLEAN, MASKED):
+        where = _seen(condition)
         for name in (findings.main, *findings.peers):
             sheet = findings.results[name]["measured"].get("utkface", {}).get(condition, {})
             measured = {f"{task}_{metric}": sheet.get(task, {}).get(metric) for task, metric in _COMPARED}
@@ -218,9 +222,9 @@ def comparison(findings: Findings, *, claimed: dict[str, float] | None = None, *
     for axes, (task, metric) in zip(page.subplots(1, len(_COMPARED), sharey=True), _COMPARED, strict=True):
         what = f"{task}_{metric}"
         labels, colours, figures = [row[0] for row in rows], [row[1] for row in rows], [row[2][what] for row in rows]
-        _bars(axes, labels, figures, colours, scale=1 if task == "age" else 100)
+        _bars(axes, labels, figures, colours, scale=_scale(what))
         if claimed:
-            axes.axvline(claimed[what], color=INK, ls=":", lw=1)
+            axes.axvline(claimed[f"utkface/{CLEAN}/{task}/{metric}"], color=INK, ls=":", lw=1)
         axes.set_title(READABLE[what])
         axes.margins(x=0.16)
     page.axes[0].invert_yaxis()
@@ -236,23 +240,23 @@ def ablation(findings: Findings, **unused: Any) -> Figure | None:
     page = Figure(figsize=(7.5, 2.9), layout="constrained")
     drawn = False
     for axes, (condition, figure) in zip(page.subplots(1, 4), chosen, strict=True):
-        scale = 1 if figure == "age_mae" else 100
+        scale = _scale(figure)
         for place, name in enumerate(LADDER):
             value = findings.of_variant(name, "utkface", condition, figure)
-            found = findings.values(name, "utkface", condition, figure)
-            if value is None or found is None:
+            runs = findings.values(name, "utkface", condition, figure)
+            if value is None or runs is None:
                 continue
             drawn = True
             _dots(axes, np.array([place]), [value], PALETTE[place], name, scale)
             axes.plot(
-                np.full(len(found[1]), place + 0.22),
-                scale * found[1].mean(1),
+                np.full(len(runs), place + 0.22),
+                scale * runs.mean(1),
                 ".",
                 color=PALETTE[place],
                 ms=4,
                 alpha=0.6,
             )
-        axes.set_title(f"{READABLE[figure]},\n{'bare' if condition == CLEAN else 'masked'}", fontsize=8)
+        axes.set_title(f"{READABLE[figure]},\n{_seen(condition)}", fontsize=8)
         axes.set_xticks(
             range(len(LADDER)), [name.replace("_", " ") for name in LADDER], rotation=60, ha="right", fontsize=7.5
         )
@@ -264,7 +268,7 @@ def contrasts(findings: Findings, **unused: Any) -> Figure | None:
     places = [(CLEAN, "gender_accuracy"), (MASKED, "gender_accuracy"), (MASKED, "age_mae")]
     page, drawn = Figure(figsize=(7.5, 2.6), layout="constrained"), False
     for axes, (condition, figure) in zip(page.subplots(1, 3, sharey=True), places, strict=True):
-        scale = 1 if figure == "age_mae" else 100
+        scale = _scale(figure)
         for place, (_, one, other) in enumerate(CONTRASTS):
             change = findings.contrast(one, other, "utkface", condition, figure)
             if change:
@@ -272,7 +276,7 @@ def contrasts(findings: Findings, **unused: Any) -> Figure | None:
                 axes.plot([scale * change["low"], scale * change["high"]], [place, place], color=PALETTE[0], lw=2)
                 axes.plot(scale * change["value"], place, "o", color=PALETTE[0], ms=5)
         axes.axvline(0, color=INK, lw=0.8)
-        axes.set_title(f"{READABLE[figure]}, {'bare' if condition == CLEAN else 'masked'}", fontsize=8)
+        axes.set_title(f"{READABLE[figure]}, {_seen(condition)}", fontsize=8)
         axes.set_xlabel("years less is better" if figure == "age_mae" else "points more is better", fontsize=8)
         axes.set_yticks(range(len(CONTRASTS)), [name for name, _, _ in CONTRASTS], fontsize=8)
     page.axes[0].invert_yaxis()
@@ -298,7 +302,7 @@ def groups(findings: Findings, **unused: Any) -> Figure | None:
     page = Figure(figsize=(7.5, 4.6), layout="constrained")
     grid = page.subplots(2, (len(entries) + 1) // 2, squeeze=False).ravel()
     for axes, entry in zip(grid, entries, strict=False):
-        scale = 1 if entry["figure"] == "age_mae" else 100
+        scale = _scale(entry["figure"])
         names = [f"{group['group']} ({group['faces']})" for group in entry["groups"]]
         _bars(axes, names, entry["groups"], [PALETTE[0]] * len(names), scale=scale, value=False)
         axes.invert_yaxis()
@@ -406,7 +410,7 @@ def selective(findings: Findings, **unused: Any) -> Figure | None:
         known &= np.isfinite(low)
         if known.sum() >= 50:
             share, risk = _risk((high - low)[known], np.abs(said - true)[known])
-            right.plot(100 * share, risk, style, color=PALETTE[3], label="bare" if condition == CLEAN else "masked")
+            right.plot(100 * share, risk, style, color=PALETTE[3], label=_seen(condition))
     left.set(xlabel="% of faces answered", ylabel="% wrong", title="classes (dashed: masked)", ylim=(0, None))
     right.set(xlabel="% of faces answered", ylabel="MAE, years", title="age, by width of its interval", ylim=(0, None))
     if not drawn:
@@ -433,7 +437,7 @@ def cross(findings: Findings, **unused: Any) -> Figure | None:
         for column, (data_set, figure) in enumerate(columns):
             found = findings.values(variant, data_set, CLEAN, figure)
             if found is not None:
-                table[row, column] = found[1][0].mean() * (1 if figure == "age_mae" else 100)
+                table[row, column] = found[0].mean() * _scale(figure)
     page = Figure(figsize=(7.5, 1.9), layout="constrained")
     axes = page.subplots()
     worth = np.where(np.arange(len(columns)) == 0, -table, table)
@@ -465,15 +469,15 @@ def balancing(findings: Findings, **unused: Any) -> Figure | None:
     ]
     page = Figure(figsize=(7.5, 2.1), layout="constrained")
     for axes, (data_set, condition, figure) in zip(page.subplots(1, 4, sharey=True), places, strict=True):
-        scale = 1 if figure == "age_mae" else 100
+        scale = _scale(figure)
         for place, name in enumerate(variants):
             found = findings.values(name, data_set, condition, figure)
             if found is None:
                 continue
-            values = found[1][0]
+            values = found[0]
             reach = 1.96 * values.std() / np.sqrt(len(values))
             axes.errorbar(scale * values.mean(), place, xerr=scale * reach, fmt="o", color=PALETTE[place], ms=5)
-        axes.set_title(f"{READABLE[figure]},\n{'bare' if condition == CLEAN else 'masked'}", fontsize=8)
+        axes.set_title(f"{READABLE[figure]},\n{_seen(condition)}", fontsize=8)
         axes.set_yticks(range(len(variants)), [BALANCING[name] for name in variants], fontsize=8)
     page.axes[0].invert_yaxis()
     return page
@@ -539,6 +543,15 @@ def draw_all(findings: Findings, **given: Any) -> dict[str, Figure]:
 
 def _short(label: str) -> str:
     return "masked" if label == "incorrect or worn" else label.replace(" or ", "/\n")
+
+
+def _scale(figure: str) -> float:
+    """Years are shown as they are, shares in percent."""
+    return 1 if figure == "age_mae" else 100
+
+
+def _seen(condition: str) -> str:
+    return "bare" if condition == CLEAN else "masked"
 
 
 def _named(condition: str) -> str:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from oamface.evaluate.benchmark import read_result
 from oamface.evaluate.bootstrap import RESAMPLES, interval, resampled
 from oamface.evaluate.conditions import CLEAN
 from oamface.evaluate.groups import per_face
-from oamface.evaluate.measure import OVERALL, overall
+from oamface.evaluate.measure import LOST, overall
 from oamface.evaluate.predictions import Predictions
 from oamface.evaluate.scenarios import MASKED
 from oamface.evaluate.statistics import comparable, paired
@@ -34,6 +35,13 @@ CONTRASTS = (  # which part is asked about: the network with it, and the one wit
     ("feature recovery", "recovery", "supervised"),
     ("gradient balancing (pcgrad)", "full", "recovery"),
     ("all of them", "full", "base"),
+)
+COMPARED = (  # of the contrasts above, and what the paper's claims ask beside them
+    *((one, other) for _, one, other in CONTRASTS),
+    ("full", "attention"),
+    ("full", "no_mask"),
+    ("full", "only_mask"),
+    ("supervised", "base"),
 )
 STUDIED = ("age_mae", "gender_accuracy", "race_accuracy", "mask_accuracy", "overall_accuracy", "loss")
 ABLATED = (  # where the study is looked at: data set, condition, figure
@@ -96,28 +104,28 @@ class Findings:
         """Predictors that are not ours."""
         return [name for name, result in self.results.items() if result["predictor"]["kind"] in ("peer", "table")]
 
-    def values(self, variant: str, data_set: str, condition: str, figure: str) -> tuple[list[str], Values] | None:
-        """The runs of a variant and, (runs, faces), what a figure is the mean of; None where one does not answer it."""
-        rows, names = [], self.variants.get(variant, [])
-        for name in names:
+    def values(self, variant: str, data_set: str, condition: str, figure: str) -> Values | None:
+        """(runs, faces) of a variant, seed after seed: what a figure is the mean of; None where one has no answer."""
+        rows = []
+        for name in self.variants.get(variant, []):
             value = face_values(self.predictions[name], data_set, condition, figure)
             if value is None:
                 return None
             rows.append(value)
-        return (names, np.stack(rows)) if rows else None
+        return np.stack(rows) if rows else None
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """Every addressed figure, see figures_of."""
+        return figures_of(self)
 
     def of_variant(self, variant: str, data_set: str, condition: str, figure: str) -> Figure | None:
         """A figure of a variant over its seeds, with an interval over seeds and faces."""
-        found = self.values(variant, data_set, condition, figure)
-        return None if found is None else {**two_level(found[1]), "seeds": len(found[0])}
+        return self.figures.get(f"study/{variant}/{data_set}/{condition}/{_metric(figure)}")
 
     def contrast(self, one: str, other: str, data_set: str, condition: str, figure: str) -> Figure | None:
         """How much higher a figure is for one variant than for the other, seed by seed and face by face."""
-        left, right = (self.values(name, data_set, condition, figure) for name in (one, other))
-        if left is None or right is None:
-            return None
-        seeds = min(len(left[0]), len(right[0]))
-        return {**two_level(left[1][:seeds] - right[1][:seeds]), "seeds": seeds}
+        return self.figures.get(f"contrast/{one}/{other}/{data_set}/{condition}/{_metric(figure)}")
 
     @cached_property
     def tests(self) -> dict[str, list[dict[str, Any]]]:
@@ -140,10 +148,7 @@ def face_values(predictions: Predictions, data_set: str, condition: str, figure:
     """
     part = predictions.part(data_set, condition)
     if figure == "loss":
-        bare = predictions.part(data_set, CLEAN)
-        faces = dict(zip(bare.rows["face"], overall(bare, OVERALL[:2]), strict=True))
-        before = np.array([faces[face] for face in part.rows["face"]])
-        values = before - overall(part, OVERALL[:2])
+        values = overall(predictions.part(data_set, CLEAN).like(part), LOST) - overall(part, LOST)
     elif figure == "overall_accuracy":
         values = overall(part)
     else:
@@ -186,40 +191,42 @@ def figures_of(findings: Findings) -> dict[str, Figure]:
         _add_groups(figures, entry)
     for row in result["mistakes"]["age_bias"]:
         where = f"bias/{row['data_set']}/{row['condition']}/{row['age']}"
-        figures[where] = row["bias"]
-        turned = row["bias"]
+        figures[where] = turned = row["bias"]
         figures[f"-{where}"] = {"value": -turned["value"], "low": -turned["high"], "high": -turned["low"]}
     figures |= _false_masks(findings)
     figures |= _model(findings)
-    for variant in findings.variants:
-        for data_set in result["measured"]:
-            for condition in (CLEAN, MASKED, "objects"):
-                for figure in STUDIED:
-                    address = f"{data_set}/{condition}/{_metric(figure)}"
-                    figure_of = findings.of_variant(variant, data_set, condition, figure)
-                    if figure_of is not None:
-                        figures[f"study/{variant}/{address}"] = figure_of
-                    for _, one, other in (*CONTRASTS, *_MORE):
-                        if one == variant and figure != "loss":
-                            found = findings.contrast(one, other, data_set, condition, figure)
-                            if found is not None:
-                                figures[f"contrast/{one}/{other}/{address}"] = found
+    for data_set, condition, figure in product(result["measured"], (CLEAN, MASKED, "objects"), STUDIED):
+        figures |= _studied(findings, data_set, condition, figure)
     for pair, rows in findings.tests.items():
         for row in rows:
+            where = f"test/{pair}/{row['data_set']}/{row['condition']}/{row['figure']}"
             for what in ("p_holm", "cohens_d", "cohens_h"):
                 if what in row:
-                    value = {"value": row[what], "low": row[what], "high": row[what]}
                     name = "p" if what == "p_holm" else what
-                    figures[f"test/{pair}/{row['data_set']}/{row['condition']}/{row['figure']}/{name}"] = value
+                    figures[f"{where}/{name}"] = exact(row[what])
     return figures
 
 
-_MORE = (
-    ("", "full", "attention"),
-    ("", "full", "no_mask"),
-    ("", "full", "only_mask"),
-    ("", "supervised", "base"),
-)
+def exact(value: float) -> Figure:
+    """A plain number as a figure whose interval is itself."""
+    return {"value": value, "low": value, "high": value}
+
+
+def _studied(findings: Findings, data_set: str, condition: str, figure: str) -> dict[str, Figure]:
+    """One figure of every variant that answers it, and of every pair that is compared."""
+    found: dict[str, Figure] = {}
+    address, values = f"{data_set}/{condition}/{_metric(figure)}", {}
+    for variant in findings.variants:
+        rows = findings.values(variant, data_set, condition, figure)
+        if rows is not None:
+            values[variant] = rows
+            found[f"study/{variant}/{address}"] = {**two_level(rows), "seeds": len(rows)}
+    for one, other in COMPARED:
+        if figure != "loss" and {one, other} <= values.keys():
+            seeds = min(len(values[one]), len(values[other]))
+            change = two_level(values[one][:seeds] - values[other][:seeds])
+            found[f"contrast/{one}/{other}/{address}"] = {**change, "seeds": seeds}
+    return found
 
 
 def absent(findings: Findings) -> dict[str, str]:
@@ -228,7 +235,7 @@ def absent(findings: Findings) -> dict[str, str]:
     missing = {*LADDER, *BALANCING, *SINGLE, *CROSSED} - findings.variants.keys()
     untrained = "the study's runs took no part; `oamface study` trains them"
     why |= {f"study/{name}/": untrained for name in missing}
-    why |= {f"contrast/{one}/{other}/": untrained for _, one, other in (*CONTRASTS, *_MORE) if {one, other} & missing}
+    why |= {f"contrast/{one}/{other}/": untrained for one, other in COMPARED if {one, other} & missing}
     if {"full", "no_mask"} & missing:
         why["test/full/no_mask/"] = untrained
     if {"recovery", *SINGLE} & missing:
@@ -238,7 +245,7 @@ def absent(findings: Findings) -> dict[str, str]:
     for name in ("utkface", "fairface", "masks"):
         if name not in data_sets:
             starts = ["", "false_masks/", *grouped, *(f"study/{variant}/" for variant in findings.variants)]
-            starts += [f"contrast/{one}/{other}/" for _, one, other in (*CONTRASTS, *_MORE)]
+            starts += [f"contrast/{one}/{other}/" for one, other in COMPARED]
             why |= {f"{start}{name}/": f"{name} took no part" for start in starts}
     for condition in {"objects", "accessories"} - set(findings.results[findings.main]["conditions"]):
         why |= {f"false_masks/{name}/{condition}": f"nobody was asked about {condition}" for name in data_sets}
@@ -285,10 +292,8 @@ def _false_masks(findings: Findings) -> dict[str, Figure]:
             part = predictions.part(data_set, condition)
             if not len(part) or "mask" not in part.classes:
                 continue
-            said = dict(zip(bare.rows["face"], bare.answers("mask")[1].argmax(1), strict=True))
-            before = np.array([said[face] for face in part.rows["face"]], float)
-            after = part.answers("mask")[1].argmax(1).astype(float)
-            figures[f"false_masks/{data_set}/{condition}"] = two_level((after - before)[None])
+            before, after = (side.answers("mask")[1].argmax(1) for side in (bare.like(part), part))
+            figures[f"false_masks/{data_set}/{condition}"] = two_level((after - before)[None].astype(float))
     return figures
 
 
@@ -296,12 +301,14 @@ def _model(findings: Findings) -> dict[str, Figure]:
     """Size and speed of the model, and against single-task networks: plain numbers, whose interval is themselves."""
     import timm
 
+    from oamface.model.oam_cnn import parameter_count
+
     result = findings.results[findings.main]
     about, speed = result["predictor"], result["speed"]
     found = {"alone_ms": speed["alone_ms"], "batch_ms": speed["batch_ms"]}
     if "parameters" in about:
         found["parameters"] = round(about["parameters"] / 1e6, 1)
-        whole = sum(value.numel() for value in timm.create_model("resnet50", num_classes=0).parameters())
+        whole = parameter_count(timm.create_model("resnet50", num_classes=0))
         found["fewer_than_resnet50s"] = round(1 - about["parameters"] / (4 * whole), 3)
     if "bytes" in about:
         found["megabytes"] = about["bytes"] / 2**20
@@ -314,7 +321,7 @@ def _model(findings: Findings) -> dict[str, Figure]:
             found["faster_than_single_tasks"] = time / one["speed"]["alone_ms"]
         size = sum(single["predictor"]["parameters"] for single in singles)
         found["fewer_than_single_tasks"] = 1 - one["predictor"]["parameters"] / size
-    return {f"model/{name}": {"value": value, "low": value, "high": value} for name, value in found.items()}
+    return {f"model/{name}": exact(value) for name, value in found.items()}
 
 
 def per_class_of(result: Mapping[str, Any], places: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:

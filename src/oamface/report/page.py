@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from oamface.evaluate.conditions import CLEAN, COVERED
 from oamface.report.claims import CONTRADICTED, EXCEEDED, MISSED, REPRODUCED, UNMEASURED, VERDICTS, Claims, Judged
 from oamface.report.figures import NAMES, READABLE, STYLE
-from oamface.report.findings import ABLATED, CONTRASTS, SINGLE, Findings, per_class_of
+from oamface.report.findings import ABLATED, CONTRASTS, SINGLE, Findings, exact, per_class_of
 
 SURE = 0.05  # corrected p below which a gap is taken for more than chance
 TITLE = "oamface: claims and measurements"
@@ -144,11 +144,6 @@ def shown(figure: Mapping[str, float] | None, unit: str, places: int | None = No
     return f"{value:.{digits}f}{suffix} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def claimed(value: float, unit: str) -> str:
-    """A claimed number as the paper would print it."""
-    return f"{value:g}{' ' + unit if unit else ''}"
-
-
 def _cards(measured: Mapping[str, Any]) -> list[dict[str, str]]:
     wanted = (
         ("utkface", "gender", "accuracy", "%", "gender, UTKFace"),
@@ -173,13 +168,12 @@ def _tables(claims: Claims, judged: Sequence[Judged]) -> list[dict[str, Any]]:
         for item in judged:
             claim = item.claim
             if claim.table == identity:
-                sign = {"above": "> ", "below": "< "}.get(claim.test, "")
                 places = 4 if claim.unit == "" and claim.test == "below" else None
                 rows.append(
                     {
                         "what": claim.what,
                         "note": claim.note if item.measured else "",
-                        "claimed": sign + claimed(claim.value, claim.unit),
+                        "claimed": claim.claimed,
                         "others": ", ".join(f"{value:g}" for value in item.others),
                         "measured": shown(item.measured, claim.unit, places),
                         "verdict": item.verdict,
@@ -247,7 +241,7 @@ def _gaps(fairness: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         worst, best = entry["groups"][0], entry["groups"][-1]
         rows.append(
             {
-                "where": f"{NAMES.get(entry['data_set'], entry['data_set'])}, {_where(entry['condition'])}",
+                "where": _place(entry),
                 "figure": _figure(entry["figure"]),
                 "attribute": f"by {entry['attribute']}",
                 "worst": f"{worst['group']}: {shown(worst, unit)}",
@@ -260,14 +254,13 @@ def _gaps(fairness: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _gap_in_words(entry: Mapping[str, Any]) -> str:
-    where = f"{NAMES.get(entry['data_set'], entry['data_set'])}, {_where(entry['condition'])}"
     gap = shown(entry["gap"], _unit(entry["figure"]))
-    return f"{where}: {_figure(entry['figure'])} by {entry['attribute']}, {gap}, p = {_p(entry['p_holm'])}"
+    return f"{_place(entry)}: {_figure(entry['figure'])} by {entry['attribute']}, {gap}, p = {_p(entry['p_holm'])}"
 
 
 def _mistakes(mistakes: Mapping[str, Any]) -> dict[str, Any]:
     """The error analysis with data sets and conditions in words."""
-    words = {
+    return {
         key: [
             {
                 **row,
@@ -278,18 +271,17 @@ def _mistakes(mistakes: Mapping[str, Any]) -> dict[str, Any]:
         ]
         for key, rows in mistakes.items()
     }
-    return words
 
 
 def _tested(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     tested = []
     for row in rows:
         unit = _unit(row["figure"])
-        sides = [shown({"value": row[side], "low": row[side], "high": row[side]}, unit) for side in ("one", "other")]
+        sides = [shown(exact(row[side]), unit) for side in ("one", "other")]
         effect = f"d = {row['cohens_d']:.2f}" if "cohens_d" in row else f"h = {row['cohens_h']:.2f}"
         tested.append(
             {
-                "where": f"{NAMES.get(row['data_set'], row['data_set'])}, {_where(row['condition'])}",
+                "where": _place(row),
                 "figure": _figure(row["figure"]),
                 "one": sides[0],
                 "other": sides[1],
@@ -334,9 +326,7 @@ def _contrasts(findings: Findings) -> list[dict[str, Any]]:
             unit = _unit(figure)
             better = -change["value"] if figure == "age_mae" else change["value"]
             sure = change["low"] > 0 or change["high"] < 0
-            values = " / ".join(
-                shown({**side, "low": side["value"], "high": side["value"]}, unit) for side in sides if side
-            )
+            values = " / ".join(shown(exact(side["value"]), unit) for side in sides if side)
             rows.append(
                 {
                     "part": part,
@@ -360,9 +350,9 @@ def _singles(findings: Findings) -> list[dict[str, str]]:
         figure = "age_mae" if task == "age" else f"{task}_accuracy"
         for condition in (CLEAN, "masks"):
             sides = [findings.values(variant, "utkface", condition, figure) for variant in (name, "recovery")]
-            means = [float(side[1][0].mean()) for side in sides if side is not None]
+            means = [float(side[0].mean()) for side in sides if side is not None]
             if len(means) == 2:
-                texts = [shown({"value": mean, "low": mean, "high": mean}, _unit(figure)) for mean in means]
+                texts = [shown(exact(mean), _unit(figure)) for mean in means]
                 rows.append(
                     {"figure": f"{_figure(figure)}, {_where(condition)}", "single": texts[0], "multi": texts[1]}
                 )
@@ -403,6 +393,11 @@ def _figure(figure: str) -> str:
 
 def _where(condition: str) -> str:
     return "bare" if condition == CLEAN else condition.replace("_", " ")
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """Data set and condition in words."""
+    return f"{NAMES.get(row['data_set'], row['data_set'])}, {_where(row['condition'])}"
 
 
 def _p(value: float) -> str:

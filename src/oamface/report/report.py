@@ -13,7 +13,7 @@ from oamface.evaluate.predictions import face_names
 from oamface.files import make_folder, write_text
 from oamface.report.claims import VERDICTS, Judged, judge, load_claims
 from oamface.report.figures import draw_all
-from oamface.report.findings import Findings, absent, figures_of
+from oamface.report.findings import Findings, absent
 from oamface.report.page import data_uri, shown, write_page
 
 FORMAT = "oamface-report/1"
@@ -35,18 +35,18 @@ def report(
     Raises ResultError: results that do not fit together, or a claim without measurement and reason.
     """
     findings, claims = Findings.read(results, main), load_claims()
-    judged = judge(claims, figures_of(findings), absent(findings))
+    judged = judge(claims, findings.figures, absent(findings))
     for log in logs:
         if not log.is_file():
             raise ResultError(f"{log}: no log of a training run")
-    claimed = {"age_mae": 5.87, "gender_accuracy": 91.7, "race_accuracy": 86.4}
-    figures = draw_all(findings, logs=logs, claimed=claimed)
+    first = {claim.measure: claim.value for claim in claims.claims if claim.table == "1"}
+    figures = draw_all(findings, logs=logs, claimed=first)
     page = write_page(findings, claims, judged, figures, drawn=drawn, faces=_faces(findings, faces_of))
     summary = _summary(findings, judged)
     make_folder(out)
     write_text(out / "index.html", page)
     write_text(out / "report.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    write_text(out / "README.md", _markdown(summary, drawn=drawn))
+    write_text(out / "README.md", _markdown(judged, summary["verdicts"], drawn=drawn))
     return summary
 
 
@@ -93,7 +93,7 @@ def _short(measured: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _markdown(summary: dict[str, Any], *, drawn: bool) -> str:
+def _markdown(judged: Sequence[Judged], verdicts: dict[str, int], *, drawn: bool) -> str:
     """The docs page: what was claimed, measured and found, as tables."""
     lines = ["# Claims and measurements", ""]
     if drawn:
@@ -101,18 +101,16 @@ def _markdown(summary: dict[str, Any], *, drawn: bool) -> str:
     lines += [
         "Written by `oamface report`: [index.html](index.html) has figures, [report.json](report.json) all numbers.",
         "",
-        ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items()) + ".",
+        ", ".join(f"{count} {name}" for name, count in verdicts.items()) + ".",
         "",
         "| table | claim | claimed | measured (95 % interval) | verdict |",
         "|---|---|---|---|---|",
     ]
-    for claim in summary["claims"]:
-        unit = claim.get("unit", "")
-        sign = {"above": "> ", "below": "< "}.get(claim.get("test", ""), "")
-        also = f" (also {', '.join(f'{value:g}' for value in claim['also_claimed'])})" if claim["also_claimed"] else ""
-        measured = shown(claim["measured"], unit) if claim["measured"] else claim["reason"]
-        value = f"{sign}{claim['value']:g} {unit}".strip()
-        lines.append(f"| {claim['table']} | {claim['what']} | {value}{also} | {measured} | {claim['verdict']} |")
+    for item in judged:
+        claim = item.claim
+        also = f" (also {', '.join(f'{value:g}' for value in item.others)})" if item.others else ""
+        measured = shown(item.measured, claim.unit) if item.measured else item.reason
+        lines.append(f"| {claim.table} | {claim.what} | {claim.claimed}{also} | {measured} | {item.verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -107,11 +107,15 @@ def load_recipe(path: Path) -> Recipe:
 
     Raises RecipeError: no such file, no TOML, an unknown key, a value of the wrong type or out of range.
     """
+    return build_recipe(read_toml(path), path.stem, path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's values. Raises RecipeError: no such file, or no TOML."""
     try:
-        values = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
-    return build_recipe(values, path.stem, path)
 
 
 def build_recipe(values: dict[str, Any], name: str, path: Path) -> Recipe:

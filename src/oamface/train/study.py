@@ -1,6 +1,5 @@
 """A study: one TOML file of variants that are trained on equal budgets from one start, so that they can be compared."""
 
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from oamface.errors import RecipeError
 from oamface.train.checkpoint import progress_of
 from oamface.train.loop import CHECKPOINT, Run
-from oamface.train.recipe import Recipe, build_recipe
+from oamface.train.recipe import Recipe, build_recipe, read_toml
 
 START = "start"
 
@@ -21,10 +20,7 @@ def load_study(path: Path, out: Path) -> dict[str, Recipe]:
     entries of what is common). Runs are called NAME-SEED, and begin from the checkpoint of the start's run in `out`.
     Raises RecipeError.
     """
-    try:
-        study = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+    study = read_toml(path)
     unknown = study.keys() - {"seeds", "start", "common", "variants"}
     variants = study.get("variants", {})
     if unknown or not isinstance(variants, dict) or not variants:
@@ -57,12 +53,12 @@ def run_study(
 
     on_event: the run's name, its number from 0, how many there are, a line of its log. Raises what `Run` raises.
     """
-    recipes, checkpoints = load_study(path, out), []
+    recipes, trained = load_study(path, out), []
     for number, (name, recipe) in enumerate(recipes.items()):
         run = Run(recipe, stores, out / name, workers=workers)
         run.on_event = lambda line, name=name, number=number: on_event(name, number, len(recipes), line)  # type: ignore[misc]
-        checkpoints.append(run.train())
-    return checkpoints
+        trained.append(run.train())
+    return trained
 
 
 def checkpoints(out: Path) -> list[Path]:
