@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from oamface.engine import METADATA, Answers, Engine, age_deviation, face_oval, shrink
+from oamface.engine import METADATA, WHOLE, Answers, Engine, Framing, age_deviation, face_oval, shrink
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
 
@@ -132,3 +132,26 @@ def test_shrink() -> None:
     assert shrink(chip, 32) is chip
     assert shrink(chip, 8).shape == (8, 8, 3)
     assert shrink(chip, 64).shape == (64, 64, 3)
+
+
+def test_a_framing_shows_its_window() -> None:
+    framing = Framing((0.25, 0.5, 0.75, 1.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
+    chip = np.zeros((32, 32, 3), np.uint8)
+    chip[16:, 8:24] = 200
+    assert framing.cut(chip, 16).min() == 200
+    assert framing.cut(chip, 8).shape == (8, 8, 3)
+    assert framing.cut(chip[..., 0].astype(np.float32), 40).shape == (40, 40)
+
+
+def test_maps_of_a_window_lie_over_the_chip_where_it_was_cut() -> None:
+    framing = Framing((0.25, 0.5, 0.75, 1.0), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
+    maps = np.ones((2, 8, 8), np.float32)
+    maps[1, :, :4] = 0
+    over = framing.over_chip(maps)
+    assert over.shape == (2, 16, 16)
+    assert (over[0] == 1).all()
+    assert (over[1, :, :8] == 0).all()
+    assert (over[1, :, 8:] == 1).all()
+    whole = Framing(WHOLE, framing.mean, framing.deviation)
+    assert whole.over_chip(maps) is maps
+    assert framing.over_chip(maps[:0]).shape[0] == 0

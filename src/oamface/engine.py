@@ -18,11 +18,50 @@ from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
 
 FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]  # what is cut alike: chips of uint8, maps of float32
 
 FORMAT = "oamface-model/1"
 METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
 OUTPUTS = (*TASKS, "attention")
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # a window that leaves nothing out
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What a network sees of a chip. window: left, top, right, bottom as shares of the chip's side; a square.
+
+    mean, deviation: of each colour in 0..1, subtracted and divided by.
+    """
+
+    window: tuple[float, float, float, float]
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+    def cut(self, chip: Pixels, size: int) -> Pixels:
+        """The window of a square chip at size x size pixels, the same way in training and in use."""
+        if self.window == WHOLE:
+            return shrink(chip, size)
+        left, top, right, bottom = (round(edge * chip.shape[0]) for edge in self.window)
+        return shrink(chip[top:bottom, left:right], size)
+
+    def over_chip(self, attention: FloatArray) -> FloatArray:
+        """Maps over the window, (N, h, w), as maps over the chip, on a grid whose cells are about as large.
+
+        Outside the window the nearest cell's value stands.
+        """
+        if self.window == WHOLE or not len(attention):
+            return attention
+        left, top, right, bottom = self.window
+        height, width = attention.shape[1:]
+        rows, columns = round(height / (bottom - top)), round(width / (right - left))
+        y = (((np.arange(rows) + 0.5) / rows - top) / (bottom - top) * height - 0.5).astype(np.float32)
+        x = (((np.arange(columns) + 0.5) / columns - left) / (right - left) * width - 0.5).astype(np.float32)
+        across, down = np.meshgrid(x, y)
+        maps: Any = attention
+        return np.stack(
+            [cv2.remap(one, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in maps]
+        )
 
 
 @dataclass(frozen=True)
@@ -96,10 +135,12 @@ class Engine:
         except Exception as error:  # ONNX Runtime's own errors share no public base
             raise ModelError(f"{self.path}: no ONNX model ({str(error).splitlines()[0]})") from error
         self.description = _description(self.path, self._session)
-        self.size: int = self.description["input"]["size"]
+        taken = self.description["input"]
+        self.size: int = taken["size"]
+        self.framing = Framing(tuple(taken.get("window", WHOLE)), tuple(taken["mean"]), tuple(taken["deviation"]))
         self.digest = hashlib.sha256(data).hexdigest()
-        self._mean = np.array(self.description["input"]["mean"], np.float32) * 255
-        self._scale = 1 / (np.array(self.description["input"]["deviation"], np.float32) * 255)
+        self._mean = np.array(self.framing.mean, np.float32) * 255
+        self._scale = 1 / (np.array(self.framing.deviation, np.float32) * 255)
 
     def answer(self, chips: npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]) -> Answers:
         """Answer for (N, S, S, 3) uint8 RGB chips, or a sequence of N, as `align` cuts them at any S; N may be 0.
@@ -117,21 +158,21 @@ class Engine:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
         temperatures = self.description["temperatures"]
         probabilities = {task: _softmax((joined[task] / temperatures[task]).astype(np.float32)) for task in TASKS}
-        return Answers(probabilities, joined["attention"][:, 0])
+        return Answers(probabilities, self.framing.over_chip(joined["attention"][:, 0]))
 
     def _run(self, chips: list[npt.NDArray[np.uint8]]) -> dict[str, FloatArray]:
-        scaled = np.stack([shrink(chip, self.size) for chip in chips])
+        scaled = np.stack([self.framing.cut(chip, self.size) for chip in chips])
         pictures = ((scaled.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
         outputs = self._session.run(list(OUTPUTS), {"pictures": np.ascontiguousarray(pictures)})
         return dict(zip(OUTPUTS, outputs, strict=True))
 
 
-def shrink(chip: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+def shrink(chip: Pixels, size: int) -> Pixels:
     """A square chip at another size, the same way in training and in use."""
     if chip.shape[0] == size:
         return chip
     method = cv2.INTER_AREA if size < chip.shape[0] else cv2.INTER_LINEAR
-    scaled: npt.NDArray[np.uint8] = cv2.resize(chip, (size, size), interpolation=method)
+    scaled: Pixels = cv2.resize(chip, (size, size), interpolation=method)
     return scaled
 
 

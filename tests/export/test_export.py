@@ -54,7 +54,7 @@ def test_any_number_of_faces_is_answered_as_the_network_does(exported, checkpoin
     model, engine = export_module.load_network(checkpoint)[0], Engine(out)
     chips = np.array(Store.open(store_folder).chips[:40, 40:88, 40:88])
     with torch.no_grad():
-        outputs = model(normalise(torch.from_numpy(chips)))
+        outputs = model(normalise(torch.from_numpy(chips), model.framing))
     for count in (1, 3, 40):
         answers = engine.answer(chips[:count])
         for task, shares in answers.probabilities.items():

@@ -1,25 +1,26 @@
 import torch
 
-from oamface.model.attention import OcclusionAttention, attended_mean
+from oamface.model.attention import OcclusionAttention, bare_share
 
 
-def test_uncovered_cells_alone_make_the_vector() -> None:
-    features = torch.randn(2, 5, 4, 4)
-    attention = torch.zeros(2, 1, 4, 4)
-    attention[:, :, :2] = 1
-    assert torch.allclose(attended_mean(features, attention), features[:, :, :2].mean((2, 3)), atol=1e-5)
+def test_covered_cells_count_nothing() -> None:
+    features, logits = torch.randn(2, 5, 4, 4), torch.full((2, 1, 4, 4), -30.0)
+    logits[:, :, :2] = 30
+    assert torch.allclose((features * bare_share(logits)).mean((2, 3)), features[:, :, :2].mean((2, 3)), atol=1e-5)
 
 
-def test_a_fainter_map_gives_the_same_vector() -> None:
-    features, attention = torch.randn(2, 5, 4, 4), torch.rand(2, 1, 4, 4) + 0.1
-    assert torch.allclose(attended_mean(features, attention), attended_mean(features, attention / 2), atol=1e-4)
+def test_an_even_map_changes_nothing_however_faint() -> None:
+    for logit in (3.0, 0.0, -3.0):
+        assert torch.allclose(bare_share(torch.full((2, 1, 3, 3), logit)), torch.ones(()))
 
 
 def test_a_map_of_nothing_is_no_division_by_zero() -> None:
-    assert torch.isfinite(attended_mean(torch.randn(1, 5, 3, 3), torch.zeros(1, 1, 3, 3))).all()
+    assert torch.isfinite(bare_share(torch.full((1, 1, 3, 3), -200.0))).all()
 
 
-def test_shapes() -> None:
-    gated, attention = OcclusionAttention(8, squeeze=4, hidden=3)(torch.randn(2, 8, 3, 5))
-    assert gated.shape == (2, 8, 3, 5)
+def test_attention_starts_open_and_even() -> None:
+    features = torch.randn(2, 8, 3, 5)
+    gated, attention = OcclusionAttention(8, squeeze=4, hidden=3)(features)
+    assert torch.allclose(gated, features * torch.tensor(3.0).sigmoid())
     assert attention.shape == (2, 1, 3, 5)
+    assert (attention == 0).all()

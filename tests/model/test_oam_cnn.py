@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from oamface.errors import OamfaceError
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import OamCnn, load_start, normalise, parameter_count
+from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, parameter_count
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,32 @@ def test_faces_of_a_batch_do_not_see_each_other(model) -> None:
 
 
 def test_normalised_grey_is_near_zero() -> None:
-    pictures = normalise(torch.full((1, 4, 6, 3), 116, dtype=torch.uint8))
-    assert pictures.shape == (1, 3, 4, 6)
-    assert pictures.abs().max() < 0.3
+    for trunk in ("resnet50", FACE):
+        pictures = normalise(torch.full((1, 4, 6, 3), 116, dtype=torch.uint8), OamCnn(trunk=trunk).framing)
+        assert pictures.shape == (1, 3, 4, 6)
+        assert pictures.abs().max() < 0.3
+
+
+@pytest.mark.parametrize(("trunk", "grid"), [(FACE, 8), ("mobilenetv3_small_050", 6), ("fastvit_t8", 6)])
+def test_other_trunks_answer_all_tasks_too(trunk, grid) -> None:
+    model = OamCnn(trunk=trunk).eval()
+    with torch.no_grad():
+        outputs = model(torch.randn(2, 3, 150 if trunk == FACE else 96, 150 if trunk == FACE else 96))
+    assert {task: logits.shape[1] for task, logits in outputs.logits.items()} == {
+        task: len(classes) for task, classes in TASKS.items()
+    }
+    assert outputs.attention.shape == (2, 1, grid, grid)
+    assert outputs.z.shape == (2, model.channels)
+
+
+def test_a_trunk_that_timm_does_not_know() -> None:
+    with pytest.raises(OamfaceError, match="no-such-network"):
+        OamCnn(trunk="no-such-network")
+
+
+def test_only_the_face_network_starts_from_the_package() -> None:
+    with pytest.raises(OamfaceError, match="face-resnet"):
+        load_start(OamCnn(), "package")
 
 
 def test_a_local_file_starts_the_trunk(tmp_path) -> None:

@@ -4,6 +4,7 @@ import torch
 
 from drawn import write_store
 from oamface.data.store import Store
+from oamface.engine import WHOLE, Framing
 from oamface.errors import TrainError
 from oamface.train.batches import batches, gather, steps_a_pass
 
@@ -15,6 +16,7 @@ def faces(store_folder):
 
 def stream(faces, **changes):
     settings = {"size": 64, "batch": 8, "seed": 0, "number": 0, "skip": 0, "occluded": 0.5, "paired": 1.0, "workers": 0}
+    settings["framing"] = Framing(WHOLE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     return list(batches(faces, **(settings | changes)))
 
 

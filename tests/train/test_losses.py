@@ -29,12 +29,18 @@ def test_labels_that_say_nothing_pull_nowhere() -> None:
 
 def test_years_beside_a_label_count_less_the_farther() -> None:
     members = torch.zeros(1, 101, dtype=torch.bool)
-    members[0, 20:30] = True
+    members[0, 20] = True
     credit = losses.age_credit(members)[0]
-    assert (credit[20:30] == 1).all()
-    assert credit[19] == credit[30] == pytest.approx(math.exp(-0.5 / losses.AGE_BLUR**2))
+    assert credit[20] == 1
+    assert credit[19] == credit[21] == pytest.approx(math.exp(-0.5 / losses.AGE_BLUR**2))
     assert (credit[:20].diff() > 0).all()
     assert losses.age_credit(torch.ones(1, 101, dtype=torch.bool)).min() == 1
+
+
+def test_years_beside_a_range_count_nothing() -> None:
+    members = torch.zeros(1, 101, dtype=torch.bool)
+    members[0, 20:30] = True
+    assert torch.equal(losses.age_credit(members)[0], members[0].float())
 
 
 def test_years_loss_is_the_distance_to_the_range_in_decades() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from oamface.engine import Engine, shrink
+from oamface.engine import Engine
 from oamface.errors import ModelError, ResultError
 from oamface.imaging import RGBImage
 from oamface.labels import GENDERS, MASKS, RACES, TASKS
@@ -108,20 +108,21 @@ class CheckpointPredictor:
         }
 
     def predict(self, faces: Sequence[Face]) -> Predicted:
-        torch = self._torch
+        torch, framing = self._torch, self._model.framing
         shares: dict[str, list[FloatArray]] = {task: [] for task in self.classes}
         maps = []
         with torch.inference_mode():
             for start in range(0, len(faces), 64):
-                chips = np.stack([shrink(face.chip, self._size) for face in faces[start : start + 64]])
-                pictures = self._normalise(torch.from_numpy(chips)).contiguous(memory_format=torch.channels_last)
+                seen = np.stack([framing.cut(face.chip, self._size) for face in faces[start : start + 64]])
+                pictures = self._normalise(torch.from_numpy(seen), framing)
+                pictures = pictures.contiguous(memory_format=torch.channels_last)
                 outputs = self._model(pictures)
                 for task, parts in shares.items():
                     parts.append(outputs.logits[task].softmax(1).numpy())
                 maps.append(outputs.attention.sigmoid()[:, 0].numpy())
         joined = {task: np.concatenate(parts) for task, parts in shares.items()}
         years = joined["age"] @ np.arange(101) if "age" in joined else None
-        attention = np.concatenate(maps) if self._model.attention is not None else None
+        attention = None if self._model.attention is None else framing.over_chip(np.concatenate(maps))
         return Predicted(joined, years, None, attention)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from oamface.data.store import Store
-from oamface.engine import Answers, Engine, shrink
+from oamface.engine import Answers, Engine
 from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
 from oamface.evaluate.evaluate import evaluate
@@ -94,7 +94,8 @@ def _calibration(
 def _compare(model: OamCnn, engine: Engine, stores: Sequence[Store]) -> None:
     """Refuse a file whose answers differ from the network's."""
     chips = [np.array(chip) for store in stores for chip in store.chips[: COMPARED // len(stores) + 1]]
-    pictures = normalise(torch.from_numpy(np.stack([shrink(chip, engine.size) for chip in chips])))
+    seen = np.stack([model.framing.cut(chip, engine.size) for chip in chips])
+    pictures = normalise(torch.from_numpy(seen), model.framing)
     with torch.no_grad():
         outputs = model(pictures)
     answered = engine.answer(chips)

@@ -1,6 +1,7 @@
 """The model file: one ONNX that describes itself, from a network and what is known about it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from oamface.engine import FORMAT, METADATA, OUTPUTS
 from oamface.errors import ModelError
 from oamface.files import write_whole
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import MEAN, STD, OamCnn, parameter_count
+from oamface.model.oam_cnn import OamCnn, parameter_count
 
 OPSET = 18
 HALVED = 1024  # values from which a tensor is stored in float16
@@ -42,7 +43,7 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
         "format": FORMAT,
         "tasks": {task: list(classes) for task, classes in TASKS.items()},
         "chip": {"size": CHIP_SIZE, "margin": MARGIN},
-        "input": {"size": size, "mean": list(MEAN), "deviation": list(STD)},
+        "input": {"size": size, **{name: list(value) for name, value in asdict(model.framing).items()}},
         "parameters": parameter_count(model),
         "temperatures": dict.fromkeys(TASKS, 1.0),
         "intervals": {"level": 0.0, "quantile": 0.0},

@@ -1,6 +1,5 @@
 """Occlusion-aware attention: which channels matter, and where the face is bare."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -22,6 +21,10 @@ class OcclusionAttention(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden, 1, 3, padding=1),
         )
+        # Wide open and even at first, so that a pretrained trunk is not disturbed.
+        for part, name, bias in ((self.gate, "2", 3.0), (self.map, "3", 0.0)):
+            nn.init.zeros_(part.get_parameter(f"{name}.weight"))
+            nn.init.constant_(part.get_parameter(f"{name}.bias"), bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) features to gated features of the same shape and the map's logits (B, 1, h, w)."""
@@ -30,10 +33,10 @@ class OcclusionAttention(nn.Module):
         return gated, self.map(gated)
 
 
-def attended_mean(features: Tensor, attention: Tensor) -> Tensor:
-    """Global average pooling under attention: (B, C, h, w) and (B, 1, h, w) in 0..1 to (B, C).
+def bare_share(attention: Tensor) -> Tensor:
+    """The map's logits (B, 1, h, w) as weights of a mean of 1 over each face.
 
     Divided by the attention's own mean, so that a half-covered face gives a vector as long as a bare one's.
     """
-    weight = attention / attention.mean((2, 3), keepdim=True).clamp_min(1e-3)
-    return torch.mean(features * weight, (2, 3))
+    share = attention.sigmoid()
+    return share / share.mean((2, 3), keepdim=True).clamp_min(1e-3)

@@ -1,4 +1,8 @@
-"""OAM-CNN: a ResNet-50 trunk cut after its third stage, occlusion-aware attention, four heads (11.4 M parameters)."""
+"""OAM-CNN: a trunk, occlusion-aware attention, four heads.
+
+The paper's trunk is a ResNet-50 cut after its third stage (11.4 M parameters in all). Others can stand in its place:
+dlib's face network, and any of timm's that gives a map at a sixteenth of the picture.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,21 +12,28 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from oamface.engine import WHOLE, Framing
 from oamface.errors import OamfaceError
 from oamface.labels import TASKS
-from oamface.model.attention import OcclusionAttention, attended_mean
+from oamface.model import face_resnet
+from oamface.model.attention import OcclusionAttention, bare_share
+from oamface.model.face_resnet import FaceResNet, load_dlib
 
-TRUNK = "resnet50"
-STRIDE = 16
+RESNET, FACE = "resnet50", "face-resnet"
+STARTS = ("scratch", "hub", "package")  # a run's start that is no file, see load_start
+STRIDE = 16  # of the map that a trunk of timm's ends in
+# ImageNet's, which timm's pretrained trunks expect; RGB in 0..1.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 AVERAGED = "averaged/"  # what the averaged network's tensors are called in a checkpoint
 
 
 class Outputs(NamedTuple):
-    """What one pass gives for B faces of H x W pixels; h = ceil(H / 16), w = ceil(W / 16).
+    """What one pass gives for B faces of H x W pixels; h and w are about H / 16 and W / 16.
 
     logits: task to (B, classes). attention: (B, 1, h, w) logits; their sigmoid is 1 where the face is bare. A network
     without attention gives zeros.
-    z: (B, 1024), the face's vector that all heads read.
+    z: (B, C), the face's vector that all heads read; C is 1024 with a ResNet-50, 256 with the face network.
     """
 
     logits: dict[str, Tensor]
@@ -48,48 +59,93 @@ class OamCnn(nn.Module):
 
     Age is a distribution over the years 0..100 whose mean is the estimate, as in DEX (Rothe et al., 2015).
     For comparison it can be built for fewer tasks, down to none, and without attention, as a plain multi-task CNN.
+
+    trunk: "resnet50", "face-resnet", or the name of another of timm's. Its framing says which part of a chip it sees.
+    Raises OamfaceError: no such trunk, or one without a map at stride 16.
     """
 
     def __init__(
-        self, *, tasks: Sequence[str] = tuple(TASKS), attention: bool = True, hidden: int = 640, dropout: float = 0.3
+        self,
+        *,
+        trunk: str = RESNET,
+        tasks: Sequence[str] = tuple(TASKS),
+        attention: bool = True,
+        hidden: int = 640,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        trunk: Any = timm.create_model(TRUNK, features_only=True, out_indices=(3,))
-        channels: int = trunk.feature_info.channels()[-1]
-        self.trunk, self.channels = trunk, channels
-        self.attention = OcclusionAttention(channels) if attention else None
-        self.heads = nn.ModuleDict({task: Head(channels, hidden, len(TASKS[task]), dropout) for task in tasks})
+        self.framing = Framing(WHOLE, MEAN, STD)
+        self.trunk: nn.Module
+        self.neck: nn.Module = nn.Identity()  # what follows attention
+        if trunk == FACE:
+            network = FaceResNet()
+            self.trunk, self.neck = network.early, network.late
+            self.framing = Framing(face_resnet.WINDOW, face_resnet.MEAN, face_resnet.STD)
+            mapped, self.channels = face_resnet.CHANNELS, face_resnet.WIDTH
+        else:
+            self.trunk, mapped = _timm_trunk(trunk)
+            self.channels = mapped
+        self.mapped = mapped
+        self.attention = OcclusionAttention(mapped) if attention else None
+        self.heads = nn.ModuleDict({task: Head(self.channels, hidden, len(TASKS[task]), dropout) for task in tasks})
 
     def forward(self, pictures: Tensor) -> Outputs:
-        """pictures: (B, 3, H, W) float, normalised with MEAN and STD; H and W of 32 pixels or more."""
+        """pictures: (B, 3, H, W) float, as `normalise` makes them; H and W from 32 pixels, 96 for the face network."""
         z, attention = self.embed(pictures)
         return Outputs(self.answer(z), attention, z)
 
     def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The trunk and the attention alone: z (B, 1024) and the attention's logits (B, 1, h, w)."""
-        features = self.trunk(pictures)[0]
+        """The trunk and the attention alone: z (B, C) and the attention's logits (B, 1, h, w)."""
+        features = self.trunk(pictures)
+        if isinstance(features, list):
+            features = features[-1]
+            if features.shape[1] != self.mapped:  # some transformers put channels last
+                features = features.permute(0, 3, 1, 2)
         if self.attention is None:
-            return features.mean((2, 3)), torch.zeros_like(features[:, :1])
+            return self.neck(features).mean((2, 3)), torch.zeros_like(features[:, :1])
         features, attention = self.attention(features)
-        return attended_mean(features, attention.sigmoid()), attention
+        return self.neck(features * bare_share(attention)).mean((2, 3)), attention
 
     def answer(self, z: Tensor) -> dict[str, Tensor]:
-        """The heads alone: (B, 1024) to task -> (B, classes) logits."""
+        """The heads alone: z (B, C) to task -> (B, classes) logits."""
         return {task: head(z) for task, head in self.heads.items()}
 
 
-def load_start(model: OamCnn, pretrained: str) -> None:
-    """Start from "scratch" (as it is), "hub" (the trunk from timm's ImageNet weights) or a local safetensors file.
+def _timm_trunk(name: str) -> tuple[nn.Module, int]:
+    """One of timm's networks up to its last map at stride 16, and that map's channels."""
+    try:
+        whole: Any = timm.create_model(name, features_only=True)
+        strides = whole.feature_info.reduction()
+        if STRIDE not in strides:
+            raise ValueError(f"its maps are at strides {strides}, none at {STRIDE}")
+        last = len(strides) - 1 - strides[::-1].index(STRIDE)
+        trunk: Any = timm.create_model(name, features_only=True, out_indices=(last,))
+    except Exception as error:  # timm raises whatever its networks do
+        raise OamfaceError(f"trunk {name!r}: not one to build on ({error})") from error
+    return trunk, trunk.feature_info.channels()[-1]
 
-    A file holds a timm ResNet-50, whose fourth stage and classifier are left out, or a checkpoint of our own training,
-    of whose averaged network every part is taken that this network has too.
+
+def load_start(model: OamCnn, pretrained: str, trunk: str = RESNET) -> None:
+    """Start from "scratch" (as it is), "hub" (the trunk from timm's ImageNet weights), "package" (the face network from
+    the installed face-recognition-models) or a local safetensors file.
+
+    A file holds timm's weights of the whole trunk network, of which what is not needed is left out, or a checkpoint of
+    our own training, of whose averaged network every part is taken that this network has too.
     Raises OamfaceError: no network, no such file, or weights of another architecture.
     """
     if pretrained == "scratch":
         return
+    if pretrained == "package":
+        if trunk != FACE:
+            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r}, not {trunk!r}')
+        network = FaceResNet()
+        load_dlib(network)
+        model.trunk.load_state_dict(network.early.state_dict())
+        model.neck.load_state_dict(network.late.state_dict())
+        return
     try:
         if pretrained == "hub":
-            weights = timm.create_model(TRUNK, pretrained=True).state_dict()
+            weights = timm.create_model(trunk, pretrained=True).state_dict()
         else:
             from safetensors.torch import load_file
 
@@ -97,13 +153,12 @@ def load_start(model: OamCnn, pretrained: str) -> None:
         own = {name.removeprefix(AVERAGED): value for name, value in weights.items() if name.startswith(AVERAGED)}
         if own:
             state = model.state_dict()
-            wanted = [name for name in state if name in own or name.startswith("trunk.")]
+            wanted = [name for name in state if name in own or name.startswith(("trunk.", "neck."))]
             model.load_state_dict(state | {name: own[name] for name in wanted})
             return
-        wanted = model.trunk.state_dict()
-        model.trunk.load_state_dict({name: weights[name] for name in wanted})
+        model.trunk.load_state_dict({name: weights[name] for name in model.trunk.state_dict()})
     except KeyError as error:
-        raise OamfaceError(f"{pretrained}: no ResNet-50 of timm's, {error} is missing") from error
+        raise OamfaceError(f"{pretrained}: no weights of a {trunk}, {error} is missing") from error
     except Exception as error:  # huggingface_hub, safetensors and torch share no exception of their own
         raise OamfaceError(f"{pretrained}: cannot start from these weights ({error})") from error
 
@@ -113,13 +168,8 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-# ImageNet's, which timm's pretrained trunks expect; RGB in 0..1.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-def normalise(chips: Tensor) -> Tensor:
-    """(B, S, S, 3) uint8 RGB to the (B, 3, S, S) float that the network takes."""
-    scale = torch.tensor(STD, device=chips.device) * 255
-    shift = torch.tensor(MEAN, device=chips.device) * 255
-    return ((chips.float() - shift) / scale).permute(0, 3, 1, 2)
+def normalise(pictures: Tensor, framing: Framing) -> Tensor:
+    """(B, S, S, 3) uint8 RGB, cut by the framing, to the (B, 3, S, S) float that the network takes."""
+    scale = torch.tensor(framing.deviation, device=pictures.device) * 255
+    shift = torch.tensor(framing.mean, device=pictures.device) * 255
+    return ((pictures.float() - shift) / scale).permute(0, 3, 1, 2)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from oamface import occlusion
 from oamface.data.store import Store
-from oamface.engine import shrink
+from oamface.engine import Framing, shrink
 from oamface.errors import TrainError
 from oamface.imaging import RGBImage
 from oamface.labels import MASKS, TASKS, members
@@ -132,10 +132,12 @@ def batches(
     count: int = 0,
     occluded: float,
     paired: float,
+    framing: Framing,
     workers: int = 1,
 ) -> Iterator[Batch]:
     """The batches of pass `number` (from 0) in its own order, from batch `skip` on; a last short one is left out.
 
+    framing: the part of the chips that the network sees, at size x size pixels.
     count: faces of a pass where it is not all of them, some several times if there are not so many.
     """
     rng, listed = np.random.default_rng((seed, number)), np.repeat(np.arange(len(faces)), faces.repeat)
@@ -145,7 +147,7 @@ def batches(
     order = order[: count or None]
     whole = len(order) // batch
     groups = [order[start * batch : (start + 1) * batch] for start in range(skip, whole)]
-    dataset = _Groups(faces, groups, size, (seed, number), occluded, paired)
+    dataset = _Groups(faces, groups, size, (seed, number), occluded, paired, framing)
     return iter(
         DataLoader(dataset, batch_size=None, shuffle=False, num_workers=workers, prefetch_factor=4 if workers else None)
     )
@@ -171,9 +173,10 @@ class _Groups(Dataset[Batch]):
         seed: tuple[int, int],
         occluded: float,
         paired: float,
+        framing: Framing,
     ) -> None:
         self.faces, self.groups, self.size, self.seed = faces, groups, size, seed
-        self.occluded, self.paired = occluded, paired
+        self.occluded, self.paired, self.framing = occluded, paired, framing
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -206,10 +209,11 @@ class _Groups(Dataset[Batch]):
         rng = np.random.default_rng((*self.seed, index))
         chip, landmarks = self.faces.chip(index)
         # Half as large again as needed is fine enough to draw on, and far cheaper than the whole chip.
-        side = min(chip.shape[0], self.size * 3 // 2)
+        left, _, right, _ = self.framing.window
+        side = min(chip.shape[0], round(self.size * 3 / 2 / (right - left)))
         landmarks = landmarks * (side / chip.shape[0])
         chip = shrink(chip, side)
-        change = _Change.draw(rng, chip, self.size)
+        change = _Change.draw(rng, chip, self.size, self.framing)
         masked = self.faces.members["mask"][index]
         bare = masked[0] and not masked[1:].any()
         nothing = np.zeros(chip.shape[:2], np.float32)
@@ -242,20 +246,26 @@ class _Change:
     warp: npt.NDArray[np.float64]
     flip: bool
     size: int
+    framing: Framing
     gain: npt.NDArray[np.float32]
     offset: float
     grey: bool
     blur: float
+    noise: npt.NDArray[np.float32] | None
     border: tuple[int, int, int, int]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, chip: RGBImage, size: int) -> "_Change":
+    def draw(cls, rng: np.random.Generator, chip: RGBImage, size: int, framing: Framing) -> "_Change":
         side = chip.shape[0]
         warp = cv2.getRotationMatrix2D(
             (side / 2, side / 2), float(rng.normal(0, 4)), float(np.exp(rng.normal(0, 0.05)))
         )
         warp[:, 2] += rng.normal(0, 0.02 * side, 2)
         gain = np.exp(rng.normal(0, 0.18) + rng.normal(0, 0.04, 3)).astype(np.float32)
+        offset = float(rng.normal(0, 10))
+        if rng.random() < 0.1:  # a dark room: everything fainter, black stays black
+            faint = float(np.exp(rng.uniform(-1.5, 0)))
+            gain, offset = (gain * faint).astype(np.float32), 127.5 * (faint - 1) + faint * offset
         # Crops that end near the face leave grey at the chip's rim; the network must not read a data set from it.
         border = rng.integers(0, int(0.2 * side), 4) if rng.random() < 0.25 else np.zeros(4, int)
         left, top, right, bottom = (int(width) for width in border)
@@ -263,10 +273,12 @@ class _Change:
             warp,
             bool(rng.random() < 0.5),
             size,
+            framing,
             gain,
-            float(rng.normal(0, 10)),
+            offset,
             bool(rng.random() < 0.05),
-            float(rng.uniform(0.3, 1.5)) if rng.random() < 0.15 else 0.0,
+            float(rng.uniform(0.3, 1.5)) * side / 96 if rng.random() < 0.15 else 0.0,
+            _noise(rng, size) if rng.random() < 0.12 else None,
             (left, top, right, bottom),
         )
 
@@ -284,15 +296,22 @@ class _Change:
             covered = cv2.warpAffine(coverage, self.warp, (side, side), flags=cv2.INTER_LINEAR)
         if self.blur:
             chip = cv2.GaussianBlur(chip, (0, 0), self.blur)
-        if self.size != side:
-            chip = cv2.resize(chip, (self.size, self.size), interpolation=cv2.INTER_AREA)
-            covered = cv2.resize(covered, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        chip, covered = self.framing.cut(chip, self.size), self.framing.cut(covered, self.size)
         if self.grey:
             chip = np.repeat(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
-        toned = np.clip((chip - 127.5) * self.gain + 127.5 + self.offset, 0, 255).astype(np.uint8)
+        shade = (chip - np.float32(127.5)) * self.gain + np.float32(127.5 + self.offset)
+        if self.noise is not None:
+            shade += self.noise
+        toned = np.clip(shade, 0, 255).astype(np.uint8)
         if self.flip:
             toned, covered = toned[:, ::-1], covered[:, ::-1]
         return _View(np.ascontiguousarray(toned), np.ascontiguousarray(covered), mask, traced)
+
+
+def _noise(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32]:
+    """A sensor's noise in grey levels, (size, size, 3); its deviation 2 to 40, mostly small."""
+    grain: npt.NDArray[np.float32] = rng.standard_normal((size, size, 3), np.float32)
+    return grain * np.float32(np.exp(rng.uniform(np.log(2), np.log(40))))
 
 
 def _pick(rng: np.random.Generator) -> tuple[str, str]:

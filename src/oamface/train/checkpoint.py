@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from oamface.errors import ModelError
 from oamface.files import write_whole
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import OamCnn
+from oamface.model.oam_cnn import RESNET, STARTS, OamCnn
 
 
 def save_checkpoint(
@@ -56,7 +56,11 @@ def load_checkpoint(
 def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
     """The averaged network of a checkpoint, ready to answer, and the checkpoint's progress. Raises ModelError."""
     recipe = progress_of(path).get("recipe", {})
-    model = OamCnn(tasks=recipe.get("tasks", tuple(TASKS)), attention=recipe.get("attention", True))
+    model = OamCnn(
+        trunk=recipe.get("trunk", RESNET),
+        tasks=recipe.get("tasks", tuple(TASKS)),
+        attention=recipe.get("attention", True),
+    )
     progress = load_checkpoint(path, {"averaged": model})
     return model.eval(), progress
 
@@ -70,7 +74,7 @@ def history(path: Path) -> list[dict[str, Any]]:
         progress = progress_of(path)
         run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
         start = progress["recipe"]["pretrained"]
-        if start in ("scratch", "hub") or not _is_checkpoint(Path(start)):
+        if start in STARTS or not _is_checkpoint(Path(start)):
             return [run]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error

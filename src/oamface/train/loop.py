@@ -18,7 +18,6 @@ from torch.optim.swa_utils import AveragedModel
 from oamface.align import CHIP_SIZE
 from oamface.data.duplicates import copies_of_test
 from oamface.data.store import Store, open_stores
-from oamface.engine import shrink
 from oamface.errors import TrainError
 from oamface.files import append_line, make_folder, write_whole
 from oamface.labels import TASKS
@@ -95,6 +94,7 @@ class Run:
                 count=recipe.faces_a_pass,
                 occluded=recipe.occluded,
                 paired=recipe.paired,
+                framing=self.model.framing,
                 workers=self.workers,
             )
             for step, batch in enumerate(stream, max(first, done) + 1):
@@ -131,19 +131,28 @@ class Run:
         if precision == "auto":
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
-        model = OamCnn(tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
-        load_start(model, recipe.pretrained)
+        model = OamCnn(trunk=recipe.trunk, tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
+        load_start(model, recipe.pretrained, recipe.trunk)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
         self.averaged = AveragedModel(self.model, avg_fn=_moving_average(recipe.averaging), use_buffers=True)
-        parameters = [*self.model.parameters(), *self.extra.parameters()]
-        # Biases and normalisation scales are no weights to decay.
-        decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-        free = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        pretrained = [*self.model.trunk.parameters(), *self.model.neck.parameters()]
+        kept = {id(parameter) for parameter in pretrained}
+        other = [
+            parameter
+            for module in (self.model, self.extra)
+            for parameter in module.parameters()
+            if id(parameter) not in kept
+        ]
+        groups: list[dict[str, Any]] = []
+        for parameters, share in ((pretrained, recipe.trunk_rate), (other, 1.0)):
+            # Biases and normalisation scales are no weights to decay.
+            decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+            free = [parameter for parameter in parameters if parameter.ndim <= 1]
+            groups += [{"params": decayed, "share": share}, {"params": free, "share": share, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
 
@@ -208,9 +217,9 @@ class Run:
         """One update; returns the parts of the loss, unweighted."""
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
-        pictures = normalise(batch.chips).contiguous(memory_format=torch.channels_last)
+        pictures = normalise(batch.chips, self.model.framing).contiguous(memory_format=torch.channels_last)
         weights = self.recipe.weights
         with self.fabric.autocast():
             z, attention = self.model.embed(pictures)
@@ -256,15 +265,15 @@ class Run:
     @torch.no_grad()
     def _validate(self, stage: Stage) -> dict[str, float]:
         """The averaged network on bare faces of the calibration part: how often its answer is in the label's set."""
-        faces, model = self.validation, self.averaged.module.eval()
+        faces, model, framing = self.validation, self.averaged.module.eval(), self.model.framing
         chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED]
         right: dict[str, list[bool]] = {task: [] for task in self.recipe.tasks if task != "age"}
         away: list[float] = []
         for start in range(0, len(chosen), stage.batch):
             index = chosen[start : start + stage.batch]
-            pictures = torch.from_numpy(np.stack([shrink(faces.chip(int(row))[0], stage.size) for row in index]))
+            seen = np.stack([framing.cut(faces.chip(int(row))[0], stage.size) for row in index])
             with self.fabric.autocast():
-                logits = model(normalise(pictures.to(self.fabric.device))).logits
+                logits = model(normalise(torch.from_numpy(seen).to(self.fabric.device), framing)).logits
             for task, hits in right.items():
                 members = faces.members[task][index]
                 answer = logits[task].argmax(1).cpu().numpy()

@@ -19,14 +19,15 @@ def set_loss(logits: Tensor, credit: Tensor) -> Tensor:
 
 
 def age_credit(members: Tensor) -> Tensor:
-    """What every year counts for labels (B, 101) bool: 1 inside the set, falling off over AGE_BLUR beside it.
+    """What every year counts for labels (B, 101) bool: 1 inside the set, falling off over AGE_BLUR beside one year.
 
-    Ages are given in whole years and guessed by people: a year beside the label is nearly as right.
+    Ages are given in whole years and guessed by people: a year beside the label is nearly as right. A range gets no
+    credit beside it, or the years at its ends, which two ranges then share, would be the best answer to either.
     """
     years = torch.arange(members.shape[1], dtype=torch.float32, device=members.device)
     low, high = _bounds(members)
-    away = (low[:, None] - years).clamp_min(0) + (years - high[:, None]).clamp_min(0)
-    return torch.exp(-0.5 * (away / AGE_BLUR) ** 2)
+    beside = torch.exp(-0.5 * ((years - low[:, None]) / AGE_BLUR) ** 2)
+    return torch.where((low == high)[:, None], beside, members.float())
 
 
 def years_loss(logits: Tensor, members: Tensor) -> Tensor:

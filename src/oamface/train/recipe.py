@@ -40,7 +40,8 @@ class Weights:
 class Recipe:
     """Everything that decides a training run but the data.
 
-    pretrained: "scratch", "hub" or a safetensors file, see load_start.
+    trunk: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start.
+    trunk_rate: the share of the learning rate that the trunk gets; less than 1 keeps more of a pretrained one.
     tasks, attention: what the network has; fewer than all are for comparisons and cannot be exported.
     faces_a_pass: how many faces, drawn anew for each, make a pass; 0 takes all.
     balance: how the four tasks are weighed against each other.
@@ -51,7 +52,9 @@ class Recipe:
     name: str
     stages: tuple[Stage, ...]
     weights: Weights = field(default_factory=Weights)
+    trunk: str = "resnet50"
     pretrained: str = "scratch"
+    trunk_rate: float = 1.0
     tasks: tuple[str, ...] = tuple(TASKS)
     attention: bool = True
     faces_a_pass: int = 0
@@ -82,7 +85,7 @@ class Recipe:
             problems.append(f"balance {self.balance!r}: known are {', '.join(METHODS)}")
         if self.precision not in PRECISIONS:
             problems.append(f"precision {self.precision!r}: known are {', '.join(PRECISIONS)}")
-        for name in ("warm_up", "averaging", "dropout", "occluded", "paired"):
+        for name in ("trunk_rate", "warm_up", "averaging", "dropout", "occluded", "paired"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name}: {getattr(self, name)} is not within 0 to 1")
         if self.learning_rate <= 0 or self.weight_decay < 0:

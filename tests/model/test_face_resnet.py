@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from oamface.errors import ModelError
+from oamface.model.face_resnet import MEAN, SIDE, STD, FaceResNet, load_dlib
+
+
+def serialised(network: FaceResNet, rng: np.random.Generator) -> tuple[bytes, list[tuple[np.ndarray, ...]]]:
+    """Random weights in dlib's format, with other bytes between the tensors, and what was written."""
+    data, written = b"\x01\x01\x01\x0dloss_metric_2", []
+
+    def tensor(values: np.ndarray) -> bytes:
+        size = values.size.to_bytes((values.size.bit_length() + 7) // 8, "little")
+        return b"\x01\x02" + bytes([len(size)]) + size + b"\x01\x01" * 3 + values.astype("<f4").tobytes()
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            kernel, bias = rng.normal(0, 0.05, layer.weight.shape), rng.normal(0, 0.1, layer.out_channels)
+            scale, shift = rng.uniform(0.5, 1.5, layer.out_channels), rng.normal(0, 0.1, layer.out_channels)
+            written.append((kernel, bias, scale, shift))
+            data += rng.bytes(37) + tensor(np.concatenate([kernel.ravel(), bias]))
+            data += rng.bytes(11) + tensor(np.concatenate([scale, shift]))
+    return data, written
+
+
+def test_weights_are_read_and_their_normalisation_folded_in(tmp_path) -> None:
+    network = FaceResNet()
+    data, written = serialised(network, np.random.default_rng(0))
+    path = tmp_path / "network.dat"
+    path.write_bytes(data)
+    load_dlib(network, path)
+    kernel, bias, scale, shift = (torch.tensor(part, dtype=torch.float32) for part in written[0])
+    pictures = torch.randn(1, 3, 40, 40)
+    plain = nn.functional.conv2d(pictures, kernel, bias, 2) * scale[:, None, None] + shift[:, None, None]
+    assert torch.allclose(network.early[0](pictures), plain, atol=1e-4)
+    last = list(network.modules())[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert torch.allclose(last.bias, torch.tensor(written[-1][1] * written[-1][2] + written[-1][3]).float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.999])
+def test_a_file_that_ends_early(tmp_path, share) -> None:
+    data, _ = serialised(FaceResNet(), np.random.default_rng(0))
+    path = tmp_path / "cut.dat"
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ModelError, match=r"cut\.dat: not dlib's face network"):
+        load_dlib(FaceResNet(), path)
+
+
+def test_no_such_file() -> None:
+    with pytest.raises(ModelError, match="nowhere"):
+        load_dlib(FaceResNet(), Path("nowhere.dat"))
+
+
+def test_the_parts_make_the_whole() -> None:
+    network, pictures = FaceResNet().eval(), torch.randn(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        middle = network.early(pictures)
+        assert middle.shape == (2, 128, 8, 8)
+        assert torch.equal(network.late(middle).mean((2, 3)), network(pictures))
+
+
+def test_normalisation_is_dlibs() -> None:
+    grey = (torch.tensor([122.782, 117.001, 104.298]) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    assert grey.abs().max() < 1e-6
+    assert STD[0] * 255 == pytest.approx(256)
