@@ -74,7 +74,7 @@ class OamCnn(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.framing = Framing(WHOLE, MEAN, STD)
+        self.trunk_name, self.framing = trunk, Framing(WHOLE, MEAN, STD)
         self.trunk: nn.Module
         self.neck: nn.Module = nn.Identity()  # what follows attention
         if trunk == FACE:
@@ -125,7 +125,7 @@ def _timm_trunk(name: str) -> tuple[nn.Module, int]:
     return trunk, trunk.feature_info.channels()[-1]
 
 
-def load_start(model: OamCnn, pretrained: str, trunk: str = RESNET) -> None:
+def load_start(model: OamCnn, pretrained: str) -> None:
     """Start from "scratch" (as it is), "hub" (the trunk from timm's ImageNet weights), "package" (the face network from
     the installed face-recognition-models) or a local safetensors file.
 
@@ -136,8 +136,8 @@ def load_start(model: OamCnn, pretrained: str, trunk: str = RESNET) -> None:
     if pretrained == "scratch":
         return
     if pretrained == "package":
-        if trunk != FACE:
-            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r}, not {trunk!r}')
+        if model.trunk_name != FACE:
+            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r}, not {model.trunk_name!r}')
         network = FaceResNet()
         load_dlib(network)
         model.trunk.load_state_dict(network.early.state_dict())
@@ -145,7 +145,7 @@ def load_start(model: OamCnn, pretrained: str, trunk: str = RESNET) -> None:
         return
     try:
         if pretrained == "hub":
-            weights = timm.create_model(trunk, pretrained=True).state_dict()
+            weights = timm.create_model(model.trunk_name, pretrained=True).state_dict()
         else:
             from safetensors.torch import load_file
 
@@ -158,7 +158,7 @@ def load_start(model: OamCnn, pretrained: str, trunk: str = RESNET) -> None:
             return
         model.trunk.load_state_dict({name: weights[name] for name in model.trunk.state_dict()})
     except KeyError as error:
-        raise OamfaceError(f"{pretrained}: no weights of a {trunk}, {error} is missing") from error
+        raise OamfaceError(f"{pretrained}: no weights of a {model.trunk_name}, {error} is missing") from error
     except Exception as error:  # huggingface_hub, safetensors and torch share no exception of their own
         raise OamfaceError(f"{pretrained}: cannot start from these weights ({error})") from error
 

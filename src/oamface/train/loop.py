@@ -132,23 +132,19 @@ class Run:
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
         model = OamCnn(trunk=recipe.trunk, tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
-        load_start(model, recipe.pretrained, recipe.trunk)
+        load_start(model, recipe.pretrained)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
         self.averaged = AveragedModel(self.model, avg_fn=_moving_average(recipe.averaging), use_buffers=True)
-        pretrained = [*self.model.trunk.parameters(), *self.model.neck.parameters()]
-        kept = {id(parameter) for parameter in pretrained}
-        other = [
-            parameter
-            for module in (self.model, self.extra)
-            for parameter in module.parameters()
-            if id(parameter) not in kept
-        ]
         groups: list[dict[str, Any]] = []
-        for parameters, share in ((pretrained, recipe.trunk_rate), (other, 1.0)):
+        for modules, share in (
+            ((model.trunk, model.neck), recipe.trunk_rate),
+            ((model.attention or nn.Identity(), model.heads, self.extra), 1.0),
+        ):
+            parameters = [parameter for module in modules for parameter in module.parameters()]
             # Biases and normalisation scales are no weights to decay.
             decayed = [parameter for parameter in parameters if parameter.ndim > 1]
             free = [parameter for parameter in parameters if parameter.ndim <= 1]
