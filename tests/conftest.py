@@ -38,5 +38,5 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, path = OamCnn(), tmp_path_factory.mktemp("model") / "untrained.onnx"
     recipe = {"name": "none", "stages": [], "repeat": {}, "occluded": 0.5, "pretrained": "scratch"}
     description = describe(model, 32, [{"recipe": recipe, "data": {}, "step": 0, "steps": 0}])
-    write_model(path, trace(model, 32), {**description, "intervals": {"level": 0.9, "quantile": 1.5}})
+    write_model(path, trace(model, 32), {**description, "intervals": {"level": 0.9, "quantiles": [1.5] * 101}})
     return path

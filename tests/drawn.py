@@ -1,4 +1,4 @@
-"""Stores of drawn faces, for tests that need a data set."""
+"""Stores of drawn faces, and weights drawn by lot, for tests that need a data set or a network's file."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import nn
 
 from oamface.align import template
 from oamface.occlusion.sheet import plain_face
@@ -56,3 +57,21 @@ def write_store(
     if features:
         np.save(folder / "teacher.npy", rng.normal(size=(len(names), features)).astype(np.float16))
     return folder
+
+
+def serialised(network: nn.Module, rng: np.random.Generator) -> tuple[bytes, list[tuple[np.ndarray, ...]]]:
+    """Random weights of a FaceResNet in dlib's format, with other bytes between the tensors, and what was written."""
+    data, written = b"\x01\x01\x01\x0dloss_metric_2", []
+
+    def tensor(values: np.ndarray) -> bytes:
+        size = values.size.to_bytes((values.size.bit_length() + 7) // 8, "little")
+        return b"\x01\x02" + bytes([len(size)]) + size + b"\x01\x01" * 3 + values.astype("<f4").tobytes()
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            kernel, bias = rng.normal(0, 0.05, layer.weight.shape), rng.normal(0, 0.1, layer.out_channels)
+            scale, shift = rng.uniform(0.5, 1.5, layer.out_channels), rng.normal(0, 0.1, layer.out_channels)
+            written.append((kernel, bias, scale, shift))
+            data += rng.bytes(37) + tensor(np.concatenate([kernel.ravel(), bias]))
+            data += rng.bytes(11) + tensor(np.concatenate([scale, shift]))
+    return data, written

@@ -110,6 +110,20 @@ def test_tasks_may_be_left_out(untrained_model, portrait) -> None:
             Analyzer(untrained_model, tasks=tasks)
 
 
+def test_what_would_be_a_guess_is_uncertain(untrained_model, portrait) -> None:
+    analyzer = Analyzer(untrained_model)
+    thresholds = analyzer.engine.description["thresholds"]
+    face = analyzer.analyze(portrait).faces[0]
+    for task, threshold in thresholds.items():
+        answer = getattr(face, task)
+        best = max(answer.probabilities, key=answer.probabilities.get)
+        assert answer.probability == answer.probabilities[best]
+        assert answer.label == (best if answer.probability >= threshold else "uncertain")
+    assert "uncertain" in {face.gender.label, face.race.label, face.mask.label}  # a network that learnt nothing
+    thresholds |= dict.fromkeys(thresholds, 0.0)
+    assert analyzer.analyze(portrait).faces[0].race.label in face.race.probabilities
+
+
 def test_threads_share_an_analyzer(analyzer, portrait) -> None:
     wanted, found = analyzer.analyze(portrait), []
     threads = [threading.Thread(target=lambda: found.append(analyzer.analyze(portrait))) for _ in range(4)]

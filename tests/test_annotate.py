@@ -45,6 +45,8 @@ def test_lines() -> None:
         mask=Choice("incorrect", 0.6, {}),
     )
     assert describe(face) == ["34 years (27-42)", "female 97%", "mask worn wrongly 60%"]
+    unsure = replace(face, age=None, race=Choice("uncertain", 0.4, {}), mask=Choice("uncertain", 0.5, {}))
+    assert describe(unsure) == ["female 97%", "race uncertain", "mask uncertain"]
 
 
 def test_only_rgb() -> None:

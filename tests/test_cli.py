@@ -30,7 +30,7 @@ def pictures(tmp_path):
 
 def test_analyze_json_lines(pictures, untrained_model) -> None:
     (pictures / "broken.png").write_text("text")
-    done = run("analyze", pictures, pictures / "missing.png", "--json", "--model", untrained_model)
+    done = run("analyze", pictures, pictures / "missing.png", "--json", "--weights", untrained_model)
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(line["source"]).name for line in lines] == ["a.png", "b.jpg", "broken.png", "missing.png"]
@@ -44,7 +44,7 @@ def test_analyze_json_lines(pictures, untrained_model) -> None:
 
 def test_analyze_table_csv_and_annotated(pictures, untrained_model, tmp_path) -> None:
     out = ("--csv", tmp_path / "faces.csv", "--annotate", tmp_path / "drawn", "--tasks", "age, mask")
-    done = run("analyze", f"{pictures}/*.png", *out, "--model", untrained_model)
+    done = run("analyze", f"{pictures}/*.png", *out, "--weights", untrained_model)
     assert done.returncode == 0, done.stderr
     assert "a.png" in done.stdout
     with (tmp_path / "faces.csv").open(newline="") as file:
@@ -58,7 +58,7 @@ def test_analyze_table_csv_and_annotated(pictures, untrained_model, tmp_path) ->
 
 def test_analyze_crops(pictures, untrained_model) -> None:
     Image.new("RGB", (90, 90), "grey").save(pictures / "c.png")
-    done = run("analyze", pictures / "c.png", "--crops", "--json", "--model", untrained_model)
+    done = run("analyze", pictures / "c.png", "--crops", "--json", "--weights", untrained_model)
     assert len(json.loads(done.stdout)["faces"]) == 1
 
 
@@ -69,7 +69,7 @@ def test_analyze_crops(pictures, untrained_model) -> None:
         ("analyze", "."),
         ("analyze",),
         ("analyze", "missing.png", "--tasks", "hair"),
-        ("analyze", "missing.png", "--model", "missing.onnx"),
+        ("analyze", "missing.png", "--weights", "missing.onnx"),
         ("analyze", "missing.png", "--csv", "missing/folder/faces.csv"),
         ("occlude", "missing.png"),
         ("occlude", "--sheet", "sheet.txt"),
@@ -117,14 +117,14 @@ def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
     checkpoint, model = trained.stdout.strip().splitlines()[-1], tmp_path / "model.onnx"
     exported = run("export", checkpoint, "--store", store, "--out", model)
     assert exported.returncode == 0, exported.stderr
-    measured = run("evaluate", "--store", store, "--model", model, "--json", tmp_path / "figures.json")
+    measured = run("evaluate", "--store", store, "--weights", model, "--json", tmp_path / "figures.json")
     assert measured.returncode == 0, measured.stderr
     assert "on_covered" in measured.stdout
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "clean" in figures["data_sets"]["utkface"]["conditions"]
     described = run("card", model)
     assert "Recipe `tiny`, from scratch: 1 passes at 32 px" in described.stdout
-    answer = run("analyze", pictures / "a.png", "--json", "--model", model)
+    answer = run("analyze", pictures / "a.png", "--json", "--weights", model)
     assert len(json.loads(answer.stdout)["faces"]) == 1
 
 
@@ -151,7 +151,7 @@ def test_study_benchmark_and_report(tmp_path, untrained_model) -> None:
     assert done.stdout.strip().endswith("full-0/checkpoint.safetensors"), done.stderr
     table = tmp_path / "elsewhere.csv"
     table.write_text("data_set,face,age,gender\n" + "".join(f"utkface,{n}.png,40,male\n" for n in range(72)))
-    who = ("--model", untrained_model, "--study", tmp_path / "runs", "--table", table)
+    who = ("--weights", untrained_model, "--study", tmp_path / "runs", "--table", table)
     done = run("benchmark", "--store", store, "--core", *who, "--out", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     assert [Path(line).stem for line in done.stdout.split()] == ["untrained", "full-0", "elsewhere"]
@@ -163,7 +163,7 @@ def test_study_benchmark_and_report(tmp_path, untrained_model) -> None:
 
 def test_benchmark_and_report_refuse_in_one_line(tmp_path, untrained_model) -> None:
     store = write_store(tmp_path / "store")
-    who = ("--model", untrained_model, "--out", tmp_path / "results")
+    who = ("--weights", untrained_model, "--out", tmp_path / "results")
     for arguments, message in (
         (("benchmark", "--store", tmp_path / "none", *who), "not a whole store"),
         (("benchmark", "--store", store, "--peer", "nobody", *who), "no peer 'nobody'"),

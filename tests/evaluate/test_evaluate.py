@@ -16,7 +16,7 @@ class Oracle:
     """Stands in for an engine: answers bare faces, known by pixels, as labelled; covered ones are men of 30 to it."""
 
     def __init__(self, store: Store) -> None:
-        self.digest, self.description = "oracle", {"intervals": {"level": 0.9, "quantile": 2.0}}
+        self.digest, self.description = "oracle", {"intervals": {"level": 0.9, "quantiles": [2.0] * 101}}
         self.known = {chip.tobytes(): row for row, chip in enumerate(store.chips)}
         self.right = {task: members(store.labels, task).astype(np.float32) for task in TASKS}
         for table in self.right.values():
@@ -69,7 +69,7 @@ def test_covered_faces_cost_what_the_oracle_no_longer_knows(measured, store_fold
 
 
 def test_it_is_plain_json_and_every_figure_has_its_interval(measured) -> None:
-    assert json.loads(json.dumps(measured))["schema"] == "oamface-evaluation/1"
+    assert json.loads(json.dumps(measured))["schema"] == "oamface-evaluation/2"
     for sheet in measured["data_sets"]["utkface"]["conditions"].values():
         for task in sheet.keys() - {"faces"}:
             for figure in sheet[task].values():
@@ -89,6 +89,15 @@ def test_rows_for_people(measured) -> None:
     assert ("utkface", "12", "clean", "age", "mae", "0.00", "0.00 to 0.00") in rows
     assert all(len(row) == len(summary.HEADINGS) for row in rows)
     assert summary.markdown(measured).count("\n") == len(rows) + 1
+
+
+def test_groups_for_people(tmp_path) -> None:
+    store = Store.open(write_store(tmp_path / "store", splits={"test": 90}))
+    measured = evaluate(Oracle(store), [store], resamples=20)
+    lines = summary.groups_markdown(measured).splitlines()
+    assert len(lines) == len(measured["groups"]) + 2
+    perfect = "female 100.0 % (100.0 to 100.0); male 100.0 % (100.0 to 100.0)"
+    assert f"| utkface | clean | gender | gender | {perfect} | 0.0 % (0.0 to 0.0) |" in lines
 
 
 def test_a_model_file_is_measured(untrained_model, store_folder) -> None:

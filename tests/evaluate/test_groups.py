@@ -72,3 +72,16 @@ def test_gaps_of_a_whole_table_are_corrected_together() -> None:
     assert all(row["p_holm"] >= row["p"] for row in found)
     chance = [row for row in found if row["attribute"] == "gender" and row["figure"] == "mask_accuracy"]
     assert all(row["p_holm"] > 0.05 for row in chance)
+
+
+def test_age_intervals_are_looked_at_by_decade() -> None:
+    said = table(count=600)
+    rows = said.table.copy()
+    rows["age_low"], rows["age_high"] = rows.age_true - 2, rows.age_true + 2
+    rows.loc[(rows.age_true >= 30) & (rows.age_true < 40), "age_high"] = rows.age_true - 1
+    found = fairness(Predictions(rows, said.classes, {}, {}), conditions=("clean",), resamples=20)
+    decades = next(row for row in found if row["attribute"] == "decade" and row["data_set"] == "utkface")
+    assert decades["figure"] == "age_interval_coverage"
+    assert {group["group"]: group["value"] for group in decades["groups"]}["30-39"] == 0
+    assert all(group["value"] == 1 for group in decades["groups"][1:])
+    assert not any(row["attribute"] == "decade" and row["figure"] != "age_interval_coverage" for row in found)

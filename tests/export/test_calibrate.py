@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from oamface.engine import Answers
 from oamface.errors import DataError
-from oamface.export.calibrate import fit_quantile, fit_temperature
+from oamface.export.calibrate import fit_quantiles, fit_temperature
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -24,26 +25,38 @@ def test_sets_and_unknown_labels() -> None:
     assert silent == pytest.approx(alone)
 
 
-def test_nine_of_ten_new_ages_lie_inside() -> None:
-    rng, years = np.random.default_rng(2), np.arange(101)
-
-    def faces(count):
-        centre, truth = rng.uniform(20, 80, count), np.zeros(count)
-        truth = np.clip(np.rint(centre + rng.normal(0, 8, count)), 0, 100).astype(int)
-        return -0.5 * ((years - centre[:, None]) / 3) ** 2, np.eye(101, dtype=bool)[truth]
-
-    logits, members = faces(3000)
-    quantile = fit_quantile(logits, members)
-    fresh, truth = faces(3000)
-    ages = softmax(fresh, axis=1)
-    mean = ages @ years
-    reach = quantile * (np.sqrt(ages @ years**2 - mean**2) + 1)
-    assert np.mean(np.abs(truth.argmax(1) - mean) <= reach) == pytest.approx(0.9, abs=0.025)
+def faces(rng, count, *, pull=0.0):
+    """Answers whose error grows with age; pull: of the old towards the middle."""
+    true = rng.integers(0, 101, count)
+    centre = np.clip(true + rng.normal(0, 2 + true / 12) - pull * np.maximum(true - 50, 0), 0, 100)
+    return -0.5 * ((np.arange(101) - centre[:, None]) / 5) ** 2, np.eye(101, dtype=bool)[true]
 
 
-def test_too_few_exact_ages() -> None:
-    members = np.zeros((8, 101), bool)
-    members[:, 20:30] = True
+@pytest.mark.parametrize("pull", [0.0, 0.2])
+def test_nine_of_ten_new_ages_lie_inside_at_every_age(pull) -> None:
+    rng = np.random.default_rng(2)
+    quantiles = fit_quantiles(*faces(rng, 6000, pull=pull))
+    logits, members = faces(rng, 12000, pull=pull)
+    answers = Answers({"age": softmax(logits, axis=1).astype(np.float32)}, np.ones((len(logits), 2, 2), np.float32))
+    low, high = answers.age_bounds(quantiles)
+    true = members.argmax(1)
+    held = (low <= true) & (true <= high)
+    by_decade = [held[true // 10 == decade].mean() for decade in range(10)]
+    assert min(by_decade) > 0.85
+    assert max(by_decade) < 0.95
+
+
+def test_ranges_stand_for_the_years_that_the_answers_tell() -> None:
+    rng = np.random.default_rng(3)
+    logits, exact = faces(rng, 4000)
+    decade = exact.argmax(1) // 10
+    ranges = (np.arange(101) // 10) == decade[:, None]
+    drawn, known = fit_quantiles(logits, ranges), fit_quantiles(logits, exact)
+    assert 0.5 < np.median(drawn / known) < 1.3
+
+
+def test_too_few_ages() -> None:
+    members = np.ones((50, 101), bool)
     members[:3] = np.eye(101, dtype=bool)[40]
     with pytest.raises(DataError, match="hold 3"):
-        fit_quantile(np.zeros((8, 101)), members)
+        fit_quantiles(np.zeros((50, 101)), members)

@@ -44,7 +44,9 @@ def test_the_file_says_all_about_itself(exported) -> None:
     assert [run["recipe"]["name"] for run in description["training"]] == ["tiny"]
     assert description["temperatures"]["age"] == 1  # or the mean would move
     assert description["intervals"]["level"] == 0.9
-    assert description["intervals"]["quantile"] > 0
+    assert len(description["intervals"]["quantiles"]) == 101
+    assert min(description["intervals"]["quantiles"]) > 0
+    assert description["thresholds"] == {"gender": 0.75, "race": pytest.approx(4 / 7), "mask": pytest.approx(2 / 3)}
     assert description["figures"]["data_sets"]["utkface"]["faces"] == 12
     assert out.stat().st_size < 24e6
 
@@ -100,3 +102,4 @@ def test_the_card_has_the_files_own_figures(exported) -> None:
     assert "160 image-passes" in card
     assert "utkface: 3 of 15 test pictures" in card
     assert "| utkface | 12 | masks | loss | age_mae |" in card
+    assert "## Groups" in card

@@ -5,26 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from drawn import serialised
 from oamface.errors import ModelError
 from oamface.model.face_resnet import MEAN, SIDE, STD, FaceResNet, load_dlib
-
-
-def serialised(network: FaceResNet, rng: np.random.Generator) -> tuple[bytes, list[tuple[np.ndarray, ...]]]:
-    """Random weights in dlib's format, with other bytes between the tensors, and what was written."""
-    data, written = b"\x01\x01\x01\x0dloss_metric_2", []
-
-    def tensor(values: np.ndarray) -> bytes:
-        size = values.size.to_bytes((values.size.bit_length() + 7) // 8, "little")
-        return b"\x01\x02" + bytes([len(size)]) + size + b"\x01\x01" * 3 + values.astype("<f4").tobytes()
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            kernel, bias = rng.normal(0, 0.05, layer.weight.shape), rng.normal(0, 0.1, layer.out_channels)
-            scale, shift = rng.uniform(0.5, 1.5, layer.out_channels), rng.normal(0, 0.1, layer.out_channels)
-            written.append((kernel, bias, scale, shift))
-            data += rng.bytes(37) + tensor(np.concatenate([kernel.ravel(), bias]))
-            data += rng.bytes(11) + tensor(np.concatenate([scale, shift]))
-    return data, written
 
 
 def test_weights_are_read_and_their_normalisation_folded_in(tmp_path) -> None:

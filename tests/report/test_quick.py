@@ -35,7 +35,7 @@ def test_the_whole_of_it_in_miniature(tmp_path, monkeypatch, untrained_model) ->
     monkeypatch.setattr(quick, "RESAMPLES", 10)
     monkeypatch.setattr(quick, "STUDY", small)
     said = []
-    summary = quick_report(tmp_path / "out", model=untrained_model, on_progress=lambda *what: said.append(what[0]))
+    summary = quick_report(tmp_path / "out", weights=untrained_model, on_progress=lambda *what: said.append(what[0]))
     assert {"draw", "full-0", "benchmark", "write"} <= set(said)
     assert summary["main"] == "oam-cnn"
     text = (tmp_path / "out" / "index.html").read_text()

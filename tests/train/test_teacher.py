@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
+import torch
 
-from drawn import write_store
+from drawn import serialised, write_store
 from oamface.data.store import Store
+from oamface.engine import Framing, shrink
+from oamface.errors import ModelError
 from oamface.labels import TASKS
+from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
+from oamface.model.oam_cnn import OamCnn, normalise
 from oamface.train.batches import gather
-from oamface.train.teacher import TAUGHT, soft_labels
+from oamface.train.checkpoint import save_checkpoint
+from oamface.train.teacher import TAUGHT, answers_of, face_features, soft_labels
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +43,44 @@ def test_what_the_features_tell_and_no_more(store) -> None:
 
 def test_no_features_no_soft_labels(store_folder) -> None:
     assert soft_labels(gather([Store.open(store_folder)], "train", repeat={})) == {}
+
+
+def test_a_networks_answers_are_those_of_the_bare_face_and_its_mirror_image(store, tmp_path) -> None:
+    torch.manual_seed(1)
+    model, path = OamCnn(), tmp_path / "checkpoint.safetensors"
+    recipe = {"stages": [{"size": 64, "passes": 1, "batch": 8}]}
+    save_checkpoint(path, {"averaged": model}, None, {"recipe": recipe})
+    faces = gather([store], "train", repeat={})
+    said = answers_of(path, faces)
+    chip = shrink(np.array(store.chips[70]), 64)
+    both = normalise(torch.from_numpy(np.stack([chip, chip[:, ::-1]])), model.framing)
+    with torch.no_grad():
+        logits = model.eval()(both).logits
+    for task in TAUGHT:
+        assert said[task].shape == (120, len(TASKS[task]))
+        assert np.allclose(said[task][70], logits[task].softmax(1).mean(0), atol=0.02)
+
+
+def test_a_network_that_lacks_a_task_cannot_teach(store, tmp_path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    recipe = {"stages": [{"size": 64, "passes": 1, "batch": 8}], "tasks": ["age", "mask"]}
+    save_checkpoint(path, {"averaged": OamCnn(tasks=("age", "mask"))}, None, {"recipe": recipe})
+    with pytest.raises(ModelError, match="does not answer gender, race"):
+        answers_of(path, gather([store], "train", repeat={}))
+
+
+def test_the_face_networks_features_are_those_of_the_face_and_its_mirror_image(store, tmp_path) -> None:
+    path, network, done = tmp_path / "network.dat", FaceResNet(), []
+    path.write_bytes(serialised(network, np.random.default_rng(4))[0])
+    features = face_features(store, weights=path, on_progress=lambda *step: done.append(step))
+    assert features.shape == (120, WIDTH)
+    assert done[-1] == (120, 120)
+    load_dlib(network, path)
+    framing = Framing(WINDOW, MEAN, STD)
+    seen = framing.cut(np.array(store.chips[70]), SIDE)
+    with torch.no_grad():
+        sides = network(normalise(torch.from_numpy(np.stack([seen, seen[:, ::-1]])), framing))
+    assert np.allclose(features[70], sides.mean(0), rtol=0.01, atol=0.01 * float(sides.abs().max()))
 
 
 def test_the_same_seed_gives_the_same(store) -> None:

@@ -138,8 +138,13 @@ def attach_features(folder: Path, table: Path) -> int:
         raise StoreError(f"{table}: no table of teacher features ({error})") from error
     if not known.any():
         raise StoreError(f"{table}: knows none of the faces of {folder}; was it made from the same archive?")
-    write_whole(folder / "teacher.npy", partial(np.save, arr=kept))
+    keep_features(folder, kept)
     return int(known.sum())
+
+
+def keep_features(folder: Path, features: npt.NDArray[np.float16]) -> None:
+    """Lay a frozen teacher's features (N, F), one row for each face of a store, beside its chips. Raises FileError."""
+    write_whole(folder / "teacher.npy", partial(np.save, arr=features))
 
 
 def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Prepared | str:

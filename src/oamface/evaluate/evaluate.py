@@ -7,11 +7,12 @@ from oamface.data.store import Store
 from oamface.engine import Engine
 from oamface.evaluate.bootstrap import RESAMPLES, described
 from oamface.evaluate.conditions import CORE
+from oamface.evaluate.groups import fairness
 from oamface.evaluate.measure import measure
 from oamface.evaluate.predictions import predict
 from oamface.evaluate.predictor import ModelPredictor
 
-FORMAT = "oamface-evaluation/1"
+FORMAT = "oamface-evaluation/2"
 _DETAILS = ("_classes", "_calibration", "_selective")  # tables and curves, which the benchmark keeps
 
 
@@ -48,4 +49,5 @@ def evaluate(
         "split": split,
         "interval": described(resamples),
         "data_sets": sets,
+        "groups": fairness(predictions, resamples=resamples),
     }

@@ -15,6 +15,7 @@ from oamface.evaluate.statistics import holm
 
 LEAST = 30  # faces of a group that is compared
 PERMUTATIONS = 9999  # so many that Holm's correction over all gaps can still find one
+COVERAGE = "age_interval_coverage"
 BANDS = {"0-9": 9, "10-17": 17, "18-30": 30, "31-45": 45, "46-60": 60, "61-80": 80, "81 and over": 120}
 
 
@@ -23,16 +24,18 @@ def fairness(
 ) -> list[dict[str, Any]]:
     """One entry for every data set, condition, attribute and figure, worst gap first within a figure.
 
-    attribute: age, gender, race, or gender and race together. Each entry has the groups' figures, worst first, the gap
-    between the worst and the best with its interval, p of a permutation test that the gap is chance, and p_holm,
-    corrected for all gaps here. Groups with fewer than LEAST faces are only counted.
+    attribute: age, gender, race, or gender and race together; for the coverage of age intervals also decade. Each entry
+    has the groups' figures, worst first, the gap between the worst and the best with its interval, p of a permutation
+    test that the gap is chance, and p_holm, corrected for all gaps here. Groups with fewer than LEAST faces are only
+    counted.
     """
     found = []
     for data_set, condition, part in predictions.parts():
         if condition in conditions:
-            known = attributes(part)
+            known, decades = attributes(part), _decades(part)
             for figure, values in per_face(part).items():
-                for attribute, groups in known.items():
+                asked = {**known, "decade": decades} if figure == COVERAGE else known
+                for attribute, groups in asked.items():
                     entry = gap(values, groups, worst_is_high=figure == "age_mae", resamples=resamples)
                     if entry:
                         where = {"data_set": data_set, "condition": condition}
@@ -65,12 +68,23 @@ def attributes(part: Part) -> dict[str, npt.NDArray[np.str_]]:
     return {name: groups for name, groups in columns.items() if (groups != "").any()}
 
 
+def _decades(part: Part) -> npt.NDArray[np.str_]:
+    """(N,) the decade of the exact age, "" where it is unknown."""
+    ages = part.rows["age_true"].to_numpy(float)
+    starts = np.where(np.isfinite(ages), ages // 10 * 10, -1).astype(int)
+    return np.array([f"{start}-{start + 9}" if start >= 0 else "" for start in starts], str)
+
+
 def per_face(part: Part) -> dict[str, npt.NDArray[np.float64]]:
     """Figure to (N,) values whose mean it is, NaN where unknown: age_mae in years, the others 1 where right."""
     values = {}
     known, said, true = part.years()
     if known.any():
         values["age_mae"] = np.where(known, np.abs(said - true), np.nan)
+        low, high = part.bounds()
+        bounded = known & np.isfinite(low) & np.isfinite(high)
+        if bounded.any():
+            values[COVERAGE] = np.where(bounded, (low <= true) & (true <= high), np.nan)
     for name in ("age_group", "gender", "race", "mask"):
         right = part.right(name)
         if np.isfinite(right).any():

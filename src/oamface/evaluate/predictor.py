@@ -77,7 +77,7 @@ class ModelPredictor:
 
     def predict(self, faces: Sequence[Face]) -> Predicted:
         answers = self._engine.answer([face.chip for face in faces])
-        bounds = np.stack(answers.age_bounds(self._engine.description["intervals"]["quantile"]), 1)
+        bounds = np.stack(answers.age_bounds(self._engine.description["intervals"]["quantiles"]), 1)
         return Predicted(dict(answers.probabilities), answers.years, bounds, answers.attention)
 
 

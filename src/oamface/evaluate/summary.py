@@ -42,6 +42,21 @@ def markdown(evaluation: dict[str, Any]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows(evaluation))])
 
 
+def groups_markdown(evaluation: dict[str, Any]) -> str:
+    """What differs between groups of people as a Markdown table: worst group first, each with its interval."""
+    lines = ["| data set | condition | figure | by | groups, worst first | gap |", "|---|---|---|---|---|---|"]
+    for entry in evaluation["groups"]:
+        name = entry["figure"].removesuffix("_accuracy")
+        cells = []
+        for group in entry["groups"]:
+            value, ends = _shown(entry["figure"], group)
+            cells.append(f"{group['group']} {value} ({ends})")
+        gap, ends = _shown(entry["figure"], entry["gap"])
+        where = (entry["data_set"], entry["condition"], name, entry["attribute"])
+        lines.append("| " + " | ".join((*where, "; ".join(cells), f"{gap} ({ends})")) + " |")
+    return "\n".join(lines)
+
+
 def _shown(name: str, figure: dict[str, float]) -> tuple[str, str]:
     scale, unit = (1.0, "") if name in _PLAIN else (100.0, " %")
     places = 3 if name in ("r", "auc") else 2 if not unit else 1

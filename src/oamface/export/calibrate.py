@@ -9,6 +9,7 @@ from oamface.engine import age_deviation
 from oamface.errors import DataError
 
 LEVEL = 0.9  # of the age intervals
+NEAREST, WITHIN = 150, 3  # faces, years: what a year's quantile is taken over
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -31,18 +32,34 @@ def fit_temperature(logits: FloatArray, members: BoolArray) -> float:
     return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
 
 
-def fit_quantile(logits: FloatArray, members: BoolArray, *, level: float = LEVEL) -> float:
-    """How many of (deviation + 1) an age interval has to reach so that `level` of the exactly known ages lie inside.
+def fit_quantiles(logits: FloatArray, members: BoolArray, *, level: float = LEVEL) -> FloatArray:
+    """(101,): how many of (deviation + 1) the answer lies off, at most, in `level` of the faces of each true year.
 
-    logits, members: (N, 101). Split conformal prediction with normalised scores (Lei et al., 2018).
-    Raises DataError: fewer exact ages than the level needs.
+    logits, members: (N, 101). Label-conditional split conformal prediction (Vovk, 2012) with normalised scores (Lei et
+    al., 2018): each year's quantile is that of the faces nearest to it in age, at least NEAREST of them and all within
+    WITHIN years, so that the intervals hold at every age and not only on average. Where fewer than NEAREST ages are
+    exact, each range stands for a year drawn from the answer's own distribution inside it.
+    Raises DataError: fewer faces of known age than the level needs.
     """
-    exact = members.sum(1) == 1
+    ages = softmax(logits, axis=1).astype(np.float32)
+    known, exact = ~members.all(1), members.sum(1) == 1
+    if exact.sum() < NEAREST:
+        inside = np.where(members, ages, 0).astype(np.float64) + 1e-12 * members
+        sums = inside.cumsum(1)
+        drawn = np.random.default_rng(0).random(len(ages)) * sums[:, -1]
+        true, exact = (sums < drawn[:, None]).sum(1), known
+    else:
+        true = members.argmax(1)
     least = int(np.ceil(level / (1 - level)))
     if exact.sum() < least:
-        raise DataError(f"age intervals at {level:.0%} take {least} faces of exact age, the stores hold {exact.sum()}")
-    ages = softmax(logits[exact], axis=1).astype(np.float32)
-    away = np.abs(ages @ np.arange(ages.shape[1]) - members[exact].argmax(1))
-    scores = away / (age_deviation(ages) + 1)
-    rank = min(1.0, np.ceil((len(scores) + 1) * level) / len(scores))
-    return float(np.quantile(scores, rank, method="higher"))
+        raise DataError(f"age intervals at {level:.0%} take {least} faces of known age, the stores hold {exact.sum()}")
+    ages, true = ages[exact], true[exact]
+    years = np.arange(ages.shape[1])
+    scores = np.abs(ages @ years - true) / (age_deviation(ages) + 1)
+    quantiles = np.empty(len(years), np.float32)
+    for year in years:
+        away = np.abs(true - year)
+        near = scores[away <= max(WITHIN, np.sort(away)[:NEAREST][-1])]
+        rank = min(1.0, np.ceil((len(near) + 1) * level) / len(near))
+        quantiles[year] = np.quantile(near, rank, method="higher")
+    return quantiles

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from oamface.evaluate.summary import markdown
+from oamface.evaluate.summary import groups_markdown, markdown
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
@@ -22,17 +22,20 @@ def model_card(description: dict[str, Any]) -> str:
         for name, data in training["data"].items()
     ]
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())
+    thresholds = ", ".join(f"{value:.2f} ({task})" for task, value in description["thresholds"].items())
+    reach = intervals["quantiles"]
     restricted = any("utkface" in run["data"] for run in runs)
     use = (
         "UTKFace may be used for non-commercial research only, and so may these weights."
         if restricted
         else "The data sets allow commercial use with attribution."
     )
+    measured = description["figures"]
     lost = [
         f"- {name}: {measured['without_a_face']} of {measured['faces'] + measured['without_a_face']} test pictures"
-        for name, measured in (description["figures"] or {"data_sets": {}})["data_sets"].items()
+        for name, measured in (measured or {"data_sets": {}})["data_sets"].items()
     ]
-    figures = markdown(description["figures"]) if description["figures"] else "Not measured."
+    figures, groups = (markdown(measured), groups_markdown(measured)) if measured else ("Not measured.",) * 2
     return f"""# Model card
 
 OAM-CNN, {description["parameters"]:,} parameters, stored in float16, for aligned faces of
@@ -56,8 +59,10 @@ Gender and race are what annotators perceived in photographs; they say nothing a
 
 ## Calibrated on
 
-A tenth of the training parts, never trained on, bare and with drawn masks: temperatures {temperatures}; age intervals
-reach {intervals["quantile"]:.2f} times (deviation + 1 year), by split conformal prediction.
+A tenth of the training parts, never trained on, bare and with drawn masks: temperatures {temperatures}. Age intervals
+by label-conditional split conformal prediction: a year stays possible while the mean lies within
+{min(reach):.2f} to {max(reach):.2f} (by year) times (the distribution's deviation + 1) of it. "uncertain"
+is said instead of a class below {thresholds}.
 
 ## Measured on the test parts
 
@@ -68,6 +73,13 @@ their share of the area. Pictures in which no face was found are not in the figu
 {chr(10).join(lost)}
 
 {figures}
+
+## Groups
+
+The same test faces by what the labels say of them; groups of fewer than 30 faces are left out. The coverage of age
+intervals is the share of faces whose label lies inside; {intervals["level"]:.0%} is promised.
+
+{groups}
 """
 
 

@@ -15,7 +15,7 @@ from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
 from oamface.evaluate.evaluate import evaluate
 from oamface.evaluate.predictions import TOGETHER
-from oamface.export.calibrate import LEVEL, fit_quantile, fit_temperature
+from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature
 from oamface.export.model_file import describe, trace, write_model
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, normalise
@@ -32,12 +32,14 @@ def export(
     stores: Sequence[Store],
     out: Path,
     *,
+    also: Sequence[Store] = (),
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Write the averaged network of a checkpoint as a model file and return its description.
 
-    Temperatures and the age intervals' quantile are fitted on the stores' calibration part, each face bare and covered
-    with styles of training; the figures are those of the test part. on_progress: what is being done, faces done, all.
+    Temperatures and the age intervals' quantiles are fitted on the stores' calibration part, each face bare and covered
+    with styles of training; the figures are those of the test part, and of that of the stores in `also`, which
+    calibrate nothing. on_progress: what is being done, faces done, all.
     Raises ModelError (checkpoint, disk, or a file that answers otherwise than the network), DataError (no such faces).
     """
     model, progress = load_network(checkpoint)
@@ -49,15 +51,17 @@ def export(
         write_model(draft, graph, description)
         engine = Engine(draft)
         logits, known = _calibration(engine, stores, on_progress)
-        # Flatter ages would pull their mean, the estimate, to the middle of life; the quantile calibrates the interval.
+        # Flatter ages would pull their mean, the estimate, to the middle of life; quantiles calibrate the intervals.
         classed = [task for task in TASKS if task != "age"]
         description["temperatures"] |= {task: fit_temperature(logits[task], known[task]) for task in classed}
-        quantile = fit_quantile(logits["age"], known["age"])
-        description["intervals"] = {"level": LEVEL, "quantile": quantile}
+        quantiles = fit_quantiles(logits["age"], known["age"])
+        description["intervals"] = {"level": LEVEL, "quantiles": [round(float(value), 4) for value in quantiles]}
         write_model(draft, graph, description)
         engine = Engine(draft)
         _compare(model, engine, stores)
-        figures = evaluate(engine, stores, on_progress=lambda done, total: on_progress("evaluate", done, total))
+        figures = evaluate(
+            engine, [*stores, *also], on_progress=lambda done, total: on_progress("evaluate", done, total)
+        )
     description["figures"] = figures
     write_model(out, graph, description)
     return description

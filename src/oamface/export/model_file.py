@@ -35,7 +35,7 @@ class _Answering(nn.Module):
 
 
 def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[str, Any]:
-    """What every file says of itself, still without calibration: temperatures of 1, no interval.
+    """What every file says of itself, still without calibration: temperatures of 1, empty intervals.
 
     size: pixels of the chips it takes. training: the runs that led to it, oldest first, each with its recipe and data.
     """
@@ -46,7 +46,9 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
         "input": {"size": size, **{name: list(value) for name, value in asdict(model.framing).items()}},
         "parameters": parameter_count(model),
         "temperatures": dict.fromkeys(TASKS, 1.0),
-        "intervals": {"level": 0.0, "quantile": 0.0},
+        # Calibrated answers below it are nearer to a guess among all classes than to certainty.
+        "thresholds": {task: (1 + 1 / len(TASKS[task])) / 2 for task in TASKS if task != "age"},
+        "intervals": {"level": 0.0, "quantiles": [0.0] * len(TASKS["age"])},
         "training": training,
         "figures": None,
     }

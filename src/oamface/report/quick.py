@@ -14,7 +14,7 @@ from oamface import occlusion
 from oamface.align import CHIP_SIZE
 from oamface.data.catalogue import Catalogue, Entry, own_split
 from oamface.data.store import open_stores, save_store
-from oamface.engine import Engine
+from oamface.engine import WEIGHTS, Engine
 from oamface.evaluate.benchmark import benchmark
 from oamface.evaluate.predictor import CheckpointPredictor, ModelPredictor, Predictor
 from oamface.files import make_folder
@@ -41,11 +41,11 @@ Progress = Callable[[str, int, int], None]
 
 
 def quick_report(
-    out: Path, *, model: Path | None = None, on_progress: Progress = lambda what, done, total: None
+    out: Path, *, weights: str | Path = WEIGHTS[0], on_progress: Progress = lambda what, done, total: None
 ) -> dict[str, Any]:
     """Write the report on drawn faces into `out` and return its JSON. Some minutes; figures say nothing about people.
 
-    model: the shipped one when None. on_progress: what is being done, how much of it, all. Raises FileError.
+    weights: see Engine. on_progress: what is being done, how much of it, all. Raises FileError.
     """
     with TemporaryDirectory() as folder:
         work = Path(folder)
@@ -56,7 +56,7 @@ def quick_report(
         stores = [work / name for name in names]
         runs = work / "study"
         run_study(STUDY, stores, runs, on_event=lambda name, done, total, line: on_progress(name, done, total))
-        main = ModelPredictor(Engine(model))
+        main = ModelPredictor(Engine(weights))
         small: list[Predictor] = [CheckpointPredictor(path, path.parent.name) for path in checkpoints(runs)]
         for core, predictors in ((False, [main]), (True, small)):
             benchmark(

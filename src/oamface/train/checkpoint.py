@@ -68,17 +68,20 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
 def history(path: Path) -> list[dict[str, Any]]:
     """The runs that led to a checkpoint, oldest first: recipe, data, step and steps of each.
 
-    A run that started from another checkpoint names it in its recipe. Raises ModelError: one of them is missing.
+    A run that started from another checkpoint, or was taught by one, names it in its recipe. Raises ModelError: one of
+    them is missing.
     """
     try:
         progress = progress_of(path)
         run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
-        start = progress["recipe"]["pretrained"]
-        if start in STARTS or not _is_checkpoint(Path(start)):
-            return [run]
+        start, teacher = progress["recipe"]["pretrained"], progress["recipe"].get("teacher", "")
+        before = [] if start in STARTS or not _is_checkpoint(Path(start)) else [start]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error
-    return [*history(Path(start)), run]
+    runs: list[dict[str, Any]] = []
+    for earlier in [*before, *([teacher] if teacher else [])]:
+        runs += [past for past in history(Path(earlier)) if past not in runs]
+    return [*runs, run]
 
 
 def progress_of(path: Path) -> dict[str, Any]:

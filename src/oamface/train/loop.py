@@ -27,7 +27,7 @@ from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, batches, gather, steps_a_pass
 from oamface.train.checkpoint import load_checkpoint, save_checkpoint
 from oamface.train.recipe import Recipe, Stage
-from oamface.train.teacher import soft_labels
+from oamface.train.teacher import answers_of, soft_labels
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -131,7 +131,12 @@ class Run:
         if precision == "auto":
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
-        model = OamCnn(trunk=recipe.trunk, tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
+        model = OamCnn(
+            trunk=recipe.trunk,
+            tasks=recipe.tasks,
+            attention=recipe.attention,
+            dropout=recipe.dropout,
+        )
         load_start(model, recipe.pretrained)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
@@ -179,7 +184,11 @@ class Run:
         if path.exists():
             with np.load(path, allow_pickle=False) as kept:
                 return {task: kept[task] for task in kept.files}
-        soft = soft_labels(self.faces, seed=self.recipe.seed)
+        if self.recipe.teacher:
+            self._log({"event": "teach", "step": 0, "faces": len(self.faces)})
+            soft = answers_of(Path(self.recipe.teacher), self.faces)
+        else:
+            soft = soft_labels(self.faces, seed=self.recipe.seed)
         arrays: dict[str, Any] = dict(soft)
         write_whole(path, lambda file: np.savez(file, **arrays))
         return soft

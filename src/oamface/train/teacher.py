@@ -1,16 +1,77 @@
-"""What a frozen teacher's features say of the training faces, as soft labels beside the hard ones."""
+"""What teachers make of the training faces: a frozen network's features, and soft labels to stand beside the hard ones,
+from a trained network or from small ones that read such features."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from oamface.data.store import Store
+from oamface.engine import Framing
+from oamface.errors import ModelError
 from oamface.labels import TASKS
+from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
+from oamface.model.oam_cnn import normalise
 from oamface.train.batches import Faces
+from oamface.train.checkpoint import load_network
 from oamface.train.losses import age_credit, set_loss, years_loss
 
 TAUGHT = ("age", "gender", "race")
 FOLDS = 3
+TOGETHER = 64  # faces a teacher answers for at once
+
+
+@torch.no_grad()
+def answers_of(checkpoint: Path, faces: Faces) -> dict[str, npt.NDArray[np.float32]]:
+    """Task to (N, classes) probabilities: what a checkpoint's averaged network says of every face as it is.
+
+    The mean of the face and its mirror image. Raises ModelError: no checkpoint, or one that lacks a task.
+    """
+    model, progress = load_network(checkpoint)
+    lacking = [task for task in TAUGHT if task not in model.heads]
+    if lacking:
+        raise ModelError(f"{checkpoint}: cannot teach, it does not answer {', '.join(lacking)}")
+    device = _device()
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    size = progress["recipe"]["stages"][-1]["size"]
+    said = {task: np.empty((len(faces), len(TASKS[task])), np.float32) for task in TAUGHT}
+    for start in range(0, len(faces), TOGETHER):
+        rows = range(start, min(start + TOGETHER, len(faces)))
+        seen = np.stack([model.framing.cut(faces.chip(row)[0], size) for row in rows])
+        pictures = normalise(torch.from_numpy(seen).to(device), model.framing)
+        with torch.autocast(device, torch.bfloat16):
+            logits = [
+                model(side.contiguous(memory_format=torch.channels_last)).logits
+                for side in (pictures, pictures.flip(3))
+            ]
+        for task, table in said.items():
+            table[rows.start : rows.stop] = (sum(side[task].float().softmax(1) for side in logits) / 2).cpu().numpy()
+    return said
+
+
+@torch.no_grad()
+def face_features(
+    store: Store, *, weights: Path | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> npt.NDArray[np.float16]:
+    """(N, 256): what dlib's face network, frozen, makes of a store's faces; the mean of each and its mirror image.
+
+    weights: their file, or the installed package's when None. on_progress: faces done, and all. Raises ModelError.
+    """
+    device, network = _device(), FaceResNet()
+    load_dlib(network, weights)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    framing = Framing(WINDOW, MEAN, STD)
+    features = np.empty((len(store.chips), WIDTH), np.float16)
+    for start in range(0, len(features), TOGETHER):
+        seen = np.stack([framing.cut(np.array(chip), SIDE) for chip in store.chips[start : start + TOGETHER]])
+        pictures = normalise(torch.from_numpy(seen).to(device), framing).contiguous(memory_format=torch.channels_last)
+        sides = network(pictures) + network(pictures.flip(3))
+        features[start : start + TOGETHER] = (sides / 2).half().cpu().numpy()
+        on_progress(min(start + TOGETHER, len(features)), len(features))
+    return features
 
 
 def soft_labels(faces: Faces, *, passes: int = 15, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
@@ -65,3 +126,7 @@ def _fit(faces: Faces, rows: npt.NDArray[np.int64], passes: int) -> _Probe:
             optimizer.step()
             schedule.step()
     return probe.eval()
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
