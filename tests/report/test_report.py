@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +13,7 @@ from oamface.report.figures import FIGURES, draw_all
 from oamface.report.findings import Findings
 from oamface.report.page import shown
 from oamface.report.report import report
+from results import said, write_result
 
 
 class Page(HTMLParser):
@@ -94,6 +96,21 @@ def test_every_figure_is_drawn_where_there_is_something_to_draw(results, logs) -
     drawn = draw_all(Findings.read(results), logs=logs)
     absent = {"balancing", "cross"}  # the study of these results has no such variants
     assert set(drawn) == set(FIGURES) - absent
+
+
+def test_trunks_and_other_weights_are_compared_where_they_took_part(results, out, tmp_path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    recipe = {"stages": [{"size": 150, "passes": 1, "batch": 96}], "faces_a_pass": 9600, "pretrained": "package"}
+    about = {"recipe": recipe, "steps": 100, "parameters": 6_300_000}
+    write_result(folder, said(20), "trunk_face_trained-0", "checkpoint", **about)
+    write_result(folder, said(21), "oam-open", "model file", parameters=6_300_000, bytes=13_000_000)
+    report(folder, tmp_path / "out", main="oam-cnn")
+    page = (tmp_path / "out" / "index.html").read_text()
+    cells = "".join(f'<td class="n">{value}</td>' for value in ("6.3 M", "150", "9,600"))
+    assert f"as it recognises faces</td>{cells}" in page
+    assert "<h3>oam-open</h3>" in page
+    assert "Which trunk" not in (out / "index.html").read_text()
 
 
 def test_faces_are_shown_only_when_asked_for(results, out, tmp_path) -> None:

@@ -114,7 +114,8 @@ class OamCnn(nn.Module):
 def _timm_trunk(name: str) -> tuple[nn.Module, int]:
     """One of timm's networks up to its last map at stride 16, and that map's channels."""
     try:
-        whole: Any = timm.create_model(name, features_only=True)
+        with torch.device("meta"):  # only its plan; building it costs memory and time
+            whole: Any = timm.create_model(name, features_only=True)
         strides = whole.feature_info.reduction()
         if STRIDE not in strides:
             raise ValueError(f"its maps are at strides {strides}, none at {STRIDE}")

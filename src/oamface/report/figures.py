@@ -54,6 +54,7 @@ READABLE = {
     "race_accuracy": "race (%)",
     "mask_accuracy": "mask (%)",
     "overall_accuracy": "gender, race and mask (%)",
+    "age_interval_coverage": "age intervals' coverage (%)",
 }
 
 

