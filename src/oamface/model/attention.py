@@ -12,19 +12,15 @@ class OcclusionAttention(nn.Module):
 
     def __init__(self, channels: int, *, squeeze: int = 64, hidden: int = 24) -> None:
         super().__init__()
-        self.gate = nn.Sequential(
-            nn.Linear(channels, squeeze), nn.ReLU(inplace=True), nn.Linear(squeeze, channels), nn.Sigmoid()
-        )
+        opening, showing = nn.Linear(squeeze, channels), nn.Conv2d(hidden, 1, 3, padding=1)
+        self.gate = nn.Sequential(nn.Linear(channels, squeeze), nn.ReLU(inplace=True), opening, nn.Sigmoid())
         self.map = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, 1, 3, padding=1),
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True), showing
         )
         # Wide open and even at first, so that a pretrained trunk is not disturbed.
-        for part, name, bias in ((self.gate, "2", 3.0), (self.map, "3", 0.0)):
-            nn.init.zeros_(part.get_parameter(f"{name}.weight"))
-            nn.init.constant_(part.get_parameter(f"{name}.bias"), bias)
+        for layer, bias in ((opening, 3.0), (showing, 0.0)):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.get_parameter("bias"), bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) features to gated features of the same shape and the map's logits (B, 1, h, w)."""
