@@ -91,6 +91,14 @@ def test_rows_for_people(measured) -> None:
     assert summary.markdown(measured).count("\n") == len(rows) + 1
 
 
+def test_the_figures_that_one_looks_for_first(measured) -> None:
+    lines = summary.headline_markdown(measured).splitlines()
+    assert lines[2].startswith("| utkface | age mae | 0.00 (0.00 to 0.00) | ")
+    gender = next(line for line in lines if "gender" in line)
+    assert gender.startswith("| utkface | gender | 100.0 % (100.0 to 100.0) | 50.0 % (")
+    assert "| utkface | age group" not in "\n".join(lines)
+
+
 def test_groups_for_people(tmp_path) -> None:
     store = Store.open(write_store(tmp_path / "store", splits={"test": 90}))
     measured = evaluate(Oracle(store), [store], resamples=20)

@@ -21,7 +21,8 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(3)
     stage = {"size": 48, "passes": 2, "batch": 8}
     recipe = {"name": "tiny", "stages": [stage], "repeat": {"utkface": 2}, "occluded": 0.5, "pretrained": "scratch"}
-    data = {"utkface": {"train": 40, "left_out_copies_of_test": 1, "taught": 0, "source": "drawn 0"}}
+    recipe |= {"teacher": "", "weights": {"features": 0.5, "soft_labels": 0.0}}
+    data = {"utkface": {"train": 40, "left_out_copies_of_test": 1, "taught": 30, "source": "drawn 0"}}
     path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
     save_checkpoint(path, {"averaged": OamCnn()}, None, {"recipe": recipe, "data": data, "step": 5, "steps": 5})
     return path
@@ -99,7 +100,10 @@ def test_the_card_has_the_files_own_figures(exported) -> None:
     assert "11,401,850 parameters" in card
     assert "non-commercial research only" in card
     assert "40 training faces (1 left out as copies of test faces)" in card
+    assert "30 with features of a frozen teacher" in card
+    assert "Recipe `tiny`, from random weights: " in card
     assert "160 image-passes" in card
     assert "utkface: 3 of 15 test pictures" in card
     assert "| utkface | 12 | masks | loss | age_mae |" in card
     assert "## Groups" in card
+    assert "| utkface | age mae |" in card

@@ -16,6 +16,15 @@ SHOWN = {
     "attention": ("on_covered",),
     "loss": ("age_mae", "age_group_accuracy", "gender_accuracy", "race_accuracy"),
 }
+HEADLINE = (
+    ("age", "mae"),
+    ("age", "within_5"),
+    ("age_interval", "coverage"),
+    ("age_group", "accuracy"),
+    ("gender", "accuracy"),
+    ("race", "accuracy"),
+    ("mask", "accuracy"),
+)
 HEADINGS = ("data set", "faces", "condition", "task", "metric", "measured", "95 % interval")
 
 
@@ -40,6 +49,21 @@ def markdown(evaluation: dict[str, Any]) -> str:
     """The rows as a Markdown table."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows(evaluation))])
+
+
+def headline_markdown(evaluation: dict[str, Any]) -> str:
+    """The few figures that a reader looks for first, bare beside held-out masks, as a Markdown table."""
+    lines = ["| data set | figure | bare | held-out masks |", "|---|---|---|---|"]
+    for data_set, measured in evaluation["data_sets"].items():
+        for task, metric in HEADLINE:
+            cells = []
+            for condition in ("clean", "masks"):
+                figure = measured["conditions"].get(condition, {}).get(task, {}).get(metric)
+                cells.append("{} ({})".format(*_shown(metric, figure)) if figure else "-")
+            if cells != ["-", "-"]:
+                name = f"{task} {metric}".replace("_", " ").removesuffix(" accuracy")
+                lines.append("| " + " | ".join((data_set, name, *cells)) + " |")
+    return "\n".join(lines)
 
 
 def groups_markdown(evaluation: dict[str, Any]) -> str:

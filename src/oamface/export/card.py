@@ -2,12 +2,17 @@
 
 from typing import Any
 
-from oamface.evaluate.summary import groups_markdown, markdown
+from oamface.evaluate.summary import groups_markdown, headline_markdown, markdown
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
     "fairface": "FairFace: CC BY 4.0",
     "masks": "mask photographs of Face-Mask-Detection and RMFRD: MIT, pictures from the web",
+}
+STARTED = {
+    "scratch": "random weights",
+    "hub": "timm's ImageNet weights",
+    "package": "dlib's face-recognition network (CC0)",
 }
 
 
@@ -15,10 +20,12 @@ def model_card(description: dict[str, Any]) -> str:
     """Markdown: what the model is, what it was trained on, what it measures, what it must not be used for."""
     runs, intervals = description["training"], description["intervals"]
     training = runs[-1]
+    weights = training["recipe"]["weights"]
+    from_features = weights["features"] or (weights["soft_labels"] and not training["recipe"].get("teacher"))
     used = [
         f"- {LICENCES.get(name, name)}; {data['train']} training faces"
         f" ({data['left_out_copies_of_test']} left out as copies of test faces)"
-        f"{', ' + str(data['taught']) + ' with features of a frozen teacher' if data['taught'] else ''}"
+        f"{', ' + str(data['taught']) + ' with features of a frozen teacher' if from_features else ''}"
         for name, data in training["data"].items()
     ]
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())
@@ -35,7 +42,8 @@ def model_card(description: dict[str, Any]) -> str:
         f"- {name}: {measured['without_a_face']} of {measured['faces'] + measured['without_a_face']} test pictures"
         for name, measured in (measured or {"data_sets": {}})["data_sets"].items()
     ]
-    figures, groups = (markdown(measured), groups_markdown(measured)) if measured else ("Not measured.",) * 2
+    tables = (headline_markdown, markdown, groups_markdown)
+    headline, figures, groups = (table(measured) if measured else "Not measured." for table in tables)
     return f"""# Model card
 
 OAM-CNN, {description["parameters"]:,} parameters, stored in float16, for aligned faces of
@@ -47,9 +55,16 @@ Apparent age as a distribution over 0..100 years with a {intervals["level"]:.0%}
 classes), perceived race (FairFace's seven classes), mask (none, incorrect, worn), and where the face is uncovered.
 Gender and race are what annotators perceived in photographs; they say nothing about who a person is.
 
+## In short
+
+The test parts, with 95 % intervals; race in the data set's own classes, age in years. All of it is below.
+
+{headline}
+
 ## Terms of use
 
-{use} Do not use the answers to decide about people: not for identification, surveillance, hiring, policing or access.
+{use}
+Do not use the answers to decide about people: not for identification, surveillance, hiring, policing or access.
 
 ## Trained on
 
@@ -91,7 +106,9 @@ def _run(run: dict[str, Any]) -> str:
     stages = ", then ".join(
         f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]
     )
+    start = STARTED.get(recipe["pretrained"], f"`{recipe['pretrained']}`")
+    taught = f", taught by `{recipe['teacher']}`" if recipe.get("teacher") else ""
     return (
-        f"Recipe `{recipe['name']}`, from {recipe['pretrained']}: {stages}; {faces * passes:,} image-passes,"
-        f" things drawn on {recipe['occluded']:.0%} of the faces.\n"
+        f"Recipe `{recipe['name']}`, from {start}{taught}: {stages}; {faces * passes:,} image-passes, things drawn on"
+        f" {recipe['occluded']:.0%} of the faces.\n"
     )
