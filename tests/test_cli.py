@@ -123,7 +123,7 @@ def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "clean" in figures["data_sets"]["utkface"]["conditions"]
     described = run("card", model)
-    assert "Recipe `tiny`, from scratch: 1 passes at 32 px" in described.stdout
+    assert "Recipe `tiny`, from random weights: 1 passes at 32 px" in described.stdout
     answer = run("analyze", pictures / "a.png", "--json", "--weights", model)
     assert len(json.loads(answer.stdout)["faces"]) == 1
 

@@ -65,7 +65,7 @@ def test_a_mask_it_never_saw(analyzer, portrait, style) -> None:
     drawn = draw(portrait, marks, style, np.random.default_rng(0))
     face = analyzer.analyze(drawn.image, landmarks=[marks]).faces[0]
     assert face.mask.label == "worn"
-    assert face.gender.label == "female"
+    assert face.gender.label in ("female", "uncertain")  # less sure, but not turned round
     assert abs(face.age.years - bare.age.years) < 15
     assert face.visibility < bare.visibility - 0.2
 
