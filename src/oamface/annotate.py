@@ -45,8 +45,8 @@ def describe(face: Face) -> list[str]:
         lines.append(f"{face.age.years:.0f} years ({face.age.low:.0f}-{face.age.high:.0f})")
     for task, choice in (("gender", face.gender), ("race", face.race), ("mask", face.mask)):
         if choice is not None:
-            name = f"{task} {UNCERTAIN}" if choice.label == UNCERTAIN else _MASKS.get(choice.label, choice.label)
-            lines.append(f"{name} {choice.probability:.0%}" if choice.label != UNCERTAIN else name)
+            name = _MASKS.get(choice.label, choice.label)
+            lines.append(f"{task} {name}" if name == UNCERTAIN else f"{name} {choice.probability:.0%}")
     return lines
 
 

@@ -18,6 +18,9 @@ from oamface.labels import TASKS
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+Weights = Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")]
+
+
 class DataSet(StrEnum):
     utkface = "utkface"
     fairface = "fairface"
@@ -40,7 +43,7 @@ def analyze(
     annotate: Annotated[Path | None, typer.Option(help="Write annotated pictures into this folder.")] = None,
     crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")] = "oam",
+    weights: Weights = "oam",
 ) -> None:
     """Tell age, gender, race and mask of every face in photographs.
 
@@ -229,7 +232,7 @@ def export(
 @app.command()
 def evaluate(
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
-    weights: Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")] = "oam",
+    weights: Weights = "oam",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     split: Annotated[str, typer.Option(help="Which part: test, calibrate or train.")] = "test",
 ) -> None:

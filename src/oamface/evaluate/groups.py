@@ -81,8 +81,7 @@ def per_face(part: Part) -> dict[str, npt.NDArray[np.float64]]:
     known, said, true = part.years()
     if known.any():
         values["age_mae"] = np.where(known, np.abs(said - true), np.nan)
-        low, high = part.bounds()
-        bounded = known & np.isfinite(low) & np.isfinite(high)
+        bounded, low, high = part.bounds()
         if bounded.any():
             values[COVERAGE] = np.where(bounded, (low <= true) & (true <= high), np.nan)
     for name in ("age_group", "gender", "race", "mask"):

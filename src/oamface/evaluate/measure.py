@@ -45,8 +45,7 @@ def all_figures(part: Part, *, resamples: int = RESAMPLES) -> Sheet:
     known, said, true = part.years()
     if enough(sheet, "age", known):
         sheet["age"] = boot(metrics.age_metrics, said[known], true[known])
-        low, high = part.bounds()
-        bounded = known & np.isfinite(low) & np.isfinite(high)
+        bounded, low, high = part.bounds()
         if bounded.sum() >= LEAST:
             arrays = low[bounded], high[bounded], true[bounded]
             sheet["age_interval"] = boot(metrics.interval_metrics, *arrays)

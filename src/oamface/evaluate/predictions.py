@@ -97,9 +97,10 @@ class Part:
         said, true = (self.rows[name].to_numpy(float) for name in ("age", "age_true"))
         return np.isfinite(said) & np.isfinite(true), said, true
 
-    def bounds(self) -> tuple[FloatArray, FloatArray]:
-        """(N,) lower and upper ends of the age intervals, NaN where there is none."""
-        return self.rows["age_low"].to_numpy(float), self.rows["age_high"].to_numpy(float)
+    def bounds(self) -> tuple[npt.NDArray[np.bool_], FloatArray, FloatArray]:
+        """(N,) whether the exact age is known and answered with an interval; the intervals' lower and upper ends."""
+        low, high = (self.rows[name].to_numpy(float) for name in ("age_low", "age_high"))
+        return self.years()[0] & np.isfinite(low) & np.isfinite(high), low, high
 
     def answers(self, name: str) -> tuple[npt.NDArray[np.bool_], FloatArray, npt.NDArray[np.int64]]:
         """(N,) whether the class is known and answered, (N, K) probabilities, (N,) the true class, -1 where unknown."""

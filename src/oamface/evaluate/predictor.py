@@ -87,10 +87,10 @@ class CheckpointPredictor:
     def __init__(self, path: Path, name: str) -> None:
         import torch
 
-        from oamface.model.oam_cnn import normalise, parameter_count
+        from oamface.model.oam_cnn import parameter_count, pictures_of
         from oamface.train.checkpoint import load_network
 
-        self._torch, self._normalise = torch, normalise
+        self._torch, self._pictures_of = torch, pictures_of
         self._model, progress = load_network(path)
         self._model = self._model.to(memory_format=torch.channels_last)
         recipe = progress["recipe"]
@@ -113,10 +113,8 @@ class CheckpointPredictor:
         maps = []
         with torch.inference_mode():
             for start in range(0, len(faces), 64):
-                seen = np.stack([framing.cut(face.chip, self._size) for face in faces[start : start + 64]])
-                pictures = self._normalise(torch.from_numpy(seen), framing)
-                pictures = pictures.contiguous(memory_format=torch.channels_last)
-                outputs = self._model(pictures)
+                chips = (face.chip for face in faces[start : start + 64])
+                outputs = self._model(self._pictures_of(chips, framing, self._size))
                 for task, parts in shares.items():
                     parts.append(outputs.logits[task].softmax(1).numpy())
                 maps.append(outputs.attention.sigmoid()[:, 0].numpy())

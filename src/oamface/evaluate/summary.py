@@ -1,5 +1,6 @@
 """An evaluation's figures as rows for people: the terminal's table and the model card read the same ones."""
 
+from collections.abc import Iterable, Sequence
 from math import isnan
 from typing import Any
 
@@ -47,38 +48,41 @@ def rows(evaluation: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows(evaluation))])
+    return _table(HEADINGS, rows(evaluation))
 
 
 def headline_markdown(evaluation: dict[str, Any]) -> str:
     """The few figures that a reader looks for first, bare beside held-out masks, as a Markdown table."""
-    lines = ["| data set | figure | bare | held-out masks |", "|---|---|---|---|"]
+    lines = []
     for data_set, measured in evaluation["data_sets"].items():
         for task, metric in HEADLINE:
-            cells = []
-            for condition in ("clean", "masks"):
-                figure = measured["conditions"].get(condition, {}).get(task, {}).get(metric)
-                cells.append("{} ({})".format(*_shown(metric, figure)) if figure else "-")
+            sheets = (measured["conditions"].get(condition, {}).get(task, {}) for condition in ("clean", "masks"))
+            cells = [_in_one(metric, sheet[metric]) if metric in sheet else "-" for sheet in sheets]
             if cells != ["-", "-"]:
                 name = f"{task} {metric}".replace("_", " ").removesuffix(" accuracy")
-                lines.append("| " + " | ".join((data_set, name, *cells)) + " |")
-    return "\n".join(lines)
+                lines.append((data_set, name, *cells))
+    return _table(("data set", "figure", "bare", "held-out masks"), lines)
 
 
 def groups_markdown(evaluation: dict[str, Any]) -> str:
     """What differs between groups of people as a Markdown table: worst group first, each with its interval."""
-    lines = ["| data set | condition | figure | by | groups, worst first | gap |", "|---|---|---|---|---|---|"]
+    lines = []
     for entry in evaluation["groups"]:
-        name = entry["figure"].removesuffix("_accuracy")
-        cells = []
-        for group in entry["groups"]:
-            value, ends = _shown(entry["figure"], group)
-            cells.append(f"{group['group']} {value} ({ends})")
-        gap, ends = _shown(entry["figure"], entry["gap"])
-        where = (entry["data_set"], entry["condition"], name, entry["attribute"])
-        lines.append("| " + " | ".join((*where, "; ".join(cells), f"{gap} ({ends})")) + " |")
-    return "\n".join(lines)
+        figure = entry["figure"]
+        groups = "; ".join(f"{group['group']} {_in_one(figure, group)}" for group in entry["groups"])
+        where = (entry["data_set"], entry["condition"], figure.removesuffix("_accuracy"), entry["attribute"])
+        lines.append((*where, groups, _in_one(figure, entry["gap"])))
+    return _table(("data set", "condition", "figure", "by", "groups, worst first", "gap"), lines)
+
+
+def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    ruled = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    return "\n".join([*ruled, *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+def _in_one(name: str, figure: dict[str, float]) -> str:
+    value, ends = _shown(name, figure)
+    return f"{value} ({ends})"
 
 
 def _shown(name: str, figure: dict[str, float]) -> tuple[str, str]:

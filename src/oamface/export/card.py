@@ -25,7 +25,7 @@ def model_card(description: dict[str, Any]) -> str:
     used = [
         f"- {LICENCES.get(name, name)}; {data['train']} training faces"
         f" ({data['left_out_copies_of_test']} left out as copies of test faces)"
-        f"{', ' + str(data['taught']) + ' with features of a frozen teacher' if from_features else ''}"
+        + (f", {data['taught']} with features of a frozen teacher" if from_features and data["taught"] else "")
         for name, data in training["data"].items()
     ]
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())

@@ -18,7 +18,7 @@ from oamface.evaluate.predictions import TOGETHER
 from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature
 from oamface.export.model_file import describe, trace, write_model
 from oamface.labels import MASKS, TASKS, members
-from oamface.model.oam_cnn import OamCnn, normalise
+from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.occlusion import STYLES
 from oamface.train.checkpoint import history, load_network
 
@@ -98,10 +98,8 @@ def _calibration(
 def _compare(model: OamCnn, engine: Engine, stores: Sequence[Store]) -> None:
     """Refuse a file whose answers differ from the network's."""
     chips = [np.array(chip) for store in stores for chip in store.chips[: COMPARED // len(stores) + 1]]
-    seen = np.stack([model.framing.cut(chip, engine.size) for chip in chips])
-    pictures = normalise(torch.from_numpy(seen), model.framing)
     with torch.no_grad():
-        outputs = model(pictures)
+        outputs = model(pictures_of(chips, model.framing, engine.size))
     answered = engine.answer(chips)
     for task, temperature in engine.description["temperatures"].items():
         wanted = (outputs.logits[task] / temperature).softmax(1).numpy()

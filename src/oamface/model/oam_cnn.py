@@ -4,16 +4,18 @@ The paper's trunk is a ResNet-50 cut after its third stage (11.4 M parameters in
 dlib's face network, and any of timm's that gives a map at a sixteenth of the picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
 
 from oamface.engine import WHOLE, Framing
 from oamface.errors import OamfaceError
+from oamface.imaging import RGBImage
 from oamface.labels import TASKS
 from oamface.model import face_resnet
 from oamface.model.attention import OcclusionAttention, bare_share
@@ -174,3 +176,9 @@ def normalise(pictures: Tensor, framing: Framing) -> Tensor:
     scale = torch.tensor(framing.deviation, device=pictures.device) * 255
     shift = torch.tensor(framing.mean, device=pictures.device) * 255
     return ((pictures.float() - shift) / scale).permute(0, 3, 1, 2)
+
+
+def pictures_of(chips: Iterable[RGBImage], framing: Framing, size: int, device: torch.device | str = "cpu") -> Tensor:
+    """B square chips of uint8 RGB as the network takes them: cut by the framing, normalised, (B, 3, size, size)."""
+    seen = np.stack([framing.cut(chip, size) for chip in chips])
+    return normalise(torch.from_numpy(seen).to(device), framing).contiguous(memory_format=torch.channels_last)

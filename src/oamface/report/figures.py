@@ -406,9 +406,8 @@ def selective(findings: Findings, **unused: Any) -> Figure | None:
             left.plot(100 * share, 100 * risk, style, color=PALETTE[number], lw=1.3, label=label)
     for condition, style in ((CLEAN, "-"), (MASKED, "--")):
         part = predictions.part("utkface", condition)
-        known, said, true = part.years()
-        low, high = part.bounds()
-        known &= np.isfinite(low)
+        _, said, true = part.years()
+        known, low, high = part.bounds()
         if known.sum() >= 50:
             share, risk = _risk((high - low)[known], np.abs(said - true)[known])
             right.plot(100 * share, risk, style, color=PALETTE[3], label=_seen(condition))

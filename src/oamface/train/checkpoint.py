@@ -79,7 +79,7 @@ def history(path: Path) -> list[dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error
     runs: list[dict[str, Any]] = []
-    for earlier in [*before, *([teacher] if teacher else [])]:
+    for earlier in dict.fromkeys([*before, *([teacher] if teacher else [])]):  # often both are one
         runs += [past for past in history(Path(earlier)) if past not in runs]
     return [*runs, run]
 

@@ -21,7 +21,7 @@ from oamface.data.store import Store, open_stores
 from oamface.errors import TrainError
 from oamface.files import append_line, make_folder, write_whole
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import OamCnn, load_start, normalise
+from oamface.model.oam_cnn import OamCnn, load_start, normalise, pictures_of
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, batches, gather, steps_a_pass
@@ -131,12 +131,7 @@ class Run:
         if precision == "auto":
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
-        model = OamCnn(
-            trunk=recipe.trunk,
-            tasks=recipe.tasks,
-            attention=recipe.attention,
-            dropout=recipe.dropout,
-        )
+        model = OamCnn(trunk=recipe.trunk, tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
         load_start(model, recipe.pretrained)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
@@ -270,15 +265,17 @@ class Run:
     @torch.no_grad()
     def _validate(self, stage: Stage) -> dict[str, float]:
         """The averaged network on bare faces of the calibration part: how often its answer is in the label's set."""
-        faces, model, framing = self.validation, self.averaged.module.eval(), self.model.framing
+        faces, model = self.validation, self.averaged.module.eval()
         chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED]
         right: dict[str, list[bool]] = {task: [] for task in self.recipe.tasks if task != "age"}
         away: list[float] = []
         for start in range(0, len(chosen), stage.batch):
             index = chosen[start : start + stage.batch]
-            seen = np.stack([framing.cut(faces.chip(int(row))[0], stage.size) for row in index])
+            pictures = pictures_of(
+                (faces.chip(int(row))[0] for row in index), self.model.framing, stage.size, self.fabric.device
+            )
             with self.fabric.autocast():
-                logits = model(normalise(torch.from_numpy(seen).to(self.fabric.device), framing)).logits
+                logits = model(pictures).logits
             for task, hits in right.items():
                 members = faces.members[task][index]
                 answer = logits[task].argmax(1).cpu().numpy()

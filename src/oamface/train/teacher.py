@@ -14,7 +14,7 @@ from oamface.engine import Framing
 from oamface.errors import ModelError
 from oamface.labels import TASKS
 from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
-from oamface.model.oam_cnn import normalise
+from oamface.model.oam_cnn import pictures_of
 from oamface.train.batches import Faces
 from oamface.train.checkpoint import load_network
 from oamface.train.losses import age_credit, set_loss, years_loss
@@ -40,13 +40,9 @@ def answers_of(checkpoint: Path, faces: Faces) -> dict[str, npt.NDArray[np.float
     said = {task: np.empty((len(faces), len(TASKS[task])), np.float32) for task in TAUGHT}
     for start in range(0, len(faces), TOGETHER):
         rows = range(start, min(start + TOGETHER, len(faces)))
-        seen = np.stack([model.framing.cut(faces.chip(row)[0], size) for row in rows])
-        pictures = normalise(torch.from_numpy(seen).to(device), model.framing)
+        pictures = pictures_of((faces.chip(row)[0] for row in rows), model.framing, size, device)
         with torch.autocast(device, torch.bfloat16):
-            logits = [
-                model(side.contiguous(memory_format=torch.channels_last)).logits
-                for side in (pictures, pictures.flip(3))
-            ]
+            logits = [model(side).logits for side in (pictures, pictures.flip(3))]
         for task, table in said.items():
             table[rows.start : rows.stop] = (sum(side[task].float().softmax(1) for side in logits) / 2).cpu().numpy()
     return said
@@ -66,8 +62,7 @@ def face_features(
     framing = Framing(WINDOW, MEAN, STD)
     features = np.empty((len(store.chips), WIDTH), np.float16)
     for start in range(0, len(features), TOGETHER):
-        seen = np.stack([framing.cut(np.array(chip), SIDE) for chip in store.chips[start : start + TOGETHER]])
-        pictures = normalise(torch.from_numpy(seen).to(device), framing).contiguous(memory_format=torch.channels_last)
+        pictures = pictures_of(store.chips[start : start + TOGETHER], framing, SIDE, device)
         sides = network(pictures) + network(pictures.flip(3))
         features[start : start + TOGETHER] = (sides / 2).half().cpu().numpy()
         on_progress(min(start + TOGETHER, len(features)), len(features))
