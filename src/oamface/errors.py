@@ -41,5 +41,9 @@ class ResultError(OamfaceError):
     """Predictions or results of a benchmark that are damaged, lack something, or cannot be compared."""
 
 
+class SynthError(OamfaceError):
+    """People, scenes or sets of synthetic pictures that cannot be made as asked."""
+
+
 class ModelError(OamfaceError):
     """A model file that is missing, damaged or not ours."""

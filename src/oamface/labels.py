@@ -30,6 +30,11 @@ UTKFACE_RACES = (
     frozenset({"Latino", "Middle Eastern"}),
 )
 FAIRFACE_RACES = {race: frozenset({race}) for race in RACES} | {"Latino_Hispanic": frozenset({"Latino"})}
+SYNTH_RACES = {  # the ancestries that synthetic heads know
+    "White": frozenset({"White"}),
+    "Black": frozenset({"Black"}),
+    "Asian": frozenset({"East Asian", "Southeast Asian"}),
+}
 FAIRFACE_AGES = {
     "0-2": (0, 2),
     "3-9": (3, 9),
@@ -43,6 +48,10 @@ FAIRFACE_AGES = {
 }
 _OWN_CLASSES: dict[tuple[str, str], tuple[frozenset[Any], ...]] = {
     ("utkface", "race"): UTKFACE_RACES,
+    ("synth", "race"): (
+        *SYNTH_RACES.values(),
+        *(frozenset({race}) for race in ("Indian", "Middle Eastern", "Latino")),
+    ),
     ("fairface", "age"): tuple(frozenset(range(low, high + 1)) for low, high in FAIRFACE_AGES.values()),
 }
 WITHOUT_MASK = frozenset({"none"})

@@ -1,0 +1,101 @@
+"""A set of synthetic people on disk: pictures, coverage maps, labels.parquet and a store like any data set's."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oamface.data import store, synth
+from oamface.errors import SynthError
+from oamface.files import make_folder, write_whole
+from oamface.synth.head import Shapes
+from oamface.synth.people import Look, Person, look
+from oamface.synth.pictures import draw
+from oamface.synth.render import Picture
+from oamface.synth.scene import Scene, compress
+
+TEST_EVERY = 5  # every fifth person is a test person: the paper's 80/20
+
+Progress = Callable[[str, int, int], None]
+
+
+def make_set(
+    people: Sequence[Person],
+    out: Path,
+    *,
+    seed: int = 0,
+    size: int = 256,
+    workers: int | None = None,
+    shapes: Shapes | None = None,
+    on_progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Draw everybody in a scene of their own and write `pictures/`, `coverage/`, `labels.parquet` and `store/`.
+
+    The same people, seed and size give the same bytes. The store holds the faces that our own detector finds; its
+    card, which is returned, lists the others. size: pixels of a side, 96 to 1024. shapes: loaded already, or None.
+    on_progress: what is being done, how much of it, all. Raises SynthError (a folder with a set, size), FileError.
+    """
+    if not 96 <= size <= 1024:
+        raise SynthError(f"size {size}: expected 96 to 1024 pixels")
+    if (out / synth.LABELS).exists():
+        raise SynthError(f"{out}: holds a set already; name an empty folder")
+    for folder in ("pictures", "coverage"):
+        make_folder(out / folder)
+    on_progress("load", 0, 1)
+    shapes = shapes or Shapes()
+    scenes = [Scene.draw(np.random.default_rng((seed, 2, number))) for number in range(len(people))]
+    rows = []
+    for number, picture in enumerate(draw(shapes, people, scenes, size=size, workers=workers)):
+        name, scene = f"{number:06d}", scenes[number]
+        _write(out / "pictures" / f"{name}.jpg", compress(picture.image, scene.quality))
+        _write(out / "coverage" / f"{name}.png", _png(picture.coverage))
+        split = "test" if number % TEST_EVERY == 0 else "train"
+        rows.append({"name": f"pictures/{name}.jpg", "split": split, **facts(people[number], scene, picture)})
+        on_progress("draw", number + 1, len(people))
+    write_whole(out / synth.LABELS, lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
+    threads = workers or os.cpu_count() or 1
+    progress = partial(on_progress, "detect")
+    return store.prepare(out, synth.read, out / "store", workers=threads, on_progress=progress)
+
+
+def facts(person: Person, scene: Scene, picture: Picture) -> dict[str, Any]:
+    """Everything that is true of a picture, as one row of labels.parquet."""
+    seen: Look = look(person)
+    wears = {"mask_style": person.mask.style, "wear": person.mask.wear} if person.mask else {"mask_style": "", "wear": ""}
+    (mask,) = person.label.mask
+    scenery = {name: value for name, value in asdict(scene).items() if name not in ("gaze", "shift")}
+    return {
+        "age": person.age,
+        "gender": person.gender,
+        "race": person.race,
+        "mask": mask,
+        **wears,
+        "identity": person.identity,
+        "hair": seen.hair,
+        "beard": seen.beard,
+        "glasses": seen.glasses,
+        "skin": [float(value) for value in seen.skin],
+        "visible": picture.visible,
+        "box": list(picture.box),
+        "landmarks": [float(value) for value in picture.landmarks.ravel()],
+        "gaze": list(scene.gaze),
+        **{f"scene_{name}" if name == "seed" else name: value for name, value in scenery.items()},
+    }
+
+
+def _png(coverage: npt.NDArray[np.bool_]) -> bytes:
+    done, data = cv2.imencode(".png", coverage.astype(np.uint8) * 255)
+    assert done
+    return data.tobytes()
+
+
+def _write(path: Path, data: bytes) -> None:
+    write_whole(path, lambda file: file.write(data))
