@@ -28,6 +28,7 @@ class DataSet(StrEnum):
     rmfrd = "rmfrd"
     mafa = "mafa"
     lfw = "lfw"
+    synth = "synth"
 
 
 @app.callback()
@@ -108,6 +109,66 @@ def occlude(
 
 
 @app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="Folder of the set, or of the contact sheets.")],
+    count: Annotated[int, typer.Option(help="How many people.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    ages: Annotated[str, typer.Option(help="First and last year.")] = "18-80",
+    races: Annotated[str, typer.Option(help="Ancestries: of White, Black and Asian.")] = "White,Black,Asian",
+    genders: Annotated[str, typer.Option(help="Of male and female.")] = "male,female",
+    mask_share: Annotated[float, typer.Option(help="Share of people who wear a mask, 0 to 1.")] = 0.4,
+    size: Annotated[int, typer.Option(help="Side of a picture in pixels, 96 to 1024.")] = 256,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that draw; one for each core by default.")
+    ] = None,
+    sheets: Annotated[
+        bool, typer.Option("--sheets", help="Draw contact sheets of ages, masks and lights instead.")
+    ] = False,
+) -> None:
+    """Draw synthetic people, balanced, with exact labels: pictures, labels.parquet, and a store of their faces."""
+    from oamface.errors import SynthError
+    from oamface.imaging import write_image
+    from oamface.synth.head import Shapes
+    from oamface.synth.make import make_set
+    from oamface.synth.people import balanced
+    from oamface.synth.sheet import age_sheet, light_sheet, mask_sheet
+
+    years = ages.split("-")
+    if len(years) != 2 or not all(year.strip().isdigit() for year in years):
+        raise SynthError(f"ages {ages!r}: expected two years such as 18-80")
+    people = balanced(
+        count,
+        seed=seed,
+        ages=(int(years[0]), int(years[1])),
+        races=[race.strip() for race in races.split(",")],
+        genders=[gender.strip() for gender in genders.split(",")],
+        mask_share=mask_share,
+    )
+    if sheets:
+        make_folder(out)
+        with _Bar("load anny") as bar:
+            shapes = Shapes()
+            for number, (name, sheet) in enumerate(
+                {"ages": age_sheet, "masks": mask_sheet, "lights": light_sheet}.items()
+            ):
+                bar.show(number, 3, name)
+                write_image(out / f"{name}.jpg", sheet(shapes, seed=seed, workers=workers))
+                print(out / f"{name}.jpg")
+        return
+    with _Bar("load anny") as bar:
+        card = make_set(
+            people,
+            out,
+            seed=seed,
+            size=size,
+            workers=workers,
+            on_progress=lambda what, done, total: bar.show(done, total, what),
+        )
+    faces = ", ".join(f"{number} {split}" for split, number in sorted(card["faces"].items()))
+    print(f"{out}: {len(people)} people; faces found: {faces}; {len(card['refused'])} not found")
+
+
+@app.command()
 def prepare(
     data_set: Annotated[DataSet, typer.Argument(help="Whose published layout the source has.")],
     source: Annotated[Path, typer.Argument(help="Folder, .tar, .tar.gz or .zip.")],
@@ -116,7 +177,7 @@ def prepare(
 ) -> None:
     """Detect, align and store every face of a data set."""
     # Here, so that no other command pays for pyarrow.
-    from oamface.data import fairface, lfw, mafa, mask_folders, rmfrd, store, utkface
+    from oamface.data import fairface, lfw, mafa, mask_folders, rmfrd, store, synth, utkface
 
     readers = {
         DataSet.utkface: utkface.read,
@@ -125,6 +186,7 @@ def prepare(
         DataSet.rmfrd: rmfrd.read,
         DataSet.mafa: mafa.read,
         DataSet.lfw: lfw.read,
+        DataSet.synth: synth.read,
     }
     with _Bar(f"{data_set} -> {out}") as bar:
         card = store.prepare(source, readers[data_set], out, size=size, on_progress=bar.show)
@@ -284,6 +346,35 @@ def benchmark(
             predictors or [ModelPredictor(Engine(), "oam")], open_stores(store), out, core=core, on_progress=bar.show
         )
     print(*results, sep="\n")
+
+
+@app.command()
+def counterfactual(
+    weights: Weights = "oam",
+    people: Annotated[int, typer.Option(min=1, help="How many, each at every level of every factor.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Other people.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that draw.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Change one thing about synthetic people at a time and print what the answers make of it, in Markdown."""
+    from oamface.analyzer import Analyzer
+    from oamface.evaluate.counterfactual import counterfactual as measure
+    from oamface.evaluate.counterfactual import markdown
+    from oamface.synth.head import Shapes
+
+    analyzer = Analyzer(weights)
+    with _Bar("load anny") as bar:
+        measured = measure(
+            analyzer,
+            Shapes(),
+            count=people,
+            seed=seed,
+            workers=workers,
+            on_progress=lambda done, total: bar.show(done, total, "counterfactual"),
+        )
+    if json_file is not None:
+        write_text(json_file, json.dumps(measured, indent=1) + "\n")
+    print(markdown(measured, Path(weights).stem), end="")
 
 
 @app.command()

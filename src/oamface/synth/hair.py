@@ -6,7 +6,7 @@ import numpy as np
 
 from oamface.synth.head import SKIN, Head
 from oamface.synth.people import Look
-from oamface.synth.raster import FloatArray, IntArray
+from oamface.synth.raster import FloatArray, IntArray, grid_faces
 from oamface.synth.skin import ramp
 
 _DEGREES = np.pi / 180
@@ -16,7 +16,7 @@ _DEGREES = np.pi / 180
 class Style:
     """length: mm off the head, at the sides and on top. fall: mm that it falls below the ears, 0 for none.
 
-    rough: 0 combed to 1 woolly. part: hair is swept over from a parting, mm. fringe: mm that it hangs into the forehead.
+    rough: 0 combed to 1 woolly. part: mm that it is swept over from a parting. fringe: mm that it hangs into the face.
     """
 
     length: tuple[float, float]
@@ -64,7 +64,9 @@ class Growth:
 def hairline(head: Head, recede: float) -> FloatArray:
     """(V,) 0..1: how much of the scalp's hair grows at each vertex. recede: 0 to 1, from a full head to a ring."""
     turn = np.abs(head.azimuth()) / _DEGREES
-    high = np.interp(turn, (0, 20, 38, 52, 63, 74, 84, 94, 103, 122, 132, 180), (73, 71, 62, 44, 36, 14, -6, -2, 10, 2, -58, -64))
+    high = np.interp(
+        turn, (0, 20, 38, 52, 63, 74, 84, 94, 103, 122, 132, 180), (73, 71, 62, 44, 36, 14, -6, -2, 10, 2, -58, -64)
+    )
     # Temples go first, then the crown; what stays is a ring from ear to ear.
     gone = np.interp(turn, (0, 18, 45, 75, 100), (22, 24, 52, 16, 0)) * min(1.0, 1.5 * recede)
     grown = ramp((head.place[:, 2] - high - gone) / 9)
@@ -120,12 +122,15 @@ def scalp(head: Head, vertices: FloatArray, outward: FloatArray, look: Look) -> 
     return Growth(head.faces[taken], vertices, tip.astype(np.float32), dense.astype(np.float32), bool(style.fall), full)
 
 
-def knot(look: Look, scale: float) -> tuple[float, float, float, float] | None:
-    """Centre (x, y, z) and radius in mm of hair tied up behind the crown, or None."""
+def knot(look: Look, scale: float) -> tuple[FloatArray, IntArray] | None:
+    """Hair tied up behind the crown, as vertices and faces, or None."""
     if not STYLES[look.hair].knot:
         return None
-    high = np.random.default_rng((look.identity, 6)).uniform(70, 118)
-    return 0.0, (95 if high > 95 else 150) * scale, float(high) * scale, 33 * scale
+    high = float(np.random.default_rng((look.identity, 6)).uniform(70, 118))
+    turn, tilt = np.meshgrid(np.linspace(-np.pi, np.pi, 25), np.linspace(np.pi / 2, -np.pi / 2, 13))
+    ball = np.stack([np.sin(turn) * np.cos(tilt), -np.cos(turn) * np.cos(tilt), np.sin(tilt)], -1).reshape(-1, 3)
+    vertices = (33 * ball + (0, 95 if high > 95 else 150, high)) * scale
+    return vertices.astype(np.float32), grid_faces(13, 25)
 
 
 def bearded(head: Head) -> FloatArray:

@@ -69,7 +69,9 @@ def make_set(
 def facts(person: Person, scene: Scene, picture: Picture) -> dict[str, Any]:
     """Everything that is true of a picture, as one row of labels.parquet."""
     seen: Look = look(person)
-    wears = {"mask_style": person.mask.style, "wear": person.mask.wear} if person.mask else {"mask_style": "", "wear": ""}
+    wears = (
+        {"mask_style": person.mask.style, "wear": person.mask.wear} if person.mask else {"mask_style": "", "wear": ""}
+    )
     (mask,) = person.label.mask
     scenery = {name: value for name, value in asdict(scene).items() if name not in ("gaze", "shift")}
     return {

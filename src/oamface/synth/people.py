@@ -5,18 +5,16 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
 from oamface.errors import SynthError
-from oamface.labels import GENDERS, Label
-from oamface.labels import SYNTH_RACES as RACES
+from oamface.labels import GENDERS, SYNTH_RACES, Label
 from oamface.synth.head import CHANGES, PAIRED, stage_of
 from oamface.synth.raster import FloatArray
 from oamface.synth.skin import CREASES, lab_to_linear, tone
 
-# Individual typology angles in degrees: the scale and its classes (very light above 55, light 41, intermediate 28, tan 10,
-# brown -30, dark) are Chardon et al. (1991) and Del Bino et al. (2006); where each ancestry lies on it is our choice.
-TONES = {"White": (30.0, 60.0), "Black": (-58.0, 4.0), "Asian": (18.0, 50.0)}
+# Individual typology angles in degrees. The scale and its classes (very light above 55, light 41, intermediate 28,
+# tan 10, brown -30, dark) are Chardon et al. (1991) and Del Bino et al. (2006); where each ancestry lies is our choice.
+TONES = {"White": (26.0, 60.0), "Black": (-58.0, 18.0), "Asian": (16.0, 50.0)}
 MASKS = ("surgical", "ffp2", "cloth", "black")
 WEARS = ("right", "nose", "chin")
 HAIR = {
@@ -71,7 +69,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Person:
-    """age: years, 1 to 95. gender: of GENDERS. race: of RACES. identity: all that is not said here follows from it.
+    """age: years, 1 to 95. gender: of GENDERS. race: of SYNTH_RACES. identity: the number that all else follows from.
 
     With the same identity and another age, gender, race or mask it is the same person in every other respect.
     Raises SynthError.
@@ -88,15 +86,15 @@ class Person:
             raise SynthError(f"age {self.age}: heads are known from {AGES[0]} to {AGES[1]} years")
         if self.gender not in GENDERS:
             raise SynthError(f"gender {self.gender!r}: known are {', '.join(GENDERS)}")
-        if self.race not in RACES:
-            raise SynthError(f"race {self.race!r}: known are {', '.join(RACES)}")
+        if self.race not in SYNTH_RACES:
+            raise SynthError(f"race {self.race!r}: known are {', '.join(SYNTH_RACES)}")
 
     @property
     def label(self) -> Label:
         """What is true of them, in the classes of the four tasks."""
         worn = "none" if self.mask is None else ("worn" if self.mask.wear == "right" else "incorrect")
         gender, mask = frozenset({self.gender}), frozenset({worn})
-        return Label(age=(self.age, self.age), gender=gender, race=RACES[self.race], mask=mask)
+        return Label(age=(self.age, self.age), gender=gender, race=SYNTH_RACES[self.race], mask=mask)
 
 
 AGES = (1, 95)
@@ -107,7 +105,7 @@ def balanced(
     *,
     seed: int = 0,
     ages: tuple[int, int] = (18, 80),
-    races: Sequence[str] = tuple(RACES),
+    races: Sequence[str] = tuple(SYNTH_RACES),
     genders: Sequence[str] = GENDERS,
     mask_share: float = 0.4,
 ) -> list[Person]:
@@ -121,7 +119,7 @@ def balanced(
         raise SynthError(f"count {count}: at least one person")
     if not AGES[0] <= low <= high <= AGES[1]:
         raise SynthError(f"ages {low}-{high}: expected years in order within {AGES[0]} to {AGES[1]}")
-    for what, named, known in (("race", races, tuple(RACES)), ("gender", genders, GENDERS)):
+    for what, named, known in (("race", races, tuple(SYNTH_RACES)), ("gender", genders, GENDERS)):
         wrong = [name for name in named if name not in known]
         if wrong or not named or len(set(named)) < len(named):
             raise SynthError(f"{what}: {', '.join(wrong or named) or 'none'}; known are {', '.join(known)}, each once")
@@ -187,7 +185,7 @@ class Look:
 def phenotypes(person: Person) -> dict[str, float]:
     """anny's phenotypes."""
     draw = _draws(person, 2).normal(0, 1, 8)
-    others = [name for name in RACES if name != person.race]
+    others = [name for name in SYNTH_RACES if name != person.race]
     mixed = 0.06 * abs(draw[0])  # nobody is of the anchor alone
     shares = {person.race: 1 - min(mixed, 0.15), others[0]: min(mixed, 0.15) / 2, others[1]: min(mixed, 0.15) / 2}
     female = 0.0 if person.gender == "male" else 1.0
@@ -322,7 +320,9 @@ def _hair(age: int, male: bool, race: str, balding: float, u: float, v: float) -
             return "shaved" if v < 0.55 else "ring"
         if race == "Black":
             return ("buzz", "coils", "afro", "shaved")[_pick(u, (0.5, 0.32, 0.06 if age < 60 else 0.02, 0.12))]
-        return ("short", "side", "buzz", "curls", "medium")[_pick(u, (0.42, 0.28, 0.12, 0.1, 0.08 if age < 60 else 0.02))]
+        return ("short", "side", "buzz", "curls", "medium")[
+            _pick(u, (0.42, 0.28, 0.12, 0.1, 0.08 if age < 60 else 0.02))
+        ]
     if race == "Black":
         shares = (0.12, 0.22, 0.14, 0.3, 0.22) if age < 60 else (0.3, 0.1, 0.2, 0.16, 0.24)
         return ("coils", "afro", "bun", "long", "bob")[_pick(u, shares)]

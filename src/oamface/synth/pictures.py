@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from oamface.synth.head import Head, Shapes
 from oamface.synth.people import Person, changes, look, phenotypes
@@ -30,14 +31,16 @@ def draw(
     workers = (os.cpu_count() or 1) if workers is None else workers
     pairs = list(zip(people, scenes, strict=True))
     groups = (pairs[start : start + TOGETHER] for start in range(0, len(pairs), TOGETHER))
-    tasks = ([(row, *pair, size) for row, pair in zip(coefficients(shapes, group), group, strict=True)] for group in groups)
+    tasks = (
+        [(row, *pair, size) for row, pair in zip(coefficients(shapes, group), group, strict=True)] for group in groups
+    )
     if not workers:
-        _start(shapes.head)
         for group in tasks:
-            yield from map(_draw, group)
+            for row, person, scene, side in group:
+                with threadpool_limits(1):  # several threads would add up in another order, to other bytes
+                    picture = render(shapes.head, row, person, look(person), scene, side)
+                yield picture
         return
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # for the drawing processes: one core each
     context = multiprocessing.get_context("spawn")  # a fork of a process that runs torch's threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(shapes.head,)) as pool:
         for group in tasks:
@@ -49,7 +52,9 @@ def coefficients(shapes: Shapes, pairs: Sequence[tuple[Person, Scene]]) -> Float
     heads = _columns([phenotypes(person) for person, _ in pairs])
     local = _columns([changes(person) for person, _ in pairs])
     faces = [actions(scene, shapes.head.actions) for _, scene in pairs]
-    moved = {name: np.array([face.get(name, 0.0) for face in faces]) for name in {key for face in faces for key in face}}
+    moved = {
+        name: np.array([face.get(name, 0.0) for face in faces]) for name in {key for face in faces for key in face}
+    }
     return shapes.coefficients(heads, local, moved)
 
 
@@ -61,6 +66,7 @@ def _start(head: Head) -> None:
     global _drawn
     _drawn = head
     cv2.setNumThreads(1)
+    threadpool_limits(1)
 
 
 def _draw(task: tuple[Any, Person, Scene, int]) -> Picture:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.floating]  # float32 wherever there are many; numpy's types do not say so
 IntArray = npt.NDArray[np.int64]
 
 _SLACK = np.float32(1e-5)
@@ -22,7 +22,11 @@ class Fragments(NamedTuple):
     weights: FloatArray
     depth: FloatArray
 
-    def of(self, values: npt.NDArray[np.generic], faces: IntArray) -> FloatArray:
+    def chosen(self, rows: IntArray) -> "Fragments":
+        """Some of them."""
+        return Fragments(self.pixel[rows], self.face[rows], self.weights[rows], self.depth[rows])
+
+    def of(self, values: FloatArray, faces: IntArray) -> FloatArray:
         """Values at the vertices, (V,) or (V, C), interpolated for every pixel: (P,) or (P, C)."""
         corners = faces[self.face]
         if values.ndim == 1:
@@ -45,7 +49,9 @@ def rasterise(points: FloatArray, faces: IntArray, height: int, width: int, *, b
     corner, one, two, inverse = corner[shown], one[shown], two[shown], 1 / area[shown]
     a, b, c = (corner[:, number, :2] for number in range(3))
     first = np.ceil(np.minimum(np.minimum(a, b), c) - np.float32(0.5)).clip(0).astype(np.int32)
-    last = np.floor(np.maximum(np.maximum(a, b), c) - np.float32(0.5)).clip(-1, (width - 1, height - 1)).astype(np.int32)
+    last = (
+        np.floor(np.maximum(np.maximum(a, b), c) - np.float32(0.5)).clip(-1, (width - 1, height - 1)).astype(np.int32)
+    )
     size = (last - first + 1).clip(0)
     count = size[:, 0] * size[:, 1]
     # Every pixel of every triangle's bounding box, in one long list.
@@ -73,5 +79,12 @@ def rasterise(points: FloatArray, faces: IntArray, height: int, width: int, *, b
     pixels = np.flatnonzero(nearest >= 0)
     chosen = nearest[pixels]
     second, third = second[chosen], third[chosen]
-    weights = np.stack([1 - second - third, second, third], 1)
+    weights = np.stack([1 - second - third, second, third], 1).astype(np.float32)
     return Fragments(pixels, shown[face[chosen]], weights, depth[chosen])
+
+
+def grid_faces(rows: int, columns: int) -> IntArray:
+    """Triangles of a grid of vertices, row by row from the top, columns from left to right as seen from outside."""
+    first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+    quads = np.stack([first, first + 1, first + columns + 1, first + columns], 1)
+    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])

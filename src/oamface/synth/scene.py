@@ -28,16 +28,52 @@ class Light:
 
 
 LIGHTS = {
-    "studio": Light(((-0.5, -1, 0.6), (1.9, 1.85, 1.8)), ((0.9, -0.8, 0.1), (0.55, 0.56, 0.6)), (0.5, 0.5, 0.52), (0.3, 0.28, 0.26)),
-    "window left": Light(((-1, -0.55, 0.3), (2.2, 2.2, 2.3)), ((0.8, -1, 0), (0.25, 0.23, 0.2)), (0.42, 0.42, 0.44), (0.26, 0.24, 0.21)),
-    "window right": Light(((1, -0.6, 0.35), (2.1, 2.15, 2.3)), ((-0.8, -1, 0), (0.25, 0.23, 0.2)), (0.45, 0.45, 0.47), (0.26, 0.24, 0.21)),
-    "sun": Light(((0.4, -0.7, 1.3), (3.0, 2.8, 2.45)), ((-0.6, -1, 0.2), (0.3, 0.33, 0.4)), (0.55, 0.65, 0.85), (0.35, 0.32, 0.26)),
-    "evening": Light(((-0.9, -0.8, 0.22), (2.6, 1.75, 1.0)), ((0.7, -0.9, 0.2), (0.3, 0.33, 0.42)), (0.35, 0.42, 0.6), (0.25, 0.2, 0.16)),
-    "office": Light(((0.1, -0.45, 1), (1.6, 1.7, 1.45)), ((-0.2, -1, 0.1), (0.5, 0.53, 0.47)), (0.75, 0.8, 0.7), (0.3, 0.3, 0.26)),
-    "overcast": Light(((0.0, -0.7, 1), (0.7, 0.72, 0.76)), ((0.3, -1, 0.2), (0.35, 0.36, 0.38)), (1.0, 1.03, 1.1), (0.4, 0.39, 0.36)),
-    "flash": Light(((0.05, -1, 0.12), (2.3, 2.3, 2.35)), ((0.6, -0.6, 0.5), (0.15, 0.13, 0.1)), (0.22, 0.2, 0.18), (0.16, 0.14, 0.12)),
-    "lamp": Light(((0.7, -0.9, 0.6), (1.9, 1.35, 0.75)), ((-0.8, -0.7, 0.1), (0.2, 0.17, 0.14)), (0.32, 0.27, 0.2), (0.2, 0.16, 0.12)),
-    "dusk": Light(((-0.4, -1, 0.7), (0.75, 0.85, 1.2)), ((0.8, -0.9, 0.2), (0.4, 0.36, 0.34)), (0.5, 0.58, 0.85), (0.25, 0.26, 0.32), 1.0),
+    "studio": Light(
+        ((-0.5, -1, 0.6), (1.9, 1.85, 1.8)), ((0.9, -0.8, 0.1), (0.55, 0.56, 0.6)), (0.5, 0.5, 0.52), (0.3, 0.28, 0.26)
+    ),
+    "window left": Light(
+        ((-1, -0.55, 0.3), (2.2, 2.2, 2.3)), ((0.8, -1, 0), (0.25, 0.23, 0.2)), (0.42, 0.42, 0.44), (0.26, 0.24, 0.21)
+    ),
+    "window right": Light(
+        ((1, -0.6, 0.35), (2.1, 2.15, 2.3)), ((-0.8, -1, 0), (0.25, 0.23, 0.2)), (0.45, 0.45, 0.47), (0.26, 0.24, 0.21)
+    ),
+    "sun": Light(
+        ((0.4, -0.7, 1.3), (3.0, 2.8, 2.45)),
+        ((-0.6, -1, 0.2), (0.3, 0.33, 0.4)),
+        (0.55, 0.65, 0.85),
+        (0.35, 0.32, 0.26),
+    ),
+    "evening": Light(
+        ((-0.9, -0.8, 0.22), (2.6, 1.75, 1.0)),
+        ((0.7, -0.9, 0.2), (0.3, 0.33, 0.42)),
+        (0.35, 0.42, 0.6),
+        (0.25, 0.2, 0.16),
+    ),
+    "office": Light(
+        ((0.1, -0.45, 1), (1.6, 1.7, 1.45)), ((-0.2, -1, 0.1), (0.5, 0.53, 0.47)), (0.75, 0.8, 0.7), (0.3, 0.3, 0.26)
+    ),
+    "overcast": Light(
+        ((0.0, -0.7, 1), (0.7, 0.72, 0.76)), ((0.3, -1, 0.2), (0.35, 0.36, 0.38)), (1.0, 1.03, 1.1), (0.4, 0.39, 0.36)
+    ),
+    "flash": Light(
+        ((0.05, -1, 0.12), (2.3, 2.3, 2.35)),
+        ((0.6, -0.6, 0.5), (0.15, 0.13, 0.1)),
+        (0.22, 0.2, 0.18),
+        (0.16, 0.14, 0.12),
+    ),
+    "lamp": Light(
+        ((0.7, -0.9, 0.6), (1.9, 1.35, 0.75)),
+        ((-0.8, -0.7, 0.1), (0.2, 0.17, 0.14)),
+        (0.32, 0.27, 0.2),
+        (0.2, 0.16, 0.12),
+    ),
+    "dusk": Light(
+        ((-0.4, -1, 0.7), (0.75, 0.85, 1.2)),
+        ((0.8, -0.9, 0.2), (0.4, 0.36, 0.34)),
+        (0.5, 0.58, 0.85),
+        (0.25, 0.26, 0.32),
+        1.0,
+    ),
 }
 SURROUNDINGS = ("plain", "room", "street", "park", "shelf")
 EXPRESSIONS: dict[str, dict[str, float]] = {
@@ -88,7 +124,9 @@ class Scene:
             if name not in known:
                 raise SynthError(f"{what} {name!r}: known are {', '.join(known)}")
         if abs(self.yaw) > 60 or abs(self.pitch) > 40 or abs(self.roll) > 60:
-            raise SynthError(f"pose {self.yaw}, {self.pitch}, {self.roll}: up to 60 degrees of yaw and roll, 40 of pitch")
+            raise SynthError(
+                f"pose {self.yaw}, {self.pitch}, {self.roll}: up to 60 degrees of yaw and roll, 40 of pitch"
+            )
         if not 0.2 <= self.fill <= 1.2 or self.distance < 400 or not 1 <= self.quality <= 100:
             raise SynthError("fill 0.2 to 1.2, distance from 400 mm, quality 1 to 100")
 
@@ -125,7 +163,10 @@ def actions(scene: Scene, names: tuple[str, ...]) -> dict[str, float]:
             values[name] = given.get(name, given.get(base, 0.0))
     right, up = scene.gaze
     # The person's left eye is on the picture's right.
-    for share, towards in ((right / 30, ("eyeLookOutLeft", "eyeLookInRight")), (-right / 30, ("eyeLookInLeft", "eyeLookOutRight"))):
+    for share, towards in (
+        (right / 30, ("eyeLookOutLeft", "eyeLookInRight")),
+        (-right / 30, ("eyeLookInLeft", "eyeLookOutRight")),
+    ):
         values |= {name: max(0.0, share) for name in towards} if share > 0 else {}
     look = ("eyeLookUpLeft", "eyeLookUpRight") if up > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
     return values | dict.fromkeys(look, abs(up) / 25)

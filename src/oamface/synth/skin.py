@@ -1,4 +1,4 @@
-"""What is painted on a head: tone, brows, blush, wrinkles, spots, stubble; all of it where it lies on the average head."""
+"""What is painted on a head, where it lies on the average one: tone, brows, blush, wrinkles, spots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from oamface.synth.raster import FloatArray
 
 SCALE = 2.0  # pixels of the canvas to a millimetre
 LEFT, RIGHT, TOP, BOTTOM = -80, 80, 105, -145  # mm of the canvas, seen from in front
-# Creases as polylines in mm from between the eyes (x, z), their depth and width in mm; each but the middle ones mirrored.
+# Creases as polylines (x, z) in mm from between the eyes, with their depth and width in mm; mirrored to the other side.
 Line = tuple[tuple[tuple[float, float], ...], float, float]
 CREASES: dict[str, tuple[Line, ...]] = {
     "forehead": (
@@ -77,10 +77,10 @@ def sample(picture: FloatArray, x: FloatArray, z: FloatArray) -> FloatArray:
 def look_up(picture: FloatArray, column: FloatArray, row: FloatArray, border: int = cv2.BORDER_WRAP) -> FloatArray:
     """Values between pixels, (P,) or (P, C); without `border` the picture repeats itself."""
     count, wide = len(column), 512  # OpenCV takes no side above 32767
-    grid = np.zeros((2, -(-count // wide) * wide), np.float32)
-    grid[0, :count], grid[1, :count] = column, row
-    grid = grid.reshape(2, -1, wide)
-    found = cv2.remap(picture, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=border)
+    padded = np.zeros((2, -(-count // wide) * wide), np.float32)
+    padded[0, :count], padded[1, :count] = column, row
+    columns, rows = padded.reshape(2, -1, wide)
+    found = cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=border)
     values: FloatArray = found.reshape(-1, *picture.shape[2:])[:count]
     return values
 
@@ -89,7 +89,7 @@ def look_up(picture: FloatArray, column: FloatArray, row: FloatArray, border: in
 def canvas() -> Canvas:
     """The one canvas."""
     x, z = _grid()
-    creases = np.stack([_creases(lines) for lines in CREASES.values()], 2)
+    furrows: FloatArray = np.stack([_creases(lines) for lines in CREASES.values()], 2)
     side = np.abs(x)
     middle = np.interp(side, (8, 12, 24, 36, 47, 55), (16.5, 17, 18.5, 20.0, 17.5, 13.0))
     half = np.interp(side, (6, 10, 16, 34, 50, 57), (0.3, 2.6, 3.4, 2.9, 1.4, 0.2))
@@ -97,15 +97,15 @@ def canvas() -> Canvas:
     cheeks = np.exp(-(((side - 40) / 15) ** 2) - ((z + 34) / 14) ** 2)
     cheeks = np.maximum(cheeks, 0.9 * np.exp(-((side / 13) ** 2) - ((z + 38) / 12) ** 2))  # and the nose
     hollow = np.exp(-(((side - 30) / 14) ** 2) - ((z + 13) / 6) ** 2)
-    return Canvas(creases, *(part.astype(np.float32) for part in (brow, cheeks, hollow)))
+    return Canvas(furrows, brow, cheeks.astype(np.float32), hollow.astype(np.float32))
 
 
 @cache
 def grain(side: int = 512) -> FloatArray:
-    """(side, side, 4) noise that repeats seamlessly, each of mean 0 and deviation 1: pores, mottling, blotches, streaks."""
+    """(side, side, 4) seamless noise of mean 0 and deviation 1: pores, mottling, blotches, upright streaks."""
     rng = np.random.default_rng(20261125)
-    layers = [_tile(rng, side, blur, blur) for blur in (0.9, 7.0, 30.0)]
-    return np.stack([*layers, _tile(rng, side, 1.3, 26.0)], 2)
+    layers = [_tile(rng, side, across, down) for across, down in ((0.9, 0.9), (7, 7), (30, 30), (1.3, 26))]
+    return np.stack(layers, 2)
 
 
 def slopes(heights: FloatArray) -> FloatArray:
@@ -122,7 +122,9 @@ def spots(rng: np.random.Generator, count: int, radius: tuple[float, float], *, 
         size = rng.uniform(*radius) * SCALE
         place = (round((where[0] - LEFT) * SCALE), round((TOP - where[1]) * SCALE))
         axes = (max(1, round(size)), max(1, round(size * rng.uniform(0.6, 1))))
-        cv2.ellipse(picture, place, axes, float(rng.uniform(0, 180)), 0, 360, int(rng.uniform(90, 255)), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            picture, place, axes, float(rng.uniform(0, 180)), 0, 360, int(rng.uniform(90, 255)), -1, cv2.LINE_AA
+        )
     return cv2.GaussianBlur(picture, (0, 0), 1.0).astype(np.float32) / 255
 
 
@@ -138,7 +140,7 @@ def lab_to_linear(lab: npt.ArrayLike) -> FloatArray:
 
 
 def tone(angle: float, yellow: float, red: float) -> FloatArray:
-    """Linear RGB of skin whose individual typology angle, arctan((L* - 50) / b*) in degrees (Chardon et al., 1991), is given."""
+    """Linear RGB of skin by its individual typology angle, arctan((L* - 50) / b*) in degrees (Chardon et al., 1991)."""
     return lab_to_linear((50 + yellow * np.tan(np.radians(angle)), red, yellow))
 
 
@@ -154,7 +156,8 @@ def _creases(lines: Sequence[Line]) -> FloatArray:
     height = np.zeros(_grid()[0].shape, np.float32)
     for points, depth, width in lines:
         dense = _smooth(points)
-        shade = np.sin(np.linspace(0.12, np.pi - 0.12, len(dense) - 1)) ** 0.6
+        begin = np.pi / 2 if points[0][0] == 0 else 0.12  # what crosses the middle does not fade there
+        shade = np.sin(np.linspace(begin, np.pi - 0.12, len(dense) - 1)) ** 0.6
         drawn = np.zeros_like(height)
         for mirror in (1, -1):
             at = np.round((dense * (mirror, 1) - (LEFT, TOP)) * (SCALE, -SCALE) * 16).astype(int)
@@ -184,7 +187,7 @@ def _tile(rng: np.random.Generator, side: int, across: float, down: float) -> Fl
     return (smooth - smooth.mean()) / smooth.std()
 
 
-def ramp(value: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def ramp(value: npt.ArrayLike) -> FloatArray:
     """0 below 0, 1 above 1, smooth between (smoothstep)."""
-    bounded = np.clip(value, 0, 1)
+    bounded = np.clip(np.asarray(value, np.float32), 0, 1)
     return bounded * bounded * (3 - 2 * bounded)

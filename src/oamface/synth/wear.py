@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from oamface.synth.head import AXIS, Head
 from oamface.synth.people import Look, Mask
-from oamface.synth.raster import FloatArray, IntArray, rasterise
+from oamface.synth.raster import FloatArray, IntArray, grid_faces, rasterise
 from oamface.synth.skin import lab_to_linear, ramp
 
 _TURNS, _LEVELS = 120, 140  # cells of the radius map, over 240 degrees and 280 mm
@@ -19,7 +19,7 @@ _TURNS, _LEVELS = 120, 140  # cells of the radius map, over 240 degrees and 280 
 class Piece:
     """A mesh: vertices (V, 3) in mm, faces (F, 3), colour (V, 3) linear RGB, gloss 0..1, and whether both sides show.
 
-    clear: share of light that passes. round: (V,) 0..1 of an upright line's shading, for pleats.
+    clear: the share of light that passes.
     """
 
     vertices: FloatArray
@@ -45,7 +45,7 @@ class Around:
         self._table = table.reshape(_LEVELS, _TURNS)
 
     def smooth(self, soft: float, *, bridge: int = 0, grow: int = 0) -> FloatArray:
-        """The table softened (deviation in cells), with hollows of that many cells bridged, or the peaks grown first."""
+        """The table softened (deviation in cells), hollows of so many cells bridged, peaks grown by so many."""
         table = self._table
         for cells, how in ((bridge, cv2.MORPH_CLOSE), (grow, cv2.MORPH_DILATE)):
             if cells:
@@ -77,13 +77,6 @@ class Around:
         return (120 * self._scale - height) / (280 * self._scale) * _LEVELS
 
 
-def grid_faces(rows: int, columns: int) -> IntArray:
-    """Triangles of a grid of vertices, row by row from the top, columns from left to right as seen from outside."""
-    first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
-    quads = np.stack([first, first + 1, first + columns + 1, first + columns], 1)
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-
-
 def tube(path: FloatArray, radius: float, colour: FloatArray, *, closed: bool = False, gloss: float = 0.3) -> Piece:
     """A thin pipe with six sides along a path (N, 3)."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0)
@@ -101,16 +94,26 @@ def tube(path: FloatArray, radius: float, colour: FloatArray, *, closed: bool = 
     for step in range(count if closed else count - 1):
         after = (step + 1) % count
         one, two = wrap * count, np.roll(wrap, -1) * count
-        faces += [np.stack([one + step, two + step, two + after], 1), np.stack([one + step, two + after, one + after], 1)]
+        faces += [
+            np.stack([one + step, two + step, two + after], 1),
+            np.stack([one + step, two + after, one + after], 1),
+        ]
     return Piece(
-        vertices.astype(np.float32), np.concatenate(faces), np.tile(colour, (len(vertices), 1)).astype(np.float32), gloss
+        vertices.astype(np.float32),
+        np.concatenate(faces),
+        np.tile(colour, (len(vertices), 1)).astype(np.float32),
+        gloss,
     )
 
 
 def mask_pieces(head: Head, around: Around, vertices: FloatArray, mask: Mask, seed: int) -> list[Piece]:
     """A mask on this face, and its straps. vertices: the head's. seed: of its colour and fit."""
     rng = np.random.default_rng((seed, 8))
-    eyes, nose, mouth = (head.landmarks[:2] @ vertices).mean(0), head.landmarks[2] @ vertices, (head.landmarks[3:] @ vertices).mean(0)
+    eyes, nose, mouth = (
+        (head.landmarks[:2] @ vertices).mean(0),
+        head.landmarks[2] @ vertices,
+        (head.landmarks[3:] @ vertices).mean(0),
+    )
     chin = _chin(head, vertices)
     height = eyes[2] - chin
     bridge = nose[2] + 0.24 * height + 0.02 * height * rng.normal()
@@ -118,7 +121,8 @@ def mask_pieces(head: Head, around: Around, vertices: FloatArray, mask: Mask, se
     low = {"right": chin - 7, "nose": chin - 9, "chin": chin - 20}[mask.wear]
     half = np.radians({"surgical": 62, "ffp2": 60, "cloth": 58, "black": 60}[mask.style]) * rng.uniform(0.94, 1.04)
     rows, columns = 34, 41
-    s, t = np.linspace(-1, 1, columns)[None], np.linspace(0, 1, rows)[:, None]
+    s = np.linspace(-1, 1, columns, dtype=np.float32)[None]
+    t = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     # The upper edge is highest at the nose and falls to the cheeks; the lower one rises from the chin to the jaw.
     drop = {"surgical": 0.16, "ffp2": 0.24, "cloth": 0.26, "black": 0.28}[mask.style]
     rise = {"surgical": 0.2, "ffp2": 0.5, "cloth": 0.45, "black": 0.5}[mask.style]
@@ -139,22 +143,22 @@ def mask_pieces(head: Head, around: Around, vertices: FloatArray, mask: Mask, se
     radius = radius - beneath * 0.3 * np.maximum(0, radius - skin - 3)
     pleats = np.zeros_like(radius)
     if mask.style == "surgical":
-        for place in (0.32, 0.5, 0.68):
-            pleats = pleats + np.exp(-(((t - place) / 0.028) ** 2)) * (1 - 0.25 * np.abs(s)) * ramp((1 - np.abs(s)) * 6)
+        for fold in (0.32, 0.5, 0.68):
+            pleats = pleats + np.exp(-(((t - fold) / 0.028) ** 2)) * (1 - 0.25 * np.abs(s)) * ramp((1 - np.abs(s)) * 6)
         radius = radius - 2.2 * pleats
     wrinkle = cv2.GaussianBlur(rng.standard_normal((rows, columns)).astype(np.float32), (0, 0), 2.2)
     radius = radius + 2.2 * wrinkle / wrinkle.std() * 0.35 * edge
-    colour = _cloth(mask.style, rng, s + 0 * t, t + 0 * s)
-    colour = colour * (1 - 0.22 * pleats[..., None])
+    fabric: FloatArray = _cloth(mask.style, rng, s + 0 * t, t + 0 * s) * (1 - 0.22 * pleats[..., None])
     surface = Piece(
         around.point(turn, level, radius).reshape(-1, 3),
         grid_faces(rows, columns),
-        colour.reshape(-1, 3).astype(np.float32),
+        fabric.reshape(-1, 3).astype(np.float32),
         gloss=0.03,
     )
-    thread = np.array((0.75, 0.75, 0.75)) if mask.style in ("surgical", "ffp2") else colour.mean((0, 1)) * 0.9
+    white = mask.style in ("surgical", "ffp2")
+    thread = np.full((1, 3), 0.75) if white else 0.9 * fabric.reshape(-1, 3).mean(0, keepdims=True)
     place = surface.vertices.reshape(rows, columns, 3)
-    return [surface, *_straps(head, around, vertices, place, thread.astype(np.float32), rng)]
+    return [surface, *_straps(head, around, vertices, place, thread[0])]
 
 
 def _taut(profiles: FloatArray) -> FloatArray:
@@ -168,10 +172,8 @@ def _taut(profiles: FloatArray) -> FloatArray:
     return hull
 
 
-def _straps(
-    head: Head, around: Around, vertices: FloatArray, place: FloatArray, colour: FloatArray, rng: np.random.Generator
-) -> list[Piece]:
-    """Loops from the mask's corners around the ears."""
+def _straps(head: Head, around: Around, vertices: FloatArray, place: FloatArray, colour: FloatArray) -> list[Piece]:
+    """Loops from the mask's corners around the ears. place: (rows, columns, 3) of the mask."""
     pieces = []
     table = around.smooth(0.8)
     for side, column in ((-1, 0), (1, -1)):
@@ -181,10 +183,12 @@ def _straps(
             at = vertices[ear, 2].min() + end * np.ptp(vertices[ear, 2])
             near = ear[np.abs(vertices[ear, 2] - at) < 6]
             root = vertices[near].mean(0) if len(near) else vertices[ear].mean(0)
-            turns = np.linspace(np.arctan2(corner[0], around.axis - corner[1]), np.arctan2(root[0], around.axis - root[1]), 14)
+            turns = np.linspace(
+                np.arctan2(corner[0], around.axis - corner[1]), np.arctan2(root[0], around.axis - root[1]), 14
+            )
             levels = np.linspace(corner[2], root[2], 14)
             radius = around.radius(table, turns, levels) + 1.6
-            path = around.point(turns, levels, np.maximum(radius, np.interp(np.arange(14), (0, 3), (0, 0))))
+            path = around.point(turns, levels, radius)
             path[0] = corner
             pieces.append(tube(path, 1.1, colour, gloss=0.02))
     return pieces
@@ -200,7 +204,7 @@ def _cloth(style: str, rng: np.random.Generator, s: FloatArray, t: FloatArray) -
     elif style == "black":
         base = lab_to_linear((14 + 10 * u[0], 0, -2 * u[1]))
     else:
-        hue = np.radians(120 + 225 * u[1])  # green over blue to violet and pink; cloth of the skin's own colours is rare
+        hue = np.radians(120 + 225 * u[1])  # green over blue to pink: cloth of the skin's own colours is rare
         base = lab_to_linear((25 + 60 * u[0], 38 * u[2] * np.cos(hue), 38 * u[2] * np.sin(hue)))
     colour = np.tile(base, (*s.shape, 1))
     if style == "cloth" and u[3] < 0.6:  # stripes, checks or dots
@@ -233,7 +237,10 @@ def glasses_pieces(head: Head, vertices: FloatArray, look: Look) -> list[Piece]:
     front = float(vertices[lids, 1].min()) - 3.0
     angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     cosine, sine = np.cos(angle), np.sin(angle)
-    outline = np.stack([np.abs(cosine) ** (2 / square) * np.sign(cosine) * wide, np.abs(sine) ** (2 / square) * np.sign(sine) * tall], 1)
+    outline = np.stack(
+        [np.abs(cosine) ** (2 / square) * np.sign(cosine) * wide, np.abs(sine) ** (2 / square) * np.sign(sine) * tall],
+        1,
+    )
     pieces = []
     shade = np.array((0.02, 0.02, 0.025)) if look.glasses == "dark" else np.array((0.9, 0.95, 0.93))
     for number, eye in enumerate(eyes):
@@ -257,7 +264,9 @@ def glasses_pieces(head: Head, vertices: FloatArray, look: Look) -> list[Piece]:
         pieces.append(tube(temple.astype(np.float32), thick, look.frame, gloss=0.5))
     inner = [(-1, eyes[0][0] + wide - between * 0.02), (1, eyes[1][0] - wide + between * 0.02)]
     xs = np.linspace(inner[0][1], inner[1][1], 7)
-    arch = np.stack([xs, np.full(7, front - 0.5), eyes[:, 2].mean() + 0.2 * tall + 2.5 * np.cos(np.linspace(-1.5, 1.5, 7))], 1)
+    arch = np.stack(
+        [xs, np.full(7, front - 0.5), eyes[:, 2].mean() + 0.2 * tall + 2.5 * np.cos(np.linspace(-1.5, 1.5, 7))], 1
+    )
     pieces.append(tube(arch.astype(np.float32), thick, look.frame, gloss=0.5))
     return pieces
 
@@ -268,3 +277,28 @@ def join(pieces: Sequence[Piece]) -> tuple[FloatArray, IntArray, FloatArray, Flo
     faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts, strict=False)])
     gloss = np.concatenate([np.full(len(piece.vertices), piece.gloss, np.float32) for piece in pieces])
     return np.concatenate([p.vertices for p in pieces]), faces, np.concatenate([p.colour for p in pieces]), gloss
+
+
+def shoulders(look: Look, scale: float) -> tuple[FloatArray, IntArray]:
+    """A clothed bust: rings from a collar over the shoulders down."""
+    grown = float(np.interp(look.age, (1, 6, 12, 18), (0.62, 0.68, 0.82, 1.0))) * (0.93 if look.female else 1.0)
+    low = -12 * look.collar if look.female else 0.0
+    rings = (  # height, half width, half depth, how far back the middle lies
+        (-150, 30, 30, 80),
+        (-124 + low, 56, 55, 80),
+        (-118 + low, 58, 57, 80),
+        (-128 + low, 66, 62, 80),
+        (-146, 96, 70, 82),
+        (-166, 140, 78, 85),
+        (-192, 172 * grown, 86, 86),
+        (-230, 190 * grown, 96, 84),
+        (-300, 196 * grown, 108, 80),
+        (-480, 190 * grown, 112, 80),
+    )
+    turn = np.linspace(-np.pi, np.pi, 61)
+    points = []
+    for height, half, deep, back in rings:
+        tilt = -14 * (np.cos(turn) > 0) * np.cos(turn) * (height > -150)  # a collar is lower in front
+        points.append(np.stack([np.sin(turn) * half, back - np.cos(turn) * deep, height + tilt], 1))
+    vertices = np.concatenate(points).astype(np.float32) * scale
+    return vertices, grid_faces(len(rings), len(turn))

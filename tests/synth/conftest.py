@@ -1,0 +1,46 @@
+"""anny takes half a minute to load, and sixty people some seconds to draw: once for all tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from oamface.synth.head import Shapes
+from oamface.synth.people import Person, balanced, look
+from oamface.synth.pictures import coefficients, draw
+from oamface.synth.render import Picture, render
+from oamface.synth.scene import Scene
+
+
+@pytest.fixture(scope="session")
+def shapes() -> Shapes:
+    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
+    return Shapes()
+
+
+@dataclass(frozen=True)
+class Crowd:
+    people: Sequence[Person]
+    scenes: Sequence[Scene]
+    pictures: Sequence[Picture]
+
+
+@pytest.fixture(scope="session")
+def crowd(shapes) -> Crowd:
+    """Sixty people in everyday scenes."""
+    import numpy as np
+
+    people = balanced(60, seed=5)
+    scenes = [Scene.draw(np.random.default_rng((5, 2, number))) for number in range(len(people))]
+    return Crowd(people, scenes, list(draw(shapes, people, scenes, workers=2)))
+
+
+@pytest.fixture(scope="session")
+def portrait(shapes):
+    """A function that draws one person in one scene."""
+
+    def drawn(person: Person, scene: Scene | None = None, size: int = 160) -> Picture:
+        scene = scene or Scene(noise=0.0)
+        return render(shapes.head, coefficients(shapes, [(person, scene)])[0], person, look(person), scene, size)
+
+    return drawn
