@@ -73,6 +73,12 @@ def test_analyze_crops(pictures, untrained_model) -> None:
         ("analyze", "missing.png", "--csv", "missing/folder/faces.csv"),
         ("occlude", "missing.png"),
         ("occlude", "--sheet", "sheet.txt"),
+        ("synth", "--out", "set", "--ages", "18-200"),
+        ("synth", "--out", "set", "--ages", "young"),
+        ("synth", "--out", "set", "--races", "White,Martian"),
+        ("synth", "--out", "set", "--count", "0"),
+        ("synth", "--out", "set", "--mask-share", "2"),
+        ("counterfactual", "--weights", "missing.onnx"),
         ("prepare", "utkface", "missing.tar", "--out", "out"),
         ("prepare", "imagenet", "missing.tar", "--out", "out"),
         ("teach", "missing", "missing.npz"),
@@ -94,6 +100,17 @@ def test_occlude_writes_a_sheet(tmp_path) -> None:
     done = run("occlude", "--sheet", tmp_path / "sheet.png")
     assert done.returncode == 0, done.stderr
     assert np.array(Image.open(tmp_path / "sheet.png")).shape[0] % len(STYLES) == 0
+
+
+def test_synth_draws_people(tmp_path) -> None:
+    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
+    done = run("synth", "--count", 6, "--size", 128, "--out", tmp_path / "set", "--ages", "20-69", "--races", "Black")
+    assert done.returncode == 0, done.stderr
+    assert "6 people" in done.stdout
+    assert len(list((tmp_path / "set" / "pictures").iterdir())) == 6
+    again = run("synth", "--count", 6, "--out", tmp_path / "set")
+    assert again.returncode == 2
+    assert "holds a set already" in again.stderr
 
 
 def test_prepare_writes_a_store_and_says_what_it_left_out(tmp_path) -> None:

@@ -1,10 +1,12 @@
 from zlib import crc32
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.io import savemat
 
-from oamface.data import fairface, lfw, mafa, mask_folders, rmfrd, utkface
+from oamface.data import fairface, lfw, mafa, mask_folders, rmfrd, synth, utkface
 from oamface.data.catalogue import own_split
 from oamface.data.source import Source
 from oamface.errors import DataError
@@ -175,3 +177,43 @@ def test_mafa_without_its_labels(tmp_path) -> None:
     (tmp_path / "other.mat").rename(tmp_path / "wrong/LabelTrainAll.mat")
     with pytest.raises(DataError, match="no MATLAB file"):
         mafa.read(Source(tmp_path / "wrong"))
+
+
+PERSON = {"split": "train", "age": 30, "gender": "male", "race": "Asian", "mask": "none", "box": [1.0, 2.0, 30.0, 40.0]}
+
+
+def people(root, *rows):
+    tree(root, {row["name"]: "" for row in rows if row["name"] != "pictures/lost.jpg"} or {"readme": ""})
+    if rows:
+        pq.write_table(pa.Table.from_pylist(list(rows)), root / "labels.parquet")
+    return Source(root)
+
+
+def test_synthetic_people_come_with_exact_labels_and_boxes(tmp_path) -> None:
+    odd = {"race": "Martian", "name": "pictures/odd.jpg"}
+    rows = [
+        {**PERSON, "name": "pictures/a.jpg"},
+        {**PERSON, "name": "pictures/b.jpg", "split": "test", "mask": "incorrect", "race": "Black"},
+        {**PERSON, **odd},
+        {**PERSON, "name": "pictures/old.jpg", "age": 300},
+        {**PERSON, "name": "pictures/lost.jpg"},
+    ]
+    catalogue = synth.read(people(tmp_path, *rows))
+    first, second = catalogue.entries
+    asian = frozenset({"East Asian", "Southeast Asian"})
+    assert first.label == Label((30, 30), frozenset({"male"}), asian, frozenset({"none"}))
+    assert first.split in ("train", "calibrate")
+    assert (second.split, second.label.mask, second.box) == ("test", {"incorrect"}, (1, 2, 30, 40))
+    assert sorted(catalogue.refused) == ["pictures/lost.jpg", "pictures/odd.jpg", "pictures/old.jpg"]
+
+
+def test_a_set_without_its_table_or_with_a_damaged_one_is_refused(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"labels\.parquet"):
+        synth.read(people(tmp_path / "none"))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "labels.parquet").write_text("text")
+    with pytest.raises(DataError, match="cannot be read"):
+        synth.read(Source(tmp_path / "bad"))
+    pq.write_table(pa.table({"name": ["a.jpg"]}), tmp_path / "bad" / "labels.parquet")
+    with pytest.raises(DataError):
+        synth.read(Source(tmp_path / "bad"))

@@ -5,11 +5,18 @@ from oamface.data.store import Store
 from oamface.labels import WITH_MASK
 from oamface.report import quick
 from oamface.report.quick import draw_store, quick_report
+from oamface.synth.head import Shapes
 
 
-def test_drawn_stores_are_whole_labelled_and_repeatable(tmp_path) -> None:
-    draw_store(tmp_path / "one", "utkface", 30)
-    draw_store(tmp_path / "other", "utkface", 30)
+@pytest.fixture(scope="module")
+def shapes() -> Shapes:
+    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
+    return Shapes()
+
+
+def test_drawn_stores_are_whole_labelled_and_repeatable(tmp_path, shapes) -> None:
+    draw_store(tmp_path / "one", "utkface", 30, shapes, workers=0)
+    draw_store(tmp_path / "other", "utkface", 30, shapes, workers=2)
     one, other = (Store.open(tmp_path / name, size=128) for name in ("one", "other"))
     assert (one.chips == other.chips).all()
     assert one.labels == other.labels
@@ -18,21 +25,22 @@ def test_drawn_stores_are_whole_labelled_and_repeatable(tmp_path) -> None:
     assert len({chip.tobytes() for chip in one.chips}) == 30
 
 
-def test_the_drawn_sets_speak_in_their_own_classes(tmp_path) -> None:
-    draw_store(tmp_path / "fairface", "fairface", 30)
+def test_the_drawn_sets_speak_in_their_own_classes(tmp_path, shapes) -> None:
+    draw_store(tmp_path / "fairface", "fairface", 30, shapes, workers=0)
     assert all(label.age[1] - label.age[0] in (2, 6, 9, 30) for label in Store.open(tmp_path / "fairface").labels)
-    draw_store(tmp_path / "masks", "masks", 30)
+    draw_store(tmp_path / "masks", "masks", 30, shapes, workers=0)
     store = Store.open(tmp_path / "masks")
     assert sum(label.mask == WITH_MASK for label in store.labels) == 15
     lower = np.array([chip[80:110, 40:90].mean() for chip in store.chips])
     assert lower[1::2].mean() != pytest.approx(lower[::2].mean(), abs=5)
 
 
-def test_the_whole_of_it_in_miniature(tmp_path, monkeypatch, untrained_model) -> None:
+def test_the_whole_of_it_in_miniature(tmp_path, monkeypatch, untrained_model, shapes) -> None:
     small = tmp_path / "quick.toml"
     small.write_text("[common]\nfaces_a_pass = 32\nstages = [{ size = 32, passes = 1, batch = 16 }]\n[variants.full]\n")
     monkeypatch.setattr(quick, "COUNTS", {"utkface": 80, "fairface": 60, "masks": 60})
     monkeypatch.setattr(quick, "RESAMPLES", 10)
+    monkeypatch.setattr(quick, "Shapes", lambda: shapes)
     monkeypatch.setattr(quick, "STUDY", small)
     said = []
     summary = quick_report(tmp_path / "out", weights=untrained_model, on_progress=lambda *what: said.append(what[0]))

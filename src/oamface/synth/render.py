@@ -138,14 +138,13 @@ def render(head: Head, coefficients: FloatArray, person: Person, look: Look, sce
         picture[some.pixel] = colour
     depth = np.full(size * size, np.inf, np.float32)
     depth[seen.pixel] = seen.depth
-    soften = _edges(kind, seen, depth, size)
     for growth, chin in ((chin_hair, True), (hair, False)):
         if growth is not None:
             _shells(picture, depth, growth, view, head, look, light, shadow, chin=chin)
     for lens in glasses:
         if lens.clear:
             _glaze(picture, depth, lens, view, light)
-    flat = picture.reshape(size, size, 3)
+    flat, soften = picture.reshape(size, size, 3), _edges(kind, seen, depth, size)
     flat = flat + soften[..., None] * (cv2.GaussianBlur(flat, (0, 0), 0.7) - flat)
     covered = np.zeros(size * size, bool)
     covered[seen.pixel[kind == WORN]] = True
@@ -199,11 +198,11 @@ def _shells(
         along, shift = position[:, 2] * (1 - woolly) + spot[:, 2] * woolly, 31 * share
         curls = look_up(grain(), around * 2.6 + shift, spot[:, 2] * 2.6 + 17 * share)[:, 1]
         if chin:
-            noise = 1.7 * look_up(grain(), spot[:, 0] * 5 + shift, spot[:, 2] * 1.6)[:, 3]
+            noise = 2.4 * look_up(grain(), spot[:, 0] * 5 + shift, spot[:, 2] * 1.6)[:, 3]
         else:
             streaks = look_up(grain(), around * 3.2 + shift, along * 0.55 + 17 * share)[:, 3]
             noise = streaks * (1 - woolly) + curls * woolly
-        alpha = ramp((thick * dense - gap * share - 0.05 + 0.3 * noise) / 0.5)
+        alpha = ramp((thick * dense - gap * share - 0.05 + 0.3 * noise) / 0.5) * np.float32(0.88 if chin else 1)
         surface = Surface(outward, towards, shadow.reaching(position, outward))
         tint = look.beard_colour if chin else look.hair_colour
         fine = 2.6 if woolly > _WOOL else 0.55

@@ -117,7 +117,7 @@ def mask_pieces(head: Head, around: Around, vertices: FloatArray, mask: Mask, se
     chin = _chin(head, vertices)
     height = eyes[2] - chin
     bridge = nose[2] + 0.24 * height + 0.02 * height * rng.normal()
-    top = {"right": bridge, "nose": nose[2] - 0.07 * height, "chin": mouth[2] - 0.14 * height}[mask.wear]
+    top = {"right": bridge, "nose": nose[2] - 0.04 * height, "chin": mouth[2] - 0.14 * height}[mask.wear]
     low = {"right": chin - 7, "nose": chin - 9, "chin": chin - 20}[mask.wear]
     half = np.radians({"surgical": 62, "ffp2": 60, "cloth": 58, "black": 60}[mask.style]) * rng.uniform(0.94, 1.04)
     rows, columns = 34, 41
@@ -130,7 +130,9 @@ def mask_pieces(head: Head, around: Around, vertices: FloatArray, mask: Mask, se
     lower = low + rise * (top - low) * np.abs(s) ** 1.8
     turn, level = half * s + 0 * t, upper + (lower - upper) * t
     skin = around.radius(around.smooth(0.8, bridge=2, grow=2), turn, level)
-    taut = _taut(skin.T).T  # cloth spans from the nose to the chin, and does not follow the mouth
+    # Cloth spans from the nose to the chin, and in part from there to the cheeks; it does not follow the mouth.
+    taut = _taut(skin.T).T
+    taut = taut + 0.6 * (_taut(taut) - taut)
     bridged = cv2.GaussianBlur(taut, (0, 0), sigmaX=2.0, sigmaY=1.2, borderType=cv2.BORDER_REPLICATE)
     edge = ramp(np.minimum(np.minimum(t, 1 - t) * 5, (1 - np.abs(s)) * 5))
     stand = {"surgical": 2.5, "ffp2": 9.0, "cloth": 2.0, "black": 2.0}[mask.style] * edge
