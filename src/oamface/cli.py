@@ -270,9 +270,10 @@ def study(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors.")],
+    source: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors, or a model file in float16.")],
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
+    to: Annotated[str, typer.Option(help="onnx (float16 weights) or int8 (the trunk in 8-bit integers).")] = "onnx",
     also: Annotated[list[Path] | None, typer.Option(help="A store to measure on, but not to calibrate with.")] = None,
 ) -> None:
     """Make a model file of a trained network: calibrated, checked, measured, describing itself."""
@@ -282,9 +283,10 @@ def export(
     with _Bar("export") as bar:
         stores = open_stores([*store, *(also or [])])
         export_model(
-            checkpoint,
+            source,
             stores[: len(store)],
             out,
+            to=to,
             also=stores[len(store) :],
             on_progress=lambda what, done, total: bar.show(done, total, what),
         )

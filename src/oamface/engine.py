@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -167,10 +167,14 @@ class Engine:
         probabilities = {task: _softmax((joined[task] / temperatures[task]).astype(np.float32)) for task in TASKS}
         return Answers(probabilities, self.framing.over_chip(joined["attention"][:, 0]))
 
-    def _run(self, chips: list[npt.NDArray[np.uint8]]) -> dict[str, FloatArray]:
+    def pictures(self, chips: Sequence[npt.NDArray[np.uint8]]) -> FloatArray:
+        """N square chips of uint8 RGB as the network takes them: cut, normalised, (N, 3, size, size)."""
         scaled = np.stack([self.framing.cut(chip, self.size) for chip in chips])
         pictures = ((scaled.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
-        outputs = self._session.run(list(OUTPUTS), {"pictures": np.ascontiguousarray(pictures)})
+        return np.ascontiguousarray(pictures, np.float32)
+
+    def _run(self, chips: list[npt.NDArray[np.uint8]]) -> dict[str, FloatArray]:
+        outputs = self._session.run(list(OUTPUTS), {"pictures": self.pictures(chips)})
         return dict(zip(OUTPUTS, outputs, strict=True))
 
 

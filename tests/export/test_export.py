@@ -71,8 +71,8 @@ def test_a_file_that_answers_otherwise_is_not_written(checkpoint, store_folder, 
 
     def wrong(model, size):
         graph = real(model, size)
-        halves = [tensor for tensor in graph.graph.initializer if tensor.name.endswith(".half")]
-        for tensor in halves[-8:]:
+        large = [tensor for tensor in graph.graph.initializer if np.prod(tensor.dims) > 1024]
+        for tensor in large[-8:]:
             array = onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(-3 * array, tensor.name))
         return graph
@@ -81,6 +81,59 @@ def test_a_file_that_answers_otherwise_is_not_written(checkpoint, store_folder, 
     with pytest.raises(ModelError, match="off the network's"):
         export(checkpoint, [Store.open(store_folder)], tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+
+
+ANYTHING = {"share": 1.0, "years": 100.0}
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_eight_bits_answer_nearly_the_same(
+    exported, checkpoint, store_folder, tmp_path, monkeypatch, from_file
+) -> None:
+    plain, _ = exported
+    monkeypatch.setattr(export_module, "ALLOWED", ANYTHING)
+    small = tmp_path / "int8.onnx"
+    description = export(plain if from_file else checkpoint, [Store.open(store_folder)], small, to="int8")
+    assert small.stat().st_size < 0.65 * plain.stat().st_size
+    assert description["stored"] == Engine(small).description["stored"] == "int8"
+    assert set(description["quantisation"]["utkface"]) == {"age", "gender", "race", "mask"}
+    assert "stored in int8" in model_card(description)
+    chips = np.array(Store.open(store_folder).chips[:40])
+    one, other = (Engine(path).answer(chips) for path in (plain, small))
+    # Of an untrained network, whose answers differ little from face to face.
+    for task in ("gender", "race", "mask"):
+        assert np.abs(one.probabilities[task] - other.probabilities[task]).max() < 0.1
+    assert np.abs(one.attention - other.attention).max() < 0.05
+
+
+def test_eight_bits_that_cost_too_much_are_not_written(exported, store_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(export_module, "ALLOWED", {"share": -1.0, "years": -1.0})
+    with pytest.raises(ModelError, match="8 bits cost more"):
+        export(exported[0], [Store.open(store_folder)], tmp_path / "model.onnx", to="int8")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_forms_and_sources_are_checked(exported, store_folder, tmp_path, monkeypatch) -> None:
+    stores = [Store.open(store_folder)]
+    with pytest.raises(ModelError, match="known are onnx, int8"):
+        export(exported[0], stores, tmp_path / "model.onnx", to="gguf")
+    (tmp_path / "text.onnx").write_text("text")
+    with pytest.raises(ModelError, match="no model file of ours"):
+        export(tmp_path / "text.onnx", stores, tmp_path / "model.onnx")
+    monkeypatch.setattr(export_module, "ALLOWED", ANYTHING)
+    export(exported[0], stores, tmp_path / "int8.onnx", to="int8")
+    with pytest.raises(ModelError, match="is stored in int8"):
+        export(tmp_path / "int8.onnx", stores, tmp_path / "model.onnx")
+
+
+def test_a_model_file_can_be_calibrated_anew(exported, store_folder, tmp_path) -> None:
+    plain, description = exported
+    again = export(plain, [Store.open(store_folder)], tmp_path / "again.onnx")
+    for key in ("temperatures", "intervals", "training"):
+        assert again[key] == description[key]
+    chips = np.array(Store.open(store_folder).chips[:5])
+    one, other = (Engine(path).answer(chips).probabilities["age"] for path in (plain, tmp_path / "again.onnx"))
+    assert (one == other).all()
 
 
 def test_stores_without_a_calibration_part(checkpoint, tmp_path) -> None:

@@ -44,9 +44,10 @@ def model_card(description: dict[str, Any]) -> str:
     ]
     tables = (headline_markdown, markdown, groups_markdown)
     headline, figures, groups = (table(measured) if measured else "Not measured." for table in tables)
+    stored = description.get("stored", "float16")
     return f"""# Model card
 
-OAM-CNN, {description["parameters"]:,} parameters, stored in float16, for aligned faces of
+OAM-CNN, {description["parameters"]:,} parameters, stored in {stored}, for aligned faces of
 {description["input"]["size"]} x {description["input"]["size"]} pixels. Written by `oamface card` from the model file.
 
 ## What it answers

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
 from oamface.data.store import Store
-from oamface.engine import Answers, Engine
+from oamface.engine import Answers, Engine, FloatArray
 from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
 from oamface.evaluate.evaluate import evaluate
 from oamface.evaluate.predictions import TOGETHER
 from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature
-from oamface.export.model_file import describe, trace, write_model
+from oamface.export.model_file import describe, read_model, trace, write_model
+from oamface.export.quantise import quantise
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.occlusion import STYLES
@@ -25,46 +27,120 @@ from oamface.train.checkpoint import history, load_network
 TOLERANCE = 0.02  # by which a probability may differ between the network and its file, with float16 weights
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 COMPARED = 64  # faces on which network and file have to agree
+FORMS = {"onnx": "float16", "int8": "int8"}  # what can be written, and how its weights are stored
+QUANTISED_ON = 150  # faces of each data set, bare and as many covered, from which the ranges of 8 bits are read
+ALLOWED = {"share": 0.003, "years": 0.05}  # that 8 bits may cost, of accuracy and of mean absolute error
 
 
 def export(
-    checkpoint: Path,
+    source: Path,
     stores: Sequence[Store],
     out: Path,
     *,
+    to: str = "onnx",
     also: Sequence[Store] = (),
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Write the averaged network of a checkpoint as a model file and return its description.
+    """Write a model file and return its description.
 
+    source: a checkpoint, of which the averaged network is taken, or a model file in float16, to be calibrated anew.
+    to: of FORMS; "int8" quantises the trunk and refuses what that may not cost (see ALLOWED).
     Temperatures and the age intervals' quantiles are fitted on the stores' calibration part, each face bare and covered
     with styles of training; the figures are those of the test part, and of that of the stores in `also`, which
     calibrate nothing. on_progress: what is being done, faces done, all.
-    Raises ModelError (checkpoint, disk, or a file that answers otherwise than the network), DataError (no such faces).
+    Raises ModelError (source, disk, a file that answers otherwise than the network, one that lost too much), DataError
+    (no such faces).
     """
-    model, progress = load_network(checkpoint)
-    size = progress["recipe"]["stages"][-1]["size"]
-    description = describe(model, size, history(checkpoint))
-    graph = trace(model, size)
+    if to not in FORMS:
+        raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
+    model = None
+    if source.suffix == ".onnx":
+        graph, description = read_model(source)
+        if description.setdefault("stored", FORMS["onnx"]) != FORMS["onnx"]:
+            raise ModelError(f"{source}: is stored in {description['stored']}; export from float16 or a checkpoint")
+    else:
+        model, progress = load_network(source)
+        size = progress["recipe"]["stages"][-1]["size"]
+        graph, description = trace(model, size), describe(model, size, history(source))
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.onnx"
-        write_model(draft, graph, description)
-        engine = Engine(draft)
-        logits, known = _calibration(engine, stores, on_progress)
-        # Flatter ages would pull their mean, the estimate, to the middle of life; quantiles calibrate the intervals.
-        classed = [task for task in TASKS if task != "age"]
-        description["temperatures"] |= {task: fit_temperature(logits[task], known[task]) for task in classed}
-        quantiles = fit_quantiles(logits["age"], known["age"])
-        description["intervals"] = {"level": LEVEL, "quantiles": [round(float(value), 4) for value in quantiles]}
-        write_model(draft, graph, description)
-        engine = Engine(draft)
-        _compare(model, engine, stores)
-        figures = evaluate(
-            engine, [*stores, *also], on_progress=lambda done, total: on_progress("evaluate", done, total)
-        )
+        engine = _calibrated(draft, graph, description, stores, on_progress)
+        if model is not None:
+            _compare(model, engine, stores)
+        measured = [*stores, *also]
+        figures = evaluate(engine, measured, on_progress=lambda done, total: on_progress("evaluate", done, total))
+        if to == "int8":
+            plain, pictures = figures, _pictures(engine, stores)
+            graph = quantise(graph, pictures)
+            description["stored"] = FORMS[to]
+            engine = _calibrated(draft, graph, description, stores, on_progress)
+            figures = evaluate(engine, measured, on_progress=lambda done, total: on_progress("evaluate", done, total))
+            description["quantisation"] = _cost(plain, figures)
     description["figures"] = figures
     write_model(out, graph, description)
     return description
+
+
+def _calibrated(
+    draft: Path,
+    graph: onnx.ModelProto,
+    description: dict[str, Any],
+    stores: Sequence[Store],
+    on_progress: Callable[[str, int, int], None],
+) -> Engine:
+    """The graph as an engine that knows how sure it may sound; the calibration is put into the description."""
+    description["temperatures"] = dict.fromkeys(TASKS, 1.0)
+    description["figures"] = None
+    write_model(draft, graph, description)
+    logits, known = _calibration(Engine(draft), stores, on_progress)
+    # Flatter ages would pull their mean, the estimate, to the middle of life; quantiles calibrate the intervals.
+    classed = [task for task in TASKS if task != "age"]
+    description["temperatures"] |= {task: fit_temperature(logits[task], known[task]) for task in classed}
+    quantiles = fit_quantiles(logits["age"], known["age"])
+    description["intervals"] = {"level": LEVEL, "quantiles": [round(float(value), 4) for value in quantiles]}
+    write_model(draft, graph, description)
+    return Engine(draft)
+
+
+def _pictures(engine: Engine, stores: Sequence[Store]) -> FloatArray:
+    """Calibration faces, bare and covered, as the network takes them: what quantisation reads its ranges from."""
+    chips = []
+    for store in stores:
+        for condition in (CONDITIONS[CLEAN], TRAINED):
+            rows = rows_of(store, "calibrate", condition)[:QUANTISED_ON]
+            chips += [view(store, row, condition).image for row in rows]
+    return engine.pictures(chips)
+
+
+def _cost(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What quantisation lost on bare faces and under held-out masks, by data set: points of accuracy, years of error.
+
+    Raises ModelError when the mean over a data set's conditions lost more than ALLOWED.
+    """
+    cost: dict[str, Any] = {}
+    for data_set, measured in before["data_sets"].items():
+        for task, metric, sign in (
+            ("age", "mae", 1),
+            ("gender", "accuracy", -1),
+            ("race", "accuracy", -1),
+            ("mask", "accuracy", -1),
+        ):
+            lost = []
+            for condition, sheet in measured["conditions"].items():
+                other = after["data_sets"][data_set]["conditions"][condition]
+                if metric in sheet.get(task, {}):
+                    lost.append(sign * (other[task][metric]["value"] - sheet[task][metric]["value"]))
+            if lost:
+                cost.setdefault(data_set, {})[task] = round(float(np.mean(lost)), 5)
+    worst = [
+        f"{task} of {data_set}: {lost:.4f}"
+        for data_set, tasks in cost.items()
+        for task, lost in tasks.items()
+        if lost > ALLOWED["years" if task == "age" else "share"]
+    ]
+    if worst:
+        raise ModelError(f"8 bits cost more than {ALLOWED}: {'; '.join(worst)}; not written")
+    return cost
 
 
 def _calibration(

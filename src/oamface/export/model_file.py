@@ -45,6 +45,7 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
         "chip": {"size": CHIP_SIZE, "margin": MARGIN},
         "input": {"size": size, **{name: list(value) for name, value in asdict(model.framing).items()}},
         "parameters": parameter_count(model),
+        "stored": "float16",
         "temperatures": dict.fromkeys(TASKS, 1.0),
         # Calibrated answers below it are nearer to a guess among all classes than to certainty.
         "thresholds": {task: (1 + 1 / len(TASKS[task])) / 2 for task in TASKS if task != "age"},
@@ -55,7 +56,7 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
 
 
 def trace(model: OamCnn, size: int) -> onnx.ModelProto:
-    """The network as ONNX: (N, 3, size, size) float32 `pictures` to OUTPUTS; large weights stored as float16.
+    """The network as ONNX: (N, 3, size, size) float32 `pictures` to OUTPUTS.
 
     Raises ModelError for a network that does not do all tasks with attention.
     """
@@ -73,21 +74,48 @@ def trace(model: OamCnn, size: int) -> onnx.ModelProto:
         verbose=False,
     )
     assert program is not None
-    graph = program.model_proto
-    _halve(graph)
-    return graph
+    return program.model_proto
 
 
 def write_model(path: Path, graph: onnx.ModelProto, description: dict[str, Any]) -> None:
-    """Put the description into the file and write it whole or not at all. Raises FileError."""
-    helper.set_model_props(graph, {METADATA: json.dumps(description)})
-    data = graph.SerializeToString()
+    """Write graph and description, large weights as float16, whole or not at all. Raises FileError."""
+    stored = _halved(graph)
+    helper.set_model_props(stored, {METADATA: json.dumps(description)})
+    data = stored.SerializeToString()
     write_whole(path, lambda file: file.write(data))
 
 
-def _halve(model: onnx.ModelProto) -> None:
-    """Store large float32 tensors as float16, each widened again by a Cast that the runtime folds away on loading."""
-    casts = []
+def read_model(path: Path) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """A model file's graph, its weights in float32 again, and its description. Raises ModelError: not one of ours."""
+    try:
+        graph = onnx.load(path)
+        text = {entry.key: entry.value for entry in graph.metadata_props}[METADATA]
+        return widen(graph), json.loads(text)
+    except Exception as error:  # protobuf raises errors of its own on anything that is no model
+        raise ModelError(f"{path}: no model file of ours ({str(error).splitlines()[0]})") from error
+
+
+def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights are all float32: what `write_model` stored as float16 and its Casts are undone."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    halves = {tensor.name: tensor for tensor in copy.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    nodes = []
+    for node in copy.graph.node:
+        if node.op_type == "Cast" and node.input[0] in halves:
+            values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+            halves[node.input[0]].CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        else:
+            nodes.append(node)
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
+
+
+def _halved(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with large float32 tensors as float16, each widened by a Cast that the runtime folds away on loading."""
+    model, casts = onnx.ModelProto(), []
+    model.CopyFrom(graph)
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < HALVED:
             continue
@@ -97,3 +125,4 @@ def _halve(model: onnx.ModelProto) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(casts + nodes)
+    return model
