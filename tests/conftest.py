@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,3 +41,12 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     description = describe(model, 32, [{"recipe": recipe, "data": {}, "step": 0, "steps": 0}])
     write_model(path, trace(model, 32), {**description, "intervals": {"level": 0.9, "quantiles": [1.5] * 101}})
     return path
+
+
+@pytest.fixture(scope="session")
+def shapes() -> Any:
+    """anny's heads, loaded once for all tests."""
+    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
+    from oamface.synth.head import Shapes
+
+    return Shapes()

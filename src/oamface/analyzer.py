@@ -69,7 +69,7 @@ class Analyzer:
         found = self._find(image, boxes, landmarks, crop)
         answers = self.engine.answer([cut_chip(image, face.landmarks) for face in found])
         source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        return Photograph(image.shape[1], image.shape[0], tuple(self._faces(found, answers)), source)
+        return Photograph(image.shape[1], image.shape[0], tuple(self.faces(found, answers)), source)
 
     def analyze_all(
         self, paths: Iterable[str | os.PathLike[str]], *, crop: bool = False
@@ -87,7 +87,7 @@ class Analyzer:
                     read.append((os.fspath(path), image.shape[1], image.shape[0], found))
                 except OamfaceError as error:
                     read.append(Failure(os.fspath(path), error))
-            faces = self._faces(
+            faces = self.faces(
                 [face for item in read if not isinstance(item, Failure) for face in item[3]], self.engine.answer(chips)
             )
             for item in read:
@@ -123,7 +123,8 @@ class Analyzer:
                 return Detection(box, marks.astype(np.float32), face.score)
         return _assumed(box)
 
-    def _faces(self, found: Sequence[Detection], answers: Answers) -> Iterator[Face]:
+    def faces(self, found: Sequence[Detection], answers: Answers) -> Iterator[Face]:
+        """What answers, one row a face, say about faces that were found, in the tasks asked for."""
         intervals = self.engine.description["intervals"]
         low, high = answers.age_bounds(intervals["quantiles"])
         years, visibility = answers.years, answers.visibility()

@@ -86,6 +86,36 @@ def analyze(
 
 
 @app.command()
+def video(
+    source: Annotated[str, typer.Argument(help="A video file, a camera's number, or a stream's address.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines here; stdout otherwise.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Write an annotated .mp4.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Frames from one look for faces to the next.")] = 5,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Drop frames of a file rather than lag.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
+    weights: Weights = "oam",
+) -> None:
+    """Follow the faces of a video: one line of JSON a frame, and at the end a summary of every person."""
+    from oamface.analyzer import Analyzer
+    from oamface.files import append_line
+    from oamface.video import analyze_video
+
+    analyzer = Analyzer(weights, tasks=[task.strip() for task in tasks.split(",")])
+    if json_file is not None:
+        write_text(json_file, "")
+    with _Bar("video", shown=sys.stderr.isatty() and json_file is not None) as bar:
+        lines = analyze_video(source, analyzer, every=every, realtime=realtime, annotated=annotate, limit=limit)
+        for number, line in enumerate(lines, 1):
+            text = json.dumps(line, ensure_ascii=False)
+            if json_file is not None:
+                append_line(json_file, text)
+                bar.show(number, number)
+            else:
+                print(text, flush=True)
+
+
+@app.command()
 def occlude(
     picture: Annotated[Path | None, typer.Argument(help="A photograph; a drawn face when left out.")] = None,
     sheet: Annotated[Path, typer.Option(help="Write the contact sheet to this .png.")] = Path("occlusion.png"),

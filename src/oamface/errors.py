@@ -45,5 +45,9 @@ class SynthError(OamfaceError):
     """People, scenes or sets of synthetic pictures that cannot be made as asked."""
 
 
+class VideoError(OamfaceError):
+    """A video, camera or stream that cannot be read."""
+
+
 class ModelError(OamfaceError):
     """A model file that is missing, damaged or not ours."""

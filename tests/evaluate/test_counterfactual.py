@@ -3,16 +3,14 @@ import pytest
 
 from oamface.analyzer import Analyzer
 from oamface.evaluate.counterfactual import FACTORS, counterfactual, markdown
-from oamface.synth.head import Shapes
 
 
 @pytest.fixture(scope="module")
-def measured():
-    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
+def measured(shapes):
     chosen = [factor for factor in FACTORS if factor.name in ("age", "mask", "surroundings")]
     done = []
     figures = counterfactual(
-        Analyzer(), Shapes(), count=6, factors=chosen, workers=2, on_progress=lambda *what: done.append(what)
+        Analyzer(), shapes, count=6, factors=chosen, workers=2, on_progress=lambda *what: done.append(what)
     )
     return figures, done
 

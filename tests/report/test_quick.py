@@ -5,13 +5,6 @@ from oamface.data.store import Store
 from oamface.labels import WITH_MASK
 from oamface.report import quick
 from oamface.report.quick import draw_store, quick_report
-from oamface.synth.head import Shapes
-
-
-@pytest.fixture(scope="module")
-def shapes() -> Shapes:
-    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
-    return Shapes()
 
 
 def test_drawn_stores_are_whole_labelled_and_repeatable(tmp_path, shapes) -> None:

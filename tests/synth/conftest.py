@@ -1,21 +1,14 @@
-"""anny takes half a minute to load, and sixty people some seconds to draw: once for all tests."""
+"""Sixty people take some seconds to draw: once for all tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from oamface.synth.head import Shapes
 from oamface.synth.people import Person, balanced, look
 from oamface.synth.pictures import coefficients, draw
 from oamface.synth.render import Picture, render
 from oamface.synth.scene import Scene
-
-
-@pytest.fixture(scope="session")
-def shapes() -> Shapes:
-    pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
-    return Shapes()
 
 
 @dataclass(frozen=True)
