@@ -39,7 +39,7 @@ format: install
 	$(PYTHON) -m ruff format .
 
 bench: install
-	$(PYTHON) benchmarks/speed.py
+	$(OAMFACE) bench
 
 # The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
 .venv/dlib: | install

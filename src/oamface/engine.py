@@ -158,7 +158,7 @@ class Engine:
         for chip in chips:
             if chip.dtype != np.uint8 or chip.ndim != 3 or chip.shape[2] != 3 or chip.shape[0] != chip.shape[1]:
                 raise ImageError(f"expected square RGB chips of uint8, got {chip.dtype} {chip.shape}")
-        parts = [self._run(chips[start : start + BATCH]) for start in range(0, len(chips), BATCH)]
+        parts = [self.run(self.pictures(chips[start : start + BATCH])) for start in range(0, len(chips), BATCH)]
         if not parts:
             empty = {task: np.zeros((0, len(classes)), np.float32) for task, classes in TASKS.items()}
             return Answers(empty, np.zeros((0, 1, 1), np.float32))
@@ -173,9 +173,9 @@ class Engine:
         pictures = ((scaled.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
         return np.ascontiguousarray(pictures, np.float32)
 
-    def _run(self, chips: list[npt.NDArray[np.uint8]]) -> dict[str, FloatArray]:
-        outputs = self._session.run(list(OUTPUTS), {"pictures": self.pictures(chips)})
-        return dict(zip(OUTPUTS, outputs, strict=True))
+    def run(self, pictures: FloatArray) -> dict[str, FloatArray]:
+        """The network alone: (N, 3, size, size) from `pictures` to its OUTPUTS, before any temperature."""
+        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), {"pictures": pictures}), strict=True))
 
 
 def shrink(chip: Pixels, size: int) -> Pixels:
