@@ -117,7 +117,7 @@ def bench(
         "single_task": _single_task(weights[0], chip, rounds, on_progress),
         "peers": _peers(peers, weights[0], picture, landmarks, rounds, on_progress),
         "stages": _stages(weights[0], rounds, on_progress),
-        "start": _starts(on_progress),
+        "start": _starts(rounds, on_progress),
         "machine": {"cores": os.cpu_count(), "runtime": onnxruntime.__version__, "processor": _processor()},
     }
 
@@ -280,14 +280,14 @@ def _stages(weights: str, rounds: int, on_progress: Callable[[str, int, int], No
     }
 
 
-def _starts(on_progress: Callable[[str, int, int], None]) -> dict[str, float]:
-    """Seconds of cold starts, the median of five: the help alone, and one photograph from the shell."""
+def _starts(rounds: int, on_progress: Callable[[str, int, int], None]) -> dict[str, float]:
+    """Seconds of cold starts, the median of up to five: the help alone, and one photograph from the shell."""
     program = Path(sys.executable).with_name("oamface")
     calls = {"oamface --help": [program, "--help"], "oamface analyze": [program, "analyze", PERSON]}
     works: dict[str, Work] = {
         name: partial(subprocess.run, call, check=True, capture_output=True) for name, call in calls.items()
     }
-    times = timed(works, rounds=5, on_round=lambda done, total: on_progress("cold starts", done, total))
+    times = timed(works, rounds=min(rounds, 5), on_round=lambda done, total: on_progress("cold starts", done, total))
     return {name: timing.median / 1e3 for name, timing in times.items()}
 
 
