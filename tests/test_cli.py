@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,21 @@ a.Analyzer(Path({str(untrained_model)!r})).analyze({str(pictures / "a.png")!r})
 sys.exit(bool({{'torch', 'pyarrow', 'pandas', 'timm', 'lightning'}} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_is_written_beside_what_was_asked_for(pictures, untrained_model, tmp_path) -> None:
+    """ONNX Runtime would leave a device's identifier and a queue of events in the home folder."""
+    (tmp_path / "home").mkdir()
+    program = Path(sys.executable).with_name("oamface")
+    places = {
+        "HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path / "home"),
+        "XDG_CACHE_HOME": str(tmp_path / "home"),
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ORT_") and name != "CI"}
+    command = [program, "analyze", str(pictures / "a.png"), "--weights", str(untrained_model)]
+    subprocess.run(command, env={**kept, **places}, check=True, capture_output=True)
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_study_benchmark_and_report(tmp_path, untrained_model) -> None:

@@ -1,5 +1,12 @@
 """Apparent age, perceived gender and race, and mask of every face in a photograph."""
 
+import os
+
+# ONNX Runtime from 1.29 on writes an identifier of the device to disk and sends events to Microsoft unless this is set
+# before it is first imported. A photograph's answers are nobody else's business, and neither is that one was asked.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 from functools import cache
 
 from oamface.analyzer import Analyzer, Picture

@@ -465,6 +465,25 @@ def bench(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    weights: Weights = "oam",
+    keys: Annotated[
+        Path | None, typer.Option(help="File of bearer tokens, one a line; every request needs one.")
+    ] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="Another site whose pages may call /v1.")] = None,
+    waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are refused with 503.")] = 32,
+    megabytes: Annotated[int, typer.Option(min=1, max=64, help="Of one picture at most.")] = 16,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For a body to arrive, and for its answer.")] = 30.0,
+) -> None:
+    """Serve REST and a page. Keeps and logs nothing of what it is given."""
+    from oamface.serve.run import run
+
+    run(host, port, weights, keys=keys, origins=origin or [], waiting=waiting, megabytes=megabytes, seconds=seconds)
+
+
+@app.command()
 def card(
     weights: Annotated[str, typer.Argument(help="oam, oam-open or an exported file.")] = "oam",
 ) -> None:

@@ -49,5 +49,9 @@ class VideoError(OamfaceError):
     """A video, camera or stream that cannot be read."""
 
 
+class ServeError(OamfaceError):
+    """A service that cannot start."""
+
+
 class ModelError(OamfaceError):
     """A model file that is missing, damaged or not ours."""
