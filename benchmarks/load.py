@@ -1,7 +1,7 @@
 """Many clients at one server: python benchmarks/load.py [--clients 32] [--seconds 60] [--weights oam]
 
-Starts `oamface serve` on a free port, asks without a pause, and prints what came back: statuses, throughput against the bare engine
-and analyzer in this process, the spread of times, and the server's memory in the first and last quarter.
+Starts `oamface serve` on a free port, asks without a pause, and prints what came back: statuses, throughput against the
+pipeline alone, the spread of times, and the server's memory in the second and the last quarter.
 """
 
 import argparse
@@ -58,9 +58,8 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     program = Path(sys.executable).with_name("oamface")
-    server = subprocess.Popen(
-        [program, "serve", "--port", str(port), "--weights", asked.weights], stdout=subprocess.DEVNULL
-    )
+    command = [program, "serve", "--port", str(port), "--weights", asked.weights]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
         while True:
@@ -108,13 +107,9 @@ def main() -> None:
     first, last = float(np.mean(held[quarter : 2 * quarter])), float(np.mean(held[-quarter:]))
     print(f"statuses: {dict(statuses)}")
     print(f"{rate:.1f} answers a second; the pipeline alone, two threads: {alone:.1f}; ratio {rate / alone:.2f}")
-    print(
-        f"lone request: median {1e3 * np.median(lone):.1f} ms; under load: median {1e3 * np.median(times):.0f} ms, ",
-        end="",
-    )
-    print(
-        f"p99 {1e3 * np.quantile(times, 0.99):.0f} ms, {np.quantile(times, 0.99) / np.median(lone):.1f} times the lone one"
-    )
+    usual, late = np.median(lone), np.quantile(times, 0.99)
+    print(f"lone request: median {1e3 * usual:.1f} ms")
+    print(f"under load: median {1e3 * np.median(times):.0f} ms, p99 {1e3 * late:.0f} ms: {late / usual:.1f} times that")
     print(f"memory: {first:.0f} MB in the second quarter, {last:.0f} MB in the last ({last / first - 1:+.1%})")
 
 
