@@ -5,7 +5,7 @@ DATA ?= ../shared/datasets
 OPEN := stores/fairface stores/masks
 ALL := stores/utkface $(OPEN)
 WEIGHTS := src/oamface/weights
-RUNS := oam-open oam oam-taught
+RUNS := oam-open oam oam-taught oam-taught-twice
 
 .PHONY: demo install test lint format bench weights card report
 
@@ -58,8 +58,9 @@ runs/%/checkpoint.safetensors: recipes/%.toml | $(ALL)
 runs/oam-open/checkpoint.safetensors: | .venv/dlib
 runs/oam/checkpoint.safetensors: runs/oam-open/checkpoint.safetensors
 runs/%-taught/checkpoint.safetensors: runs/%/checkpoint.safetensors
+runs/oam-taught-twice/checkpoint.safetensors: runs/oam-taught/checkpoint.safetensors
 
-$(WEIGHTS)/oam.onnx: runs/oam-taught/checkpoint.safetensors
+$(WEIGHTS)/oam.onnx: runs/oam-taught-twice/checkpoint.safetensors
 	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
 
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors

@@ -51,3 +51,8 @@ def test_normalisation_is_dlibs() -> None:
     grey = (torch.tensor([122.782, 117.001, 104.298]) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     assert grey.abs().max() < 1e-6
     assert STD[0] * 255 == pytest.approx(256)
+
+
+@pytest.mark.parametrize("side", [103, 112, 128, 150, 160])
+def test_other_sizes_from_103_pixels_work_too(side) -> None:
+    assert FaceResNet().eval()(torch.zeros(1, 3, side, side)).shape == (1, 256)

@@ -52,7 +52,7 @@ class FaceResNet(nn.Module):
     """The layers in two parts, so that attention can act between them; both have their convolutions in dlib's order.
 
     early: (B, 3, 150, 150) to (B, 128, 8, 8). late: that to (B, 256, 2, 2), whose mean dlib's descriptor is read from.
-    Other sizes from 96 pixels work too.
+    Other sizes from 103 pixels work too.
     """
 
     def __init__(self) -> None:

@@ -92,7 +92,7 @@ class OamCnn(nn.Module):
         self.heads = nn.ModuleDict({task: Head(self.channels, hidden, len(TASKS[task]), dropout) for task in tasks})
 
     def forward(self, pictures: Tensor) -> Outputs:
-        """pictures: (B, 3, H, W) float, as `normalise` makes them; H and W from 32 pixels, 96 for the face network."""
+        """pictures: (B, 3, H, W) float, as `normalise` makes them; H and W from 32 pixels, 103 for the face network."""
         z, attention = self.embed(pictures)
         return Outputs(self.answer(z), attention, z)
 

@@ -13,6 +13,7 @@ from oamface.errors import ModelError
 from oamface.files import write_whole
 from oamface.labels import TASKS
 from oamface.model.oam_cnn import RESNET, STARTS, OamCnn
+from oamface.train.restore import described, is_model_file, restore
 
 
 def save_checkpoint(
@@ -54,7 +55,10 @@ def load_checkpoint(
 
 
 def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
-    """The averaged network of a checkpoint, ready to answer, and the checkpoint's progress. Raises ModelError."""
+    """The averaged network of a checkpoint, ready to answer, and the checkpoint's progress; or that of a model file,
+    with the last run of its past. Raises ModelError."""
+    if is_model_file(str(path)):
+        return restore(str(path)), described(str(path))["training"][-1]
     recipe = progress_of(path).get("recipe", {})
     model = OamCnn(
         trunk=recipe.get("trunk", RESNET),
@@ -66,16 +70,18 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """The runs that led to a checkpoint, oldest first: recipe, data, step and steps of each.
+    """The runs that led to a checkpoint or a model file, oldest first: recipe, data, step and steps of each.
 
     A run that started from another checkpoint, or was taught by one, names it in its recipe. Raises ModelError: one of
     them is missing.
     """
+    if is_model_file(str(path)):
+        return list(described(str(path))["training"])
     try:
         progress = progress_of(path)
         run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
         start, teacher = progress["recipe"]["pretrained"], progress["recipe"].get("teacher", "")
-        before = [] if start in STARTS or not _is_checkpoint(Path(start)) else [start]
+        before = [start] if is_model_file(start) or (start not in STARTS and _is_checkpoint(Path(start))) else []
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error
     runs: list[dict[str, Any]] = []

@@ -21,12 +21,13 @@ from oamface.data.store import Store, open_stores
 from oamface.errors import TrainError
 from oamface.files import append_line, make_folder, write_whole
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import OamCnn, load_start, normalise, pictures_of
+from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_of
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, batches, gather, steps_a_pass
 from oamface.train.checkpoint import load_checkpoint, save_checkpoint
 from oamface.train.recipe import Recipe, Stage
+from oamface.train.restore import is_model_file, restore, settle
 from oamface.train.teacher import answers_of, soft_labels
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -34,6 +35,7 @@ LOG = "log.jsonl"
 SAVE_EVERY = 180.0  # seconds of work that an interruption costs at most
 LOG_EVERY = 20  # steps
 TIMED = 10  # steps from which the time of all others is estimated
+SETTLED = 4000  # faces on which a model file's batch normalisation is settled
 VALIDATED = 2000  # faces of the calibration part looked at after every pass
 
 Event = Callable[[dict[str, Any]], None]
@@ -132,7 +134,10 @@ class Run:
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
         model = OamCnn(trunk=recipe.trunk, tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
-        load_start(model, recipe.pretrained)
+        if is_model_file(recipe.pretrained):
+            self._start_from_file(model)
+        else:
+            load_start(model, recipe.pretrained)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
@@ -151,6 +156,29 @@ class Run:
             groups += [{"params": decayed, "share": share}, {"params": free, "share": share, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
+
+    def _start_from_file(self, model: OamCnn) -> None:
+        """Take over the network of a model file, its batch normalisation settled on training faces."""
+        recipe, stage = self.recipe, self.recipe.stages[0]
+        if recipe.trunk != FACE or set(recipe.tasks) != set(TASKS) or not recipe.attention:
+            raise TrainError(f"recipe {recipe.name}: a model file starts only a whole network with the trunk {FACE!r}")
+        start = restore(recipe.pretrained)
+        if not (self.out / CHECKPOINT).exists():  # what goes on has its own
+            stream = batches(
+                self.faces,
+                size=stage.size,
+                batch=stage.batch,
+                seed=recipe.seed,
+                number=0,
+                skip=0,
+                count=SETTLED,
+                occluded=recipe.occluded,
+                paired=0.0,
+                framing=model.framing,
+                workers=0,
+            )
+            settle(start, (normalise(batch.chips, model.framing) for batch in stream))
+        model.load_state_dict(start.state_dict())
 
     def _resume(self) -> int:
         path = self.out / CHECKPOINT

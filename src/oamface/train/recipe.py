@@ -40,9 +40,10 @@ class Weights:
 class Recipe:
     """Everything that decides a training run but the data.
 
-    trunk: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start.
-    teacher: a checkpoint whose network's answers for the bare faces stand beside the labels; without one, the stores'
-    teacher features do, where they have any.
+    trunk: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start; or a model file
+    with the face network, such as "oam".
+    teacher: a checkpoint or such a model file, whose network's answers for the bare faces stand beside the labels;
+    without one, the stores' teacher features do, where they have any.
     trunk_rate: the share of the learning rate that the trunk gets; less than 1 keeps more of a pretrained one.
     tasks, attention: what the network has; fewer than all are for comparisons and cannot be exported.
     faces_a_pass: how many faces, drawn anew for each, make a pass; 0 takes all.

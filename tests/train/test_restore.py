@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+
+from oamface.data.store import Store
+from oamface.engine import Engine
+from oamface.errors import ModelError, TrainError
+from oamface.model.oam_cnn import pictures_of
+from oamface.train.checkpoint import history, load_network
+from oamface.train.loop import Run
+from oamface.train.recipe import Recipe, Stage, Weights
+from oamface.train.restore import is_model_file, restore, settle
+
+
+@pytest.fixture(scope="module")
+def pictures(store_folder):
+    model = restore("oam")
+    chips = [np.array(chip) for chip in Store.open(store_folder).chips[:48]]
+    return chips, pictures_of(chips, model.framing, 150)
+
+
+def answers(model, pictures):
+    with torch.no_grad():
+        return {task: logits for task, logits in model(pictures).logits.items()}
+
+
+def test_a_model_file_comes_back_as_the_network_it_was(pictures) -> None:
+    chips, given = pictures
+    engine = Engine("oam")
+    wanted = engine.answer(chips).probabilities
+    for task, logits in answers(restore("oam"), given).items():
+        found = (logits / engine.description["temperatures"][task]).softmax(1).numpy()
+        assert np.abs(found - wanted[task]).max() < 1e-3
+
+
+def test_settling_changes_nothing_that_is_answered_and_training_starts_from_there(pictures) -> None:
+    _, given = pictures
+    model, settled = restore("oam"), restore("oam")
+    settle(settled, [given[:24], given[24:]])
+    before, after = answers(model, given), answers(settled, given)
+    for task in before:
+        assert torch.allclose(before[task], after[task], atol=1e-3)
+
+    def jump(network) -> float:
+        for head in network.heads.values():
+            head[3].p = 0.0  # dropout, which has nothing to do with it
+        network.train()
+        return float((answers(network, given)["age"].softmax(1) - before["age"].softmax(1)).abs().mean())
+
+    assert jump(settled) < 0.3 * jump(model)
+
+
+def test_it_can_be_asked_for_its_network_and_past_like_a_checkpoint() -> None:
+    model, run = load_network("oam")
+    assert not model.training
+    assert run["recipe"]["stages"][-1]["size"] == 150
+    assert [past["recipe"]["name"] for past in history("oam")][:2] == ["oam-open", "oam"]
+
+
+def test_a_run_starts_from_it_and_is_taught_by_it(store_folder, tmp_path) -> None:
+    stage = Stage(size=112, passes=1, batch=20)
+    weights = Weights(features=0.0)
+    recipe = Recipe(
+        "tuned", (stage,), weights, trunk="face-resnet", pretrained="oam", teacher="oam-open", precision="32-true"
+    )
+    lines = []
+    path = Run(recipe, [store_folder], tmp_path, workers=0, on_event=lines.append).train()
+    past = [run["recipe"]["name"] for run in history(path)]
+    assert past[-1] == "tuned"
+    assert {"oam", "oam-open", "oam-open-taught"} <= set(past)
+    start, tuned = restore("oam"), load_network(path)[0]
+    both = zip(start.parameters(), tuned.parameters(), strict=True)
+    moved = [float((one - two).abs().max()) for one, two in both if one.ndim > 1]  # settling moves the norms' own
+    assert 0 < max(moved) < 0.05
+
+
+@pytest.mark.parametrize("changed", [{"trunk": "resnet50"}, {"tasks": ("age",)}, {"attention": False}])
+def test_only_a_whole_network_of_its_kind_starts_from_it(store_folder, tmp_path, changed) -> None:
+    values = {"trunk": "face-resnet", "pretrained": "oam", **changed}
+    recipe = Recipe("wrong", (Stage(size=112, passes=1, batch=20),), **values)
+    with pytest.raises(TrainError, match="whole network"):
+        Run(recipe, [store_folder], tmp_path, workers=0).train()
+
+
+def test_files_that_cannot_be_trained_on(untrained_model, tmp_path) -> None:
+    (tmp_path / "text.onnx").write_text("text")
+    for name in (str(untrained_model), str(tmp_path / "text.onnx"), str(tmp_path / "missing.onnx")):
+        with pytest.raises(ModelError):
+            restore(name)
+    assert is_model_file("oam")
+    assert is_model_file("mine.onnx")
+    assert not is_model_file("package")
