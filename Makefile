@@ -26,8 +26,9 @@ demo: .venv/light
 
 install: .venv/installed
 
+# Two processes with a thread each are quicker than one with two.
 test: install
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(PYTHON) -m ruff check .

@@ -7,7 +7,7 @@ from oamface.train.recipe import Stage, load_recipe
 
 STAGE = "[[stages]]\nsize = 64\npasses = 2\nbatch = 8\n"
 
-STUDIES = {Path("recipes/ablation.toml"), Path("recipes/trunks.toml")}
+STUDIES = {Path(f"recipes/{name}.toml") for name in ("ablation", "synthetic", "trunks")}
 
 
 def write(tmp_path: Path, text: str) -> Path:
