@@ -1,6 +1,6 @@
 """What docs/synthetic.md says of synthetic people: python benchmarks/synthetic.py [--count 1000] [--weights oam]
 
-How fast they are drawn, how many our detector finds and where it puts their landmarks, and what the weights say of them.
+How fast they are drawn, how many our detector finds and where it puts their landmarks, what the weights say of them.
 """
 
 import argparse
