@@ -56,9 +56,7 @@ def main() -> None:
     bare = [person for person in people if person.mask is None][:200]
     frontal = away(Detector(), list(draw(shapes, bare, [Scene(seed=number) for number in range(len(bare))])))
     share, close = np.nanmean(frontal), np.nanmean(frontal < 0.06)
-    print(
-        f"{len(bare)} bare frontal heads, studio: landmarks {share:.1%} of the eyes' distance away; {close:.0%} below 6 %"
-    )
+    print(f"{len(bare)} bare frontal heads: landmarks {share:.1%} of the eyes' distance away; {close:.0%} below 6 %")
 
     analyzer = Analyzer(asked.weights)
     said: list[tuple[Person, float, str, str, dict[str, float]]] = []
