@@ -456,7 +456,8 @@ def bench(
     if json_file is not None:
         write_text(json_file, json.dumps(measured, indent=1) + "\n")
     for title, headings, rows in tables(measured):
-        table = Table(title=title, title_justify="left", title_style="bold", box=None)
+        print(title)  # a table's own title is broken to its width
+        table = Table(box=None)
         for heading in headings:
             table.add_column(heading, justify="left" if heading == headings[0] else "right")
         for row in rows:
