@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from oamface.analyzer import Analyzer
-from oamface.detect import Detection, Detector, overlap
+from oamface.detect import Detection, Detector, nearest
 from oamface.labels import GENDERS, SYNTH_RACES
 from oamface.synth.head import Shapes
 from oamface.synth.people import WEARS, Person, balanced
@@ -24,12 +24,9 @@ FOUND = 0.3  # least intersection over union with the true box
 
 def away(detector: Detector, pictures: Sequence[Picture]) -> np.ndarray:
     """(N,) mean distance of the five landmarks from the true ones over that of the eyes; NaN where none is found."""
-    return np.array([_away(best(detector.detect(picture.image), picture), picture) for picture in pictures])
-
-
-def best(faces: Sequence[Detection], picture: Picture) -> Detection | None:
-    face = max(faces, key=lambda face: overlap(face.box, picture.box), default=None)
-    return face if face is not None and overlap(face.box, picture.box) > FOUND else None
+    return np.array(
+        [_away(nearest(detector.detect(picture.image), picture.box, FOUND), picture) for picture in pictures]
+    )
 
 
 def _away(face: Detection | None, picture: Picture) -> float:
@@ -61,8 +58,7 @@ def main() -> None:
     analyzer = Analyzer(asked.weights)
     said: list[tuple[Person, float, str, str, dict[str, float]]] = []
     for person, picture in zip(people, pictures, strict=True):
-        found = analyzer.detector.detect(picture.image)
-        face = best(found, picture)
+        face = nearest(analyzer.detector.detect(picture.image), picture.box, FOUND)
         if face is None:
             continue
         told = next(iter(analyzer.analyze(picture.image, landmarks=face.landmarks[None]).faces))

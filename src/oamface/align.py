@@ -57,7 +57,7 @@ def cut_chip(image: RGBImage, landmarks: npt.ArrayLike, size: int = CHIP_SIZE) -
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:  # a warp samples single pixels: shrink large faces first, or the chip is full of noise
         # Only the part around the face, or one face of a huge picture would cost as much as the picture.
-        corners = apply(np.array([[0, 0], [size, 0], [0, size], [size, size]]), cv2.invertAffineTransform(transform))
+        corners = chip_corners(transform, size)
         low = np.clip(np.floor(corners.min(0)) - 2, 0, None).astype(int)
         high = np.clip(np.ceil(corners.max(0)) + 2, 0, image.shape[1::-1]).astype(int)
         part = image[low[1] : high[1], low[0] : high[0]]
@@ -69,6 +69,17 @@ def cut_chip(image: RGBImage, landmarks: npt.ArrayLike, size: int = CHIP_SIZE) -
             transform[:, :2] = transform[:, :2] * stretch
     chip: RGBImage = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderValue=(127, 127, 127))
     return chip
+
+
+def align(image: RGBImage, landmarks: npt.ArrayLike, size: int = CHIP_SIZE) -> tuple[RGBImage, npt.NDArray[np.float64]]:
+    """The aligned face, as `cut_chip` gives it, and its landmarks (5, 2) in the chip's pixels."""
+    return cut_chip(image, landmarks, size), apply(landmarks, chip_transform(landmarks, size))
+
+
+def chip_corners(transform: npt.NDArray[np.floating], size: int = CHIP_SIZE) -> npt.NDArray[np.float64]:
+    """(4, 2): where a chip's corners lie in the picture, clockwise from the upper left, given its `chip_transform`."""
+    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]])
+    return apply(corners, cv2.invertAffineTransform(transform))
 
 
 def apply(points: npt.ArrayLike, transform: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

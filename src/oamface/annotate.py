@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.align import CHIP_SIZE, chip_transform
+from oamface.align import CHIP_SIZE, chip_corners, chip_transform
 from oamface.faces import UNCERTAIN, Face, Photograph
 from oamface.imaging import RGBImage, check_image
 
@@ -56,7 +56,7 @@ def _tint(image: RGBImage, face: Face) -> None:
         return
     transform = chip_transform(np.array(face.landmarks))
     back = cv2.invertAffineTransform(transform)
-    corners = np.array([[0, 0], [CHIP_SIZE, 0], [CHIP_SIZE, CHIP_SIZE], [0, CHIP_SIZE]]) @ back[:, :2].T + back[:, 2]
+    corners = chip_corners(transform)
     low = np.clip(np.floor(corners.min(0)), 0, image.shape[1::-1]).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, image.shape[1::-1]).astype(int)
     part = image[low[1] : high[1], low[0] : high[0]]

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from oamface.align import cut_chip
 from oamface.analyzer import Analyzer
-from oamface.engine import OUTPUTS, Engine, FloatArray, weights_file
+from oamface.engine import OUTPUTS, Engine, weights_file
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import TASKS
 
@@ -78,7 +78,8 @@ def bench(
     picture = read_image(PERSON)
     landmarks = Analyzer(weights[0]).detector.detect(picture)[0].landmarks
     chip = cut_chip(picture, landmarks)
-    networks = []
+    networks, memory = [], {name: _memory(name) for name in weights}
+    costs = {name: multiply_adds(weights_file(name)) for name in weights}
     for count in threads:
         works: dict[str, Work] = {}
         engines = {name: Engine(name, threads=count) for name in weights}
@@ -87,14 +88,13 @@ def bench(
                 works[f"{name} {batch}"] = _ask(engine, [chip] * batch)
         for kind in ("float32", "int8"):
             works[f"peak {kind}"] = _product(kind, count)
-        times = timed(works, rounds=rounds, on_round=lambda done, total: on_progress("networks", done, total))
+        times = timed(works, rounds=rounds, on_round=partial(on_progress, "networks"))
         peaks = {kind: SIDE**3 / times[f"peak {kind}"].median * 1e3 for kind in ("float32", "int8")}
         for name, engine in engines.items():
             stored = engine.description.get("stored", "float16")
-            work_done = multiply_adds(weights_file(name))
             for batch in BATCHES:
                 timing = times[f"{name} {batch}"]
-                rate = work_done * batch / timing.median * 1e3
+                rate = costs[name] * batch / timing.median * 1e3
                 networks.append(
                     {
                         "weights": name,
@@ -104,18 +104,16 @@ def bench(
                         "median_ms": timing.median,
                         "p95_ms": timing.p95,
                         "faces_per_second": 1e3 * batch / timing.median,
-                        "multiply_adds": work_done,
+                        "multiply_adds": costs[name],
                         "megabytes": weights_file(name).stat().st_size / 1e6,
                         "peak_share": rate / peaks["int8" if stored == "int8" else "float32"],
+                        "memory_megabytes": memory[name],
                     }
                 )
-    memory = {name: _memory(name) for name in weights}
-    for row in networks:
-        row["memory_megabytes"] = memory[row["weights"]]
     return {
         "networks": networks,
         "single_task": _single_task(weights[0], chip, rounds, on_progress),
-        "peers": _peers(peers, weights[0], picture, landmarks, rounds, on_progress),
+        "peers": _peers(peers, weights[0], chip, rounds, on_progress),
         "stages": _stages(weights[0], rounds, on_progress),
         "start": _starts(rounds, on_progress),
         "machine": {"cores": os.cpu_count(), "runtime": onnxruntime.__version__, "processor": _processor()},
@@ -230,7 +228,7 @@ def _single_task(
     times = timed(
         {"one": lambda: engine.run(pictures), "four": four},
         rounds=rounds,
-        on_round=lambda done, total: on_progress("single tasks", done, total),
+        on_round=partial(on_progress, "single tasks"),
     )
     one, each = times["one"].median, times["four"].median
     return {"one_pass_ms": one, "four_passes_ms": each, "ratio": each / one}
@@ -239,8 +237,7 @@ def _single_task(
 def _peers(
     peers: Sequence[str],
     weights: str,
-    picture: RGBImage,
-    landmarks: FloatArray,
+    chip: RGBImage,
     rounds: int,
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, dict[str, float]]:
@@ -249,12 +246,12 @@ def _peers(
         return {}
     from oamface.evaluate.predictor import Face, load_peer
 
-    chip, engine = cut_chip(picture, landmarks), Engine(weights)
+    engine = Engine(weights)
     works: dict[str, Work] = {weights: lambda: engine.answer([chip])}
     face = Face(chip, "", "", "")
     for predictor in [load_peer(name) for name in peers]:
         works[predictor.name] = partial(predictor.predict, [face])
-    times = timed(works, rounds=rounds, on_round=lambda done, total: on_progress("peers", done, total))
+    times = timed(works, rounds=rounds, on_round=partial(on_progress, "peers"))
     return {name: {"median_ms": timing.median, "p95_ms": timing.p95} for name, timing in times.items()}
 
 
@@ -274,7 +271,7 @@ def _stages(weights: str, rounds: int, on_progress: Callable[[str, int, int], No
         "to JSON": lambda: json.dumps(photograph.to_dict()),
         "all": lambda: json.dumps(analyzer.analyze(data).to_dict()),
     }
-    times = timed(works, rounds=rounds, on_round=lambda done, total: on_progress("stages", done, total))
+    times = timed(works, rounds=rounds, on_round=partial(on_progress, "stages"))
     return {name: {"median_ms": t.median, "p95_ms": t.p95} for name, t in times.items()} | {
         "frames_per_second": 1e3 / times["all"].median
     }
@@ -287,7 +284,7 @@ def _starts(rounds: int, on_progress: Callable[[str, int, int], None]) -> dict[s
     works: dict[str, Work] = {
         name: partial(subprocess.run, call, check=True, capture_output=True) for name, call in calls.items()
     }
-    times = timed(works, rounds=min(rounds, 5), on_round=lambda done, total: on_progress("cold starts", done, total))
+    times = timed(works, rounds=min(rounds, 5), on_round=partial(on_progress, "cold starts"))
     return {name: timing.median / 1e3 for name, timing in times.items()}
 
 

@@ -55,7 +55,7 @@ def analyze(
     from oamface.faces import Failure
 
     sources = table.expand(paths)
-    analyzer = Analyzer(weights, tasks=[task.strip() for task in tasks.split(",")])
+    analyzer = Analyzer(weights, tasks=_listed(tasks))
     if annotate is not None:
         make_folder(annotate)
     rows = None if csv is None else table.CsvRows(csv, analyzer.tasks)
@@ -101,7 +101,7 @@ def video(
     from oamface.files import append_line
     from oamface.video import analyze_video
 
-    analyzer = Analyzer(weights, tasks=[task.strip() for task in tasks.split(",")])
+    analyzer = Analyzer(weights, tasks=_listed(tasks))
     if json_file is not None:
         write_text(json_file, "")
     with _Bar("video", shown=sys.stderr.isatty() and json_file is not None) as bar:
@@ -170,8 +170,8 @@ def synth(
         count,
         seed=seed,
         ages=(int(years[0]), int(years[1])),
-        races=[race.strip() for race in races.split(",")],
-        genders=[gender.strip() for gender in genders.split(",")],
+        races=_listed(races),
+        genders=_listed(genders),
         mask_share=mask_share,
     )
     if sheets:
@@ -493,6 +493,11 @@ def card(
     from oamface.export.card import model_card
 
     print(model_card(Engine(weights).description), end="")
+
+
+def _listed(text: str) -> list[str]:
+    """Names joined by commas."""
+    return [name.strip() for name in text.split(",")]
 
 
 def _validated(line: dict[str, Any]) -> str:

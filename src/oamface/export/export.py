@@ -17,12 +17,13 @@ from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, v
 from oamface.evaluate.evaluate import evaluate
 from oamface.evaluate.predictions import TOGETHER
 from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature
-from oamface.export.model_file import describe, read_model, trace, write_model
+from oamface.export.model_file import describe, trace, write_model
 from oamface.export.quantise import quantise
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.occlusion import STYLES
 from oamface.train.checkpoint import history, load_network
+from oamface.train.restore import read_model
 
 TOLERANCE = 0.02  # by which a probability may differ between the network and its file, with float16 weights
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
@@ -55,7 +56,7 @@ def export(
         raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
     model = None
     if source.suffix == ".onnx":
-        graph, description = read_model(source)
+        graph, description = read_model(str(source))
         if description.setdefault("stored", FORMS["onnx"]) != FORMS["onnx"]:
             raise ModelError(f"{source}: is stored in {description['stored']}; export from float16 or a checkpoint")
     else:

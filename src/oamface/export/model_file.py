@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from oamface.align import CHIP_SIZE, MARGIN
 from oamface.engine import FORMAT, METADATA, OUTPUTS
 from oamface.errors import ModelError
-from oamface.files import write_whole
+from oamface.files import write_bytes
 from oamface.labels import TASKS
 from oamface.model.oam_cnn import OamCnn, parameter_count
 
@@ -82,17 +82,7 @@ def write_model(path: Path, graph: onnx.ModelProto, description: dict[str, Any])
     stored = _halved(graph)
     helper.set_model_props(stored, {METADATA: json.dumps(description)})
     data = stored.SerializeToString()
-    write_whole(path, lambda file: file.write(data))
-
-
-def read_model(path: Path) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """A model file's graph, its weights in float32 again, and its description. Raises ModelError: not one of ours."""
-    try:
-        graph = onnx.load(path)
-        text = {entry.key: entry.value for entry in graph.metadata_props}[METADATA]
-        return widen(graph), json.loads(text)
-    except Exception as error:  # protobuf raises errors of its own on anything that is no model
-        raise ModelError(f"{path}: no model file of ours ({str(error).splitlines()[0]})") from error
+    write_bytes(path, data)
 
 
 def widen(graph: onnx.ModelProto) -> onnx.ModelProto:

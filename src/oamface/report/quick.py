@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oamface.align import CHIP_SIZE, apply, chip_transform, cut_chip
+from oamface.align import align
 from oamface.data.catalogue import Catalogue, Entry, own_split
 from oamface.data.store import open_stores, save_store
 from oamface.engine import WEIGHTS, Engine
@@ -75,10 +75,8 @@ def draw_store(
         worn = Mask(style) if data_set == "masks" and number % 2 else None
         people.append(Person(age, gender, race, int(rng.integers(2**31)), worn))
     scenes = [Scene.draw(rng) for _ in people]
-    chips, landmarks = [], []
-    for picture in draw(shapes, people, scenes, size=SIDE, workers=workers):
-        chips.append(cut_chip(picture.image, picture.landmarks, CHIP_SIZE))
-        landmarks.append(apply(picture.landmarks, chip_transform(picture.landmarks, CHIP_SIZE)))
+    pictures = draw(shapes, people, scenes, size=SIDE, workers=workers)
+    chips, landmarks = zip(*(align(picture.image, picture.landmarks) for picture in pictures), strict=True)
     make_folder(out)
     names = [f"drawn-{number}.png" for number in range(count)]
     entries = [

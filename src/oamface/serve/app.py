@@ -20,10 +20,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from oamface import __version__
-from oamface.align import CHIP_SIZE, apply, chip_transform
+from oamface.align import chip_corners, chip_transform
 from oamface.analyzer import Analyzer
 from oamface.errors import ImageError, LabelError, OamfaceError
-from oamface.faces import SCHEMA, Face, Photograph
+from oamface.faces import SCHEMA, Face, Failure, Photograph
 from oamface.imaging import read_image
 from oamface.labels import TASKS
 from oamface.serve.body import BodyError, pictures
@@ -171,8 +171,7 @@ def create_app(
                 try:
                     told.append({**answer(data, chosen, crop, attention), "source": name})
                 except OamfaceError as error:
-                    wrong = {"type": type(error).__name__, "message": str(error)}
-                    told.append({"schema": SCHEMA, "source": name, "error": wrong})
+                    told.append(Failure(name, error).to_dict())
             return told
 
         return JSONResponse({"pictures": await gate.run(each)})
@@ -301,11 +300,10 @@ def _told(photograph: Photograph, tasks: tuple[str, ...], attention: bool, most:
 def _attention(face: Face) -> dict[str, Any]:
     """`values`: rows of shares 0..1 over the aligned chip; `corners`: where the chip lies in the picture, clockwise."""
     assert face.attention is not None
-    back = np.linalg.inv(np.vstack([chip_transform(np.array(face.landmarks)), (0, 0, 1)]))[:2]
-    corners = apply(np.array([[0, 0], [CHIP_SIZE, 0], [CHIP_SIZE, CHIP_SIZE], [0, CHIP_SIZE]], float), back)
+    corners = chip_corners(chip_transform(face.landmarks))
     return {
         "values": np.round(face.attention.astype(float), 2).tolist(),
-        "corners": np.round(corners.astype(float), 1).tolist(),
+        "corners": np.round(corners, 1).tolist(),
     }
 
 

@@ -50,13 +50,15 @@ class Growth:
     """Where something grows on a head and how far it reaches.
 
     faces: (F, 3) triangles of the head that it covers. root, tip: (V, 3) vertices. dense: (V,) 0..1, how thick it is.
-    falls: it hangs free, so that its inner side shows too. full: so long that its shells lie far apart.
+    grown: (V,) 0..1, where its roots are. falls: it hangs free, so that its inner side shows too. full: so long that
+    its shells lie far apart.
     """
 
     faces: IntArray
     root: FloatArray
     tip: FloatArray
     dense: FloatArray
+    grown: FloatArray
     falls: bool = False
     full: bool = False
 
@@ -79,9 +81,9 @@ def hairline(head: Head, recede: float) -> FloatArray:
 def scalp(head: Head, vertices: FloatArray, outward: FloatArray, look: Look) -> Growth | None:
     """The hair of a head, or None without any."""
     style = STYLES[look.hair]
-    grown = hairline(head, look.recede)
     if style.length == (0.0, 0.0):
         return None
+    grown = hairline(head, look.recede)
     rng = np.random.default_rng((look.identity, 5))
     vary, side, phase = rng.uniform(0.8, 1.2), rng.choice((-1.0, 1.0)), rng.uniform(0, 6.28, 3)
     x, _, z = head.place.T
@@ -119,7 +121,8 @@ def scalp(head: Head, vertices: FloatArray, outward: FloatArray, look: Look) -> 
     taken = where[head.faces].min(1) > (0.3 if style.length[0] > 20 else 0.03)
     dense = ramp(where * 1.6) * (1 - 0.55 * look.thin * top)
     full = bool(style.fall) or style.length[0] > 20
-    return Growth(head.faces[taken], vertices, tip.astype(np.float32), dense.astype(np.float32), bool(style.fall), full)
+    falls = bool(style.fall)
+    return Growth(head.faces[taken], vertices, tip.astype(np.float32), dense.astype(np.float32), grown, falls, full)
 
 
 def knot(look: Look, scale: float) -> tuple[FloatArray, IntArray] | None:
@@ -160,4 +163,4 @@ def beard(head: Head, vertices: FloatArray, outward: FloatArray, look: Look) -> 
     tip = vertices + outward * (length * grown)[:, None]
     tip[:, 2] -= 0.35 * length * grown
     taken = grown[head.faces].min(1) > 0.04
-    return Growth(head.faces[taken], vertices, tip.astype(np.float32), grown)
+    return Growth(head.faces[taken], vertices, tip.astype(np.float32), grown, grown)

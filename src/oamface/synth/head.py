@@ -4,7 +4,7 @@ Millimetres throughout. x to the head's left, y backwards, z upwards; the origin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -269,8 +269,3 @@ def _openness(vertices: FloatArray, faces: IntArray) -> FloatArray:
         possible += weight
         seen += weight * (turned[:, 2] < nearest[row * side + column] + 3.0)
     return (seen / possible).astype(np.float32)
-
-
-def save_head(path: Path, head: Head) -> None:
-    """Keep a head's arrays, for processes that only draw."""
-    np.savez(path, **{item.name: getattr(head, item.name) for item in fields(head)})

@@ -71,7 +71,6 @@ class Shadow:
         across = np.cross(direction, (0.1, 0.2, 1.0))
         across /= np.linalg.norm(across)
         self._frame = np.stack([across, np.cross(direction, across), -direction]).astype(np.float32)
-        self._towards = direction.astype(np.float32)
         turned = points @ self._frame.T
         inner = turned[:framed]  # the head; what casts shadows from beyond its surroundings is left out
         self._low = inner.min(0) - np.float32(30)

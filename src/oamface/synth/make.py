@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from oamface.data import store, synth
 from oamface.errors import SynthError
-from oamface.files import make_folder, write_whole
+from oamface.files import make_folder, write_bytes, write_whole
 from oamface.synth.head import Shapes
 from oamface.synth.people import Look, Person, look
 from oamface.synth.pictures import draw
@@ -55,8 +55,8 @@ def make_set(
     rows = []
     for number, picture in enumerate(draw(shapes, people, scenes, size=size, workers=workers)):
         name, scene = f"{number:06d}", scenes[number]
-        _write(out / "pictures" / f"{name}.jpg", compress(picture.image, scene.quality))
-        _write(out / "coverage" / f"{name}.png", _png(picture.coverage))
+        write_bytes(out / "pictures" / f"{name}.jpg", compress(picture.image, scene.quality))
+        write_bytes(out / "coverage" / f"{name}.png", _png(picture.coverage))
         split = "test" if number % TEST_EVERY == 0 else "train"
         rows.append({"name": f"pictures/{name}.jpg", "split": split, **facts(people[number], scene, picture)})
         on_progress("draw", number + 1, len(people))
@@ -97,7 +97,3 @@ def _png(coverage: npt.NDArray[np.bool_]) -> bytes:
     done, data = cv2.imencode(".png", coverage.astype(np.uint8) * 255)
     assert done
     return data.tobytes()
-
-
-def _write(path: Path, data: bytes) -> None:
-    write_whole(path, lambda file: file.write(data))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from oamface.synth.hair import Growth, bearded, hairline
+from oamface.synth.hair import Growth, bearded
 from oamface.synth.head import AXIS, Head
 from oamface.synth.light import Surface, ambient, highlight, lamps, shade, unit
 from oamface.synth.people import Look
@@ -68,7 +68,7 @@ def skin(
     brow = ramp((drawn[:, 0] * 1.35 * look.brow + 0.3 * streak * (drawn[:, 0] > 0.02) - 0.3) / 0.7)
     albedo += (brow * (0.6 + 0.15 * look.brow))[:, None] * (look.brow_colour - albedo)
     if hair is not None:
-        roots = some.of(hairline(head, look.recede), head.faces)
+        roots = some.of(hair.grown, head.faces)
         strand = look_up(grain(), around * 3.0, z * 0.8)[:, 3]
         shadow = ramp((roots * 1.5 + 0.3 * strand * (roots > 0.03) - 0.45) / 0.7) * (0.92 - 0.5 * look.thin)
         albedo += shadow[:, None] * (look.hair_colour * 1.1 - albedo)

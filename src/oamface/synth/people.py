@@ -1,7 +1,7 @@
 """Who is drawn: people as a few facts and a number, from which everything about their looks follows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -277,11 +277,6 @@ def look(person: Person) -> Look:
         clothes=lab_to_linear((15 + 75 * u[19], 50 * (u[20] - 0.5) * u[21], 60 * (u[22] - 0.5) * u[21])),
         collar=float(u[23]),
     )
-
-
-def aged(person: Person, age: int) -> Person:
-    """The same person at another age."""
-    return replace(person, age=age)
 
 
 def _draws(person: Person, what: int) -> np.random.Generator:

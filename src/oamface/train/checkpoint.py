@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from oamface.errors import ModelError
-from oamface.files import write_whole
+from oamface.files import write_bytes
 from oamface.labels import TASKS
 from oamface.model.oam_cnn import RESNET, STARTS, OamCnn
 from oamface.train.restore import described, is_model_file, restore
@@ -29,7 +29,7 @@ def save_checkpoint(
             tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     data = save(plain, {"progress": json.dumps(progress)})
-    write_whole(path, lambda file: file.write(data))
+    write_bytes(path, data)
 
 
 def load_checkpoint(

@@ -22,9 +22,21 @@ def is_model_file(name: str) -> bool:
     return name in WEIGHTS or name.endswith(".onnx")
 
 
+def read_model(name: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """A model file's graph as it is stored, and its description. Raises ModelError: not one of ours."""
+    path = weights_file(name)
+    try:
+        graph = onnx.load(path)
+        description = json.loads({entry.key: entry.value for entry in graph.metadata_props}[METADATA])
+        description["training"][-1]["recipe"]
+    except Exception as error:  # protobuf raises errors of its own on anything that is no model
+        raise ModelError(f"{path}: no model file of ours ({str(error).splitlines()[0]})") from error
+    return graph, description
+
+
 def described(name: str) -> dict[str, Any]:
     """What a model file says of itself. Raises ModelError: not one of ours."""
-    return _read(name)[1]
+    return read_model(name)[1]
 
 
 def restore(name: str) -> OamCnn:
@@ -33,7 +45,7 @@ def restore(name: str) -> OamCnn:
     Export folds batch normalisation into the layers before it; here it comes back as one that changes nothing.
     Raises ModelError: no model file of ours, one in int8, or one whose trunk is not the face network.
     """
-    graph, description = _read(name)
+    graph, description = read_model(name)
     trunk, stored = description["training"][-1]["recipe"].get("trunk", ""), description.get("stored", "float16")
     if trunk != FACE or stored != "float16":
         raise ModelError(
@@ -101,14 +113,3 @@ def settle(model: OamCnn, batches: Iterable[Tensor]) -> None:
         layer.running_var.copy_(variance)
         layer.weight.copy_(gain * (variance + layer.eps).sqrt())
         layer.bias.copy_(shift + gain * mean)
-
-
-def _read(name: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    path = weights_file(name)
-    try:
-        graph = onnx.load(path)
-        description = json.loads({entry.key: entry.value for entry in graph.metadata_props}[METADATA])
-        description["training"][-1]["recipe"]
-    except Exception as error:  # protobuf raises errors of its own on anything that is no model
-        raise ModelError(f"{path}: no model file of ours ({str(error).splitlines()[0]})") from error
-    return graph, description
