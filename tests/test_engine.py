@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
-from oamface.engine import METADATA, WHOLE, Answers, Engine, Framing, age_deviation, face_oval, shrink
+from oamface.engine import WHOLE, Answers, Engine, Framing, age_deviation, face_oval, shrink
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
+from oamface.runtime import METADATA
 
 
 @pytest.fixture(scope="module")

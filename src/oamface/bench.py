@@ -24,6 +24,7 @@ from oamface.analyzer import Analyzer
 from oamface.engine import OUTPUTS, Engine, weights_file
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import TASKS
+from oamface.runtime import OnnxRuntime
 
 ROUNDS = 40  # of every measurement, in turns
 SIDE = 1024  # of the matrices whose product is the machine's peak
@@ -204,8 +205,8 @@ def _product(kind: str, threads: int) -> Work:
         [numpy_helper.from_array(right, "right")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = _session(model.SerializeToString(), threads)
-    return lambda: session.run(None, {"left": left})
+    product = OnnxRuntime(model.SerializeToString(), threads)
+    return lambda: product(left)
 
 
 def _single_task(
@@ -215,15 +216,15 @@ def _single_task(
     engine = Engine(weights, threads=1)
     pictures = engine.pictures([chip])
     with TemporaryDirectory() as folder:
-        sessions = []
+        networks = []
         for task in TASKS:
             part = Path(folder) / f"{task}.onnx"
             onnx.utils.extract_model(str(weights_file(weights)), str(part), ["pictures"], [task, OUTPUTS[-1]])
-            sessions.append(_session(part.read_bytes(), 1))
+            networks.append(OnnxRuntime(part.read_bytes(), 1))
 
     def four() -> None:
-        for session in sessions:
-            session.run(None, {"pictures": pictures})
+        for network in networks:
+            network(pictures)
 
     times = timed(
         {"one": lambda: engine.run(pictures), "four": four},
@@ -302,12 +303,6 @@ def _peak(code: str) -> float:
     tail = f"; print([line.split()[1] for line in open({str(_STATUS)!r}) if line.startswith('VmHWM')][0])"
     done = subprocess.run([sys.executable, "-c", code + tail], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
-
-
-def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _processor() -> str:

@@ -4,19 +4,19 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from oamface.errors import OamfaceError
 from oamface.files import make_folder, write_text
 from oamface.labels import TASKS
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from rich.table import Table
 
+# Every command imports what it needs, and help is plain text: neither rich nor numpy is loaded to print it.
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Weights = Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")]
 
@@ -331,6 +331,8 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which part: test, calibrate or train.")] = "test",
 ) -> None:
     """Measure a model on the test part, bare and covered by what training never drew, with intervals."""
+    from rich.table import Table
+
     from oamface.data.store import open_stores
     from oamface.engine import Engine
     from oamface.evaluate import summary
@@ -443,6 +445,8 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Measure how fast this machine answers: networks alone, from a file to JSON, cold starts."""
+    from rich.table import Table
+
     from oamface.bench import bench as measure
     from oamface.bench import tables
 
@@ -509,6 +513,9 @@ class _Bar:
     """A progress bar on stderr, so that stdout holds results alone."""
 
     def __init__(self, title: str, *, shown: bool = True) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True), disable=not shown)
         self._task = self._progress.add_task(title, total=None)
@@ -527,8 +534,10 @@ class _Bar:
         self._progress.stop()
 
 
-def _print_table(table: Table) -> None:
+def _print_table(table: "Table") -> None:
     """On stdout. A pipe has no width of its own; a narrow guess would cut answers off."""
+    from rich.console import Console
+
     console = Console()
     Console(width=None if console.is_terminal else 160).print(table)
 

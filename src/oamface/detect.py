@@ -15,18 +15,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 
 from oamface.errors import OamfaceError
 from oamface.imaging import RGBImage, check_image
+from oamface.runtime import FloatArray, OnnxRuntime
 
-FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]  # x, y, width, height
 
 FIRST_SIDE = 320  # long side of the first look, in the network's pixels
 LAST_SIDE = 1600  # of the closest look; bounds memory and time on any picture
 SMALL_FACE = 20  # a face this small in the network's pixels says that a closer look may find more
-BORDER = 0.3  # grey added on every side, as a share of the picture, for faces that fill it
+LARGE_FACE = 224  # from here on, or when there is none, a grey border is added: faces that fill the picture are missed
+BORDER = 0.3  # of the border, on every side, as a share of the picture
 TILTS = (-40.0, 40.0)  # degrees, tried when an upright look finds nothing
 TILTED = 20.0  # degrees from which a face is looked at again, turned upright: landmarks drift on tilted faces
 OVERLAP = 0.3  # intersection over union above which two boxes are one face
@@ -82,22 +82,22 @@ class Detector:
     """
 
     def __init__(self, *, threshold: float = 0.4, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         self.threshold = threshold
-        self._session = onnxruntime.InferenceSession(centerface(), options, providers=["CPUExecutionProvider"])
+        self._network = OnnxRuntime(centerface(), threads)
 
     def detect(self, image: RGBImage) -> list[Detection]:
         """Find every face of an (H, W, 3) uint8 RGB picture, best score first; an empty list when there is none.
 
-        Looks at the picture whole and with a border; closer while faces are small or none is found, as far as the
-        picture's own resolution goes; and tilted when all of that finds nothing. Raises ImageError for another array.
+        Looks at the picture whole; with a border when faces are large or none is found; closer while they are small or
+        none is found, as far as the picture's own resolution goes; and tilted when all of that finds nothing.
+        Raises ImageError for another array.
         """
         image = check_image(image)
         long_side = max(image.shape[:2])
-        found = self._look(image, FIRST_SIDE) + self._look_bordered(image)
         side = FIRST_SIDE
+        found = self._look(image, side)
+        if not found or _largest(found) * side / long_side > LARGE_FACE:
+            found += self._look_bordered(image)
         # An enlarged look can find a face in a small picture, but beyond twice its size nothing new shows.
         while side < min(LAST_SIDE, 2 * long_side if not found else long_side) and (
             not found or _smallest(found) * side / long_side < SMALL_FACE
@@ -118,7 +118,7 @@ class Detector:
         # The network wants multiples of 32: filled up at the right and the bottom, so that nothing is stretched.
         canvas = np.zeros((1, 3, -(-inner[1] // 32) * 32, -(-inner[0] // 32) * 32), np.float32)
         canvas[0, :, : inner[1], : inner[0]] = small.transpose(2, 0, 1)
-        heat, sizes, offsets, points = self._session.run(None, {"input.1": canvas})
+        heat, sizes, offsets, points = self._network(canvas)
         return _decode(heat[0, 0], sizes[0], offsets[0], points[0], self.threshold, inner[0] / width, inner[1] / height)
 
     def _look_bordered(self, image: RGBImage) -> list[Detection]:
@@ -202,6 +202,10 @@ def _decode(
 def _box(values: npt.NDArray[np.floating]) -> Box:
     x, y, width, height = (float(value) for value in values)
     return x, y, width, height
+
+
+def _largest(found: list[Detection]) -> float:
+    return max(max(face.box[2:]) for face in found)
 
 
 def _smallest(found: list[Detection]) -> float:

@@ -1,6 +1,5 @@
-"""Chips to head outputs, through ONNX Runtime. Reads all it needs to know from the model file itself."""
+"""Chips to head outputs. Reads all it needs to know from the model file itself."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,17 +10,15 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from oamface.align import CHIP_SIZE, MARGIN, template
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
+from oamface.runtime import FloatArray, load
 
-FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[Any]  # what is cut alike: chips of uint8, maps of float32
 
 FORMAT = "oamface-model/2"
-METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
 WEIGHTS = ("oam", "oam-open")  # the package's own: the best, for research; and those free for commercial use
 OUTPUTS = (*TASKS, "attention")
@@ -122,30 +119,21 @@ def face_oval(height: int, width: int) -> FloatArray:
 
 
 class Engine:
-    """A model file in ONNX Runtime. Safe to share between threads.
+    """A model file, ready to answer. Safe to share between threads.
 
-    weights: the name of one of the package's own (WEIGHTS), or an exported .onnx file. threads: CPU threads, 0 for all.
+    weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. threads: of the CPU, 0
+    for all.
     description: what the file says of itself (size, temperatures, intervals, training, figures). digest: its SHA-256.
-    Raises ModelError: no such file, no ONNX, or not one of ours.
+    Raises ModelError: no such file, no model, or not one of ours.
     """
 
     def __init__(self, weights: str | Path = WEIGHTS[0], *, threads: int = 0) -> None:
         self.path = weights_file(weights)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            data = self.path.read_bytes()
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except OSError as error:
-            raise ModelError(f"{self.path}: cannot be read ({error.strerror})") from error
-        except Exception as error:  # ONNX Runtime's own errors share no public base
-            raise ModelError(f"{self.path}: no ONNX model ({str(error).splitlines()[0]})") from error
-        self.description = _description(self.path, self._session)
+        self._network, self.digest = load(self.path, threads)
+        self.description = _description(self.path, self._network.description(), self._network.outputs)
         taken = self.description["input"]
         self.size: int = taken["size"]
         self.framing = Framing(tuple(taken.get("window", WHOLE)), tuple(taken["mean"]), tuple(taken["deviation"]))
-        self.digest = hashlib.sha256(data).hexdigest()
         self._mean = np.array(self.framing.mean, np.float32) * 255
         self._scale = 1 / (np.array(self.framing.deviation, np.float32) * 255)
 
@@ -175,7 +163,7 @@ class Engine:
 
     def run(self, pictures: FloatArray) -> dict[str, FloatArray]:
         """The network alone: (N, 3, size, size) from `pictures` to its OUTPUTS, before any temperature."""
-        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), {"pictures": pictures}), strict=True))
+        return dict(zip(self._network.outputs, self._network(pictures), strict=True))
 
 
 def shrink(chip: Pixels, size: int) -> Pixels:
@@ -198,11 +186,10 @@ def _softmax(logits: FloatArray) -> FloatArray:
     return shares
 
 
-def _description(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+def _description(path: Path, text: str | None, outputs: Sequence[str]) -> dict[str, Any]:
     """The file's own description, checked against what this version can use."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     if text is None:
-        raise ModelError(f"{path}: an ONNX model, but not one that oamface exported")
+        raise ModelError(f"{path}: a model, but not one that oamface exported")
     try:
         description: dict[str, Any] = json.loads(text)
     except ValueError as error:
@@ -216,7 +203,6 @@ def _description(path: Path, session: onnxruntime.InferenceSession) -> dict[str,
             raise ModelError(f"{path}: its {key} is not this version's; export it again")
     if description["chip"] != {"size": CHIP_SIZE, "margin": MARGIN}:
         raise ModelError(f"{path}: was trained on chips of another geometry; export it again")
-    names = {output.name for output in session.get_outputs()}
-    if not set(OUTPUTS) <= names:
-        raise ModelError(f"{path}: lacks the outputs {', '.join(sorted(set(OUTPUTS) - names))}")
+    if not set(OUTPUTS) <= set(outputs):
+        raise ModelError(f"{path}: lacks the outputs {', '.join(sorted(set(OUTPUTS) - set(outputs)))}")
     return description

@@ -6,14 +6,13 @@ sums, the probability of the set, so every data set speaks to the same heads. An
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from oamface.errors import LabelError
 
-BoolArray = npt.NDArray[np.bool_]
+if TYPE_CHECKING:  # the command line reads the classes alone, and `oamface --help` should not wait for numpy
+    import numpy as np
+    import numpy.typing as npt
 
 AGES = tuple(range(101))
 GENDERS = ("male", "female")
@@ -110,11 +109,13 @@ def class_name(members: Iterable[Any]) -> str:
     return " or ".join(names)
 
 
-def members(labels: Iterable[Label], task: str) -> BoolArray:
+def members(labels: Iterable[Label], task: str) -> "npt.NDArray[np.bool_]":
     """(N, classes) bool: True where a class of the task is in the label's set; rows of unknown labels are all True.
 
     Raises LabelError for an unknown task.
     """
+    import numpy as np
+
     _check_task(task)
     classes = TASKS[task]
     if task == "age":

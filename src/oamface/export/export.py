@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from oamface.data.store import Store
-from oamface.engine import Answers, Engine, FloatArray
+from oamface.engine import Answers, Engine
 from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
 from oamface.evaluate.evaluate import evaluate
@@ -22,6 +22,7 @@ from oamface.export.quantise import quantise
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.occlusion import STYLES
+from oamface.runtime import FloatArray
 from oamface.train.checkpoint import history, load_network
 from oamface.train.restore import read_model
 

@@ -12,11 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from oamface.align import CHIP_SIZE, MARGIN
-from oamface.engine import FORMAT, METADATA, OUTPUTS
+from oamface.engine import FORMAT, OUTPUTS
 from oamface.errors import ModelError
 from oamface.files import write_bytes
 from oamface.labels import TASKS
 from oamface.model.oam_cnn import OamCnn, parameter_count
+from oamface.runtime import METADATA
 
 OPSET = 18
 HALVED = 1024  # values from which a tensor is stored in float16

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from oamface.engine import FloatArray
 from oamface.export.model_file import widen
+from oamface.runtime import FloatArray
 
 QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "Pad")
 _FLOAT = "model.attention."  # what stays in float besides the heads: its sigmoid and division want more than 8 bits

@@ -18,8 +18,8 @@ from oamface.errors import ModelError
 WINDOW = (18 / 128, 31 / 128, 110 / 128, 123 / 128)
 MEAN = (122.782 / 255, 117.001 / 255, 104.298 / 255)
 STD = (256 / 255,) * 3
-CHANNELS = 128  # of the map that `FaceResNet.early` gives, at which attention acts
-WIDTH = 256  # of the vector that `FaceResNet.late` leads to
+CHANNELS = (32, 64, 128, 256)  # of dlib's four stages; attention acts on the third's map, the last leads to the vector
+WIDTH = CHANNELS[-1]
 SIDE = 150  # pixels that it was trained at
 
 _PACKAGE, _FILE = "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
@@ -52,31 +52,38 @@ class FaceResNet(nn.Module):
     """The layers in two parts, so that attention can act between them; both have their convolutions in dlib's order.
 
     early: (B, 3, 150, 150) to (B, 128, 8, 8). late: that to (B, 256, 2, 2), whose mean dlib's descriptor is read from.
-    Other sizes from 103 pixels work too.
+    Other sizes from 103 pixels work too. width: share of dlib's channels, see `channels`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
+        one, two, three, four = channels(width)
         self.early = nn.Sequential(
-            nn.Conv2d(3, 32, 7, stride=2),
+            nn.Conv2d(3, one, 7, stride=2),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2),
-            *(Block(32, 32) for _ in range(3)),
-            Block(32, 64, down=True),
-            *(Block(64, 64) for _ in range(3)),
-            Block(64, CHANNELS, down=True),
-            *(Block(CHANNELS, CHANNELS) for _ in range(2)),
+            *(Block(one, one) for _ in range(3)),
+            Block(one, two, down=True),
+            *(Block(two, two) for _ in range(3)),
+            Block(two, three, down=True),
+            *(Block(three, three) for _ in range(2)),
         )
         self.late = nn.Sequential(
-            Block(CHANNELS, WIDTH, down=True),
-            *(Block(WIDTH, WIDTH) for _ in range(2)),
-            Block(WIDTH, WIDTH, down=True),
+            Block(three, four, down=True),
+            *(Block(four, four) for _ in range(2)),
+            Block(four, four, down=True),
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W), normalised with MEAN and STD, to the (B, 256) that dlib pools."""
         features: Tensor = self.late(self.early(pictures)).mean((2, 3))
         return features
+
+
+def channels(width: float) -> tuple[int, int, int, int]:
+    """Of the four stages at a share of dlib's: the first a multiple of 8, as processors like, each twice the last."""
+    first = max(8, round(CHANNELS[0] * width / 8) * 8)
+    return first, 2 * first, 4 * first, 8 * first
 
 
 def load_dlib(network: FaceResNet, path: Path | None = None) -> None:

@@ -63,28 +63,32 @@ class OamCnn(nn.Module):
     For comparison it can be built for fewer tasks, down to none, and without attention, as a plain multi-task CNN.
 
     trunk: "resnet50", "face-resnet", or the name of another of timm's. Its framing says which part of a chip it sees.
-    Raises OamfaceError: no such trunk, or one without a map at stride 16.
+    width: share of the face network's channels, above 0 to 1. Raises OamfaceError: no such trunk, one without a map at
+    stride 16, or another width of one that has only its own.
     """
 
     def __init__(
         self,
         *,
         trunk: str = RESNET,
+        width: float = 1.0,
         tasks: Sequence[str] = tuple(TASKS),
         attention: bool = True,
         hidden: int = 640,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.trunk_name, self.framing = trunk, Framing(WHOLE, MEAN, STD)
+        self.trunk_name, self.width, self.framing = trunk, width, Framing(WHOLE, MEAN, STD)
         self.trunk: nn.Module
         self.neck: nn.Module = nn.Identity()  # what follows attention
         if trunk == FACE:
-            network = FaceResNet()
+            network = FaceResNet(width)
             self.trunk, self.neck = network.early, network.late
             self.framing = Framing(face_resnet.WINDOW, face_resnet.MEAN, face_resnet.STD)
-            mapped, self.channels = face_resnet.CHANNELS, face_resnet.WIDTH
+            *_, mapped, self.channels = face_resnet.channels(width)
         else:
+            if width != 1:
+                raise OamfaceError(f"trunk {trunk!r}: has no width of {width}; only {FACE!r} can be narrower")
             self.trunk, mapped = _timm_trunk(trunk)
             self.channels = mapped
         self.mapped = mapped
@@ -139,8 +143,8 @@ def load_start(model: OamCnn, pretrained: str) -> None:
     if pretrained == "scratch":
         return
     if pretrained == "package":
-        if model.trunk_name != FACE:
-            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r}, not {model.trunk_name!r}')
+        if model.trunk_name != FACE or model.width != 1:
+            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r} at width 1, not {model.trunk_name!r}')
         network = FaceResNet()
         load_dlib(network)
         model.trunk.load_state_dict(network.early.state_dict())

@@ -26,6 +26,7 @@ from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, batches, gather, steps_a_pass
 from oamface.train.checkpoint import load_checkpoint, save_checkpoint
+from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
 from oamface.train.restore import is_model_file, restore, settle
 from oamface.train.teacher import answers_of, soft_labels
@@ -133,7 +134,13 @@ class Run:
         if precision == "auto":
             precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
-        model = OamCnn(trunk=recipe.trunk, tasks=recipe.tasks, attention=recipe.attention, dropout=recipe.dropout)
+        model = OamCnn(
+            trunk=recipe.trunk,
+            width=recipe.width,
+            tasks=recipe.tasks,
+            attention=recipe.attention,
+            dropout=recipe.dropout,
+        )
         if is_model_file(recipe.pretrained):
             self._start_from_file(model)
         else:
@@ -163,6 +170,8 @@ class Run:
         if recipe.trunk != FACE or set(recipe.tasks) != set(TASKS) or not recipe.attention:
             raise TrainError(f"recipe {recipe.name}: a model file starts only a whole network with the trunk {FACE!r}")
         start = restore(recipe.pretrained)
+        if recipe.width < start.width:
+            start = narrow(start, recipe.width)
         if not (self.out / CHECKPOINT).exists():  # what goes on has its own
             stream = batches(
                 self.faces,

@@ -40,8 +40,8 @@ class Weights:
 class Recipe:
     """Everything that decides a training run but the data.
 
-    trunk: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start; or a model file
-    with the face network, such as "oam".
+    trunk, width: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start; or a model
+    file with the face network, such as "oam", whose strongest channels are kept where width is less than its own.
     teacher: a checkpoint or such a model file, whose network's answers for the bare faces stand beside the labels;
     without one, the stores' teacher features do, where they have any.
     trunk_rate: the share of the learning rate that the trunk gets; less than 1 keeps more of a pretrained one.
@@ -56,6 +56,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     weights: Weights = field(default_factory=Weights)
     trunk: str = "resnet50"
+    width: float = 1.0
     pretrained: str = "scratch"
     teacher: str = ""
     trunk_rate: float = 1.0
@@ -92,6 +93,8 @@ class Recipe:
         for name in ("trunk_rate", "warm_up", "averaging", "dropout", "occluded", "paired"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name}: {getattr(self, name)} is not within 0 to 1")
+        if not 0 < self.width <= 1:
+            problems.append(f"width: {self.width} is not above 0 and up to 1")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             problems.append("learning_rate has to be above 0, weight_decay at least 0")
         if any(not isinstance(count, int) or count < 0 for count in self.repeat.values()):

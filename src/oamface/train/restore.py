@@ -10,9 +10,10 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from oamface.engine import METADATA, WEIGHTS, weights_file
+from oamface.engine import WEIGHTS, weights_file
 from oamface.errors import ModelError
 from oamface.model.oam_cnn import FACE, OamCnn
+from oamface.runtime import METADATA
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -46,7 +47,8 @@ def restore(name: str) -> OamCnn:
     Raises ModelError: no model file of ours, one in int8, or one whose trunk is not the face network.
     """
     graph, description = read_model(name)
-    trunk, stored = description["training"][-1]["recipe"].get("trunk", ""), description.get("stored", "float16")
+    recipe, stored = description["training"][-1]["recipe"], description.get("stored", "float16")
+    trunk = recipe.get("trunk", "")
     if trunk != FACE or stored != "float16":
         raise ModelError(
             f"{name}: only a file in float16 with the trunk {FACE!r} can be trained on, not {stored}, {trunk!r}"
@@ -56,7 +58,7 @@ def restore(name: str) -> OamCnn:
         for tensor in graph.graph.initializer
         if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     }
-    model = OamCnn(trunk=FACE)
+    model = OamCnn(trunk=FACE, width=recipe.get("width", 1.0))
     assert model.attention is not None
     norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, _NORMS)}
     for layer in norms.values():
