@@ -4,7 +4,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Weights = Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")]
+
+
+Device = Literal["cpu"]
 
 
 class DataSet(StrEnum):
@@ -300,24 +303,28 @@ def study(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors, or a model file in float16.")],
-    store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
-    out: Annotated[Path, typer.Option(help="The model file to write.")],
-    to: Annotated[str, typer.Option(help="onnx (float16 weights) or int8 (the trunk in 8-bit integers).")] = "onnx",
+    source: Annotated[Path, typer.Argument(help="A run's checkpoint.safetensors, or a model file such as oam.")],
+    out: Annotated[Path, typer.Option(help="The model file to write: .onnx, or .xml for OpenVINO.")],
+    store: Annotated[list[Path] | None, typer.Option(help="Folder of a prepared store; several for several.")] = None,
+    to: Annotated[str, typer.Option(help="onnx (float16), int8 (the trunk in 8 bits) or openvino.")] = "onnx",
     also: Annotated[list[Path] | None, typer.Option(help="A store to measure on, but not to calibrate with.")] = None,
 ) -> None:
-    """Make a model file of a trained network: calibrated, checked, measured, describing itself."""
+    """Make a model file of a trained network: calibrated, checked, measured, describing itself.
+
+    --to openvino takes a model file as it is when no store is named.
+    """
     from oamface.data.store import open_stores
     from oamface.export.export import export as export_model
 
     with _Bar("export") as bar:
-        stores = open_stores([*store, *(also or [])])
+        own = store or []
+        stores = open_stores([*own, *(also or [])])
         export_model(
             source,
-            stores[: len(store)],
+            stores[: len(own)],
             out,
             to=to,
-            also=stores[len(store) :],
+            also=stores[len(own) :],
             on_progress=lambda what, done, total: bar.show(done, total, what),
         )
     print(out)
@@ -467,6 +474,36 @@ def bench(
         for row in rows:
             table.add_row(*row)
         _print_table(table)
+
+
+@app.command()
+def fit(
+    budget_ms: Annotated[float, typer.Option(help="Milliseconds that one face may take, found and aligned.")],
+    weights: Annotated[list[str] | None, typer.Option(help="Candidates; all of the package's own by default.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads, 0 for all cores.")] = 1,
+    rounds: Annotated[int, typer.Option(min=2, help="How often everything is timed, in turns.")] = 40,
+    device: Annotated[Device, typer.Option(help="What computes.")] = "cpu",
+) -> None:
+    """Measure on this machine which model is the most accurate within a time. Exit code 1 when none is fast enough."""
+    from rich.table import Table
+
+    from oamface.engine import WEIGHTS
+    from oamface.fit import fit as measure
+
+    with _Bar("fit") as bar:
+        best, candidates = measure(budget_ms, weights or WEIGHTS, threads=threads, rounds=rounds, on_round=bar.show)
+    table = Table(box=None)
+    for heading in ("", "ms", "p95", "accuracy", "G mult-adds"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for row in candidates:
+        adds = "-" if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f}"
+        times = (f"{row.timing.median:.2f}", f"{row.timing.p95:.2f}")
+        table.add_row(row.weights, *times, f"{row.accuracy:.1%}", adds)
+    _print_table(table)
+    if best is None:
+        print(f"none answers within {budget_ms:g} ms here; {candidates[0].weights} comes nearest", file=sys.stderr)
+        sys.exit(1)
+    print(best.weights)
 
 
 @app.command()

@@ -177,7 +177,7 @@ def shrink(chip: Pixels, size: int) -> Pixels:
 
 def weights_file(weights: str | Path) -> Path:
     """The file of one of the package's own weights by its name; any other path as it is."""
-    return Path(str(files("oamface") / "weights" / f"{weights}.onnx")) if weights in WEIGHTS else Path(weights)
+    return Path(str(files("oamface") / "weights" / f"{weights}.onnx")) if str(weights) in WEIGHTS else Path(weights)
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

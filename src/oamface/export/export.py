@@ -24,12 +24,12 @@ from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.occlusion import STYLES
 from oamface.runtime import FloatArray
 from oamface.train.checkpoint import history, load_network
-from oamface.train.restore import read_model
+from oamface.train.restore import is_model_file, read_model
 
 TOLERANCE = 0.02  # by which a probability may differ between the network and its file, with float16 weights
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 COMPARED = 64  # faces on which network and file have to agree
-FORMS = {"onnx": "float16", "int8": "int8"}  # what can be written, and how its weights are stored
+FORMS = {"onnx": "float16", "int8": "int8", "openvino": "float16"}  # what is written, and how its weights are stored
 QUANTISED_ON = 150  # faces of each data set, bare and as many covered, from which the ranges of 8 bits are read
 ALLOWED = {"share": 0.003, "years": 0.05}  # that 8 bits may cost, of accuracy and of mean absolute error
 
@@ -46,7 +46,8 @@ def export(
     """Write a model file and return its description.
 
     source: a checkpoint, of which the averaged network is taken, or a model file in float16, to be calibrated anew.
-    to: of FORMS; "int8" quantises the trunk and refuses what that may not cost (see ALLOWED).
+    to: of FORMS; "int8" quantises the trunk and refuses what that may not cost (see ALLOWED); "openvino" writes an .xml
+    and a .bin, and takes a model file as it is, calibration and figures included, when there are no stores.
     Temperatures and the age intervals' quantiles are fitted on the stores' calibration part, each face bare and covered
     with styles of training; the figures are those of the test part, and of that of the stores in `also`, which
     calibrate nothing. on_progress: what is being done, faces done, all.
@@ -55,8 +56,19 @@ def export(
     """
     if to not in FORMS:
         raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
+    if to == "openvino":
+        from oamface.export.openvino import convert
+
+        if not stores:
+            return convert(source, out)
+        with TemporaryDirectory() as folder:
+            calibrated = Path(folder) / "calibrated.onnx"
+            export(source, stores, calibrated, also=also, on_progress=on_progress)
+            return convert(calibrated, out)
+    if not stores:
+        raise DataError(f"--to {to} calibrates and measures: name at least one --store")
     model = None
-    if source.suffix == ".onnx":
+    if is_model_file(str(source)):
         graph, description = read_model(str(source))
         if description.setdefault("stored", FORMS["onnx"]) != FORMS["onnx"]:
             raise ModelError(f"{source}: is stored in {description['stored']}; export from float16 or a checkpoint")

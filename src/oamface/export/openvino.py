@@ -1,0 +1,51 @@
+"""A model file in OpenVINO's own form: the same network, calibration and figures, for Intel's runtime."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from oamface.align import cut_chip
+from oamface.bench import PERSON
+from oamface.detect import Detector
+from oamface.engine import Engine
+from oamface.errors import ModelError
+from oamface.files import write_bytes
+from oamface.imaging import RGBImage, read_image
+from oamface.runtime import METADATA, OPENVINO, import_openvino
+
+TOLERANCE = 0.02  # by which a probability may differ between both files, whose weights may be float16
+COMPARED = 16
+
+
+def convert(source: str | Path, out: Path) -> dict[str, Any]:
+    """Write `out` (.xml), and its weights beside it (.bin), from a model file (.onnx); return its description.
+
+    Raises ModelError (source, `out` of another ending, openvino missing, a file that answers otherwise), FileError.
+    """
+    if out.suffix != OPENVINO:
+        raise ModelError(f"{out}: a model for OpenVINO is two files, NAME{OPENVINO} and NAME.bin; name the first")
+    engine, openvino = Engine(source), import_openvino()
+    with TemporaryDirectory() as folder:
+        draft = Path(folder) / f"draft{OPENVINO}"
+        model = openvino.Core().read_model(engine.path)
+        model.set_rt_info(json.dumps(engine.description), [METADATA])
+        openvino.save_model(model, draft, compress_to_fp16=True)
+        one, other = (network.answer(_faces()).probabilities for network in (engine, Engine(draft)))
+        away = max(float(np.abs(one[task] - other[task]).max()) for task in one)
+        if away > TOLERANCE:
+            raise ModelError(f"OpenVINO's answers are up to {away:.3f} off those of {engine.path}; not written")
+        for ending in (".bin", OPENVINO):  # the file that needs the other comes last
+            write_bytes(out.with_suffix(ending), draft.with_suffix(ending).read_bytes())
+    return engine.description
+
+
+def _faces() -> list[RGBImage]:
+    """Aligned faces to compare on: the package's synthetic person in many lights, some of them noisy."""
+    person, rng = read_image(PERSON), np.random.default_rng(0)
+    chip = cut_chip(person, Detector(threads=1).detect(person)[0].landmarks).astype(np.float32)
+    gains = rng.uniform(0.4, 1.6, (COMPARED, 1, 1, 3))
+    noise = rng.standard_normal((COMPARED, *chip.shape)) * np.linspace(0, 30, COMPARED)[:, None, None, None]
+    return list(np.clip(chip * gains + noise, 0, 255).astype(np.uint8))
