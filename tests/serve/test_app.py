@@ -158,7 +158,7 @@ def test_the_page_comes_from_here_alone(client) -> None:
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
-    for path in PAGE.iterdir():
+    for path in PAGE.glob("*.*"):
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|<script>|style=|\son\w+=", text), path
         assert client.get(f"/{path.name}").status_code == 200
@@ -186,3 +186,15 @@ def test_hostile_bodies_never_break_it(client, jpeg, junk, kind, cut, whole) -> 
     response = client.post("/v1/analyze", content=body, headers={"content-type": kind} if kind else {})
     assert response.status_code in (200, 400, 413, 415, 422)
     assert client.get("/healthz").status_code == 200
+
+
+def test_the_networks_for_the_browser(client, analyzer) -> None:
+    engine = client.get("/models/engine.onnx")
+    assert engine.content == analyzer.engine.path.read_bytes()
+    again = client.get("/models/engine.onnx", headers={"if-none-match": engine.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert len(client.get("/models/detector.onnx").content) > 5e6
+    assert client.get("/models/passwords.onnx").status_code == 404
+    with TestClient(create_app(analyzer, keys=["secret"])) as locked:
+        assert locked.get("/models/engine.onnx").status_code == 401
+        assert locked.get("/models/engine.onnx", headers={"authorization": "Bearer secret"}).status_code == 200

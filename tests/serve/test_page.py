@@ -1,22 +1,28 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright."""
 
+import csv
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
+import cv2
 import pytest
 import uvicorn
+from PIL import Image
 
+from oamface.analyzer import Analyzer
 from oamface.bench import PERSON
-from oamface.serve.app import create_app
+from oamface.imaging import read_image
+from oamface.serve.app import PAGE, create_app
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="the page's tests need a Chromium; apt-get install chromium")
 
 
-@pytest.fixture(scope="module")
-def address(analyzer):
+@contextmanager
+def served(analyzer):
     config = uvicorn.Config(create_app(analyzer), port=0, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -27,6 +33,12 @@ def address(analyzer):
     yield f"http://127.0.0.1:{port}/"
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(analyzer):
+    with served(analyzer) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +166,77 @@ def test_it_fits_a_phone(browser, address) -> None:
     answered(page, str(PERSON))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(portrait, tmp_path_factory):
+    """Of every way that the detector takes: whole, bordered, closer, tilted, turned upright; one shows nobody."""
+    folder, person = tmp_path_factory.mktemp("pictures"), read_image(PERSON)
+    tilted = cv2.warpAffine(person, cv2.getRotationMatrix2D((320, 240), 55, 0.9), (640, 480))
+    small = cv2.copyMakeBorder(portrait, 700, 700, 900, 900, cv2.BORDER_REPLICATE)
+    shown = {"portrait": portrait, "close": person[110:410, 200:450], "tilted": tilted, "small": small}
+    shown["nobody"] = portrait[:60, :60]
+    for name, image in shown.items():
+        Image.fromarray(image).save(folder / f"{name}.png")
+    turned = Image.fromarray(person).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned.save(folder / "turned.jpg", exif=exif, quality=95)
+    return sorted(map(str, folder.iterdir()))
+
+
+def table(page, pictures, *, seconds: int):
+    """What the page's table says of every picture, with all tasks asked."""
+    page.set_input_files("#files", pictures)
+    playwright.expect(page.locator("#status")).to_contain_text("nswered.", timeout=1000 * seconds)
+    with page.expect_download() as download:
+        page.click("#csv")
+    with download.value.path().open() as file:
+        rows = list(csv.DictReader(file))
+    page.click("#clear")
+    return sorted(rows, key=lambda row: (row["picture"], row["face"]))
+
+
+@pytest.mark.skipif(not (PAGE / "vendor").is_dir(), reason="built without npm: the page has no runtime of its own")
+def test_this_device_answers_as_the_server_does_and_asks_nobody(browser, pictures) -> None:
+    with served(Analyzer("oam", threads=1)) as address:
+        context = browser.new_context(accept_downloads=True)
+        page, asked = context.new_page(), []
+        page.goto(address)
+        for task in ("gender", "race"):
+            page.check(f"input[name={task}]")
+        wanted = table(page, pictures, seconds=60)
+        page.check("#local")
+        playwright.expect(page.locator("#status")).to_contain_text("from now on", timeout=60_000)
+        page.on("request", lambda request: asked.append(request.url))
+        context.set_offline(True)
+        found = table(page, pictures, seconds=180)
+        assert not [url for url in asked if not url.startswith("blob:")]
+        page.set_input_files("#files", {"name": "text.jpg", "mimeType": "image/jpeg", "buffer": b"text"})
+        playwright.expect(page.locator(".error")).to_contain_text("cannot read it")
+        context.close()
+    assert {row["picture"] for row in wanted} == {
+        f"{name}.png" for name in ("portrait", "close", "tilted", "small")
+    } | {"turned.jpg"}
+    assert [(row["picture"], row["face"]) for row in wanted] == [(row["picture"], row["face"]) for row in found]
+    for one, other in zip(wanted, found, strict=True):
+        pixels = max(1.0, 0.01 * float(one["width"]))  # of a look from far away one pixel is several
+        places = dict.fromkeys(("x", "y", "width", "height"), pixels)
+        for name, most in {**places, "years": 0.3, "low": 1.1, "high": 1.1}.items():
+            assert abs(float(one[name]) - float(other[name])) <= most, (one, other)
+        for task in ("gender", "race", "mask"):
+            assert one[task] == other[task]
+            assert abs(float(one[f"{task}_probability"]) - float(other[f"{task}_probability"])) < 0.02, (one, other)
+        assert abs(float(one["visibility"]) - float(other["visibility"])) < 0.01
+
+
+def test_where_the_browser_cannot_answer_that_is_said(browser, analyzer) -> None:
+    with served(analyzer) as address:
+        page = browser.new_page()
+        page.route("**/vendor/*", lambda route: route.fulfill(status=404))
+        page.goto(address)
+        page.check("#local")
+        playwright.expect(page.locator("#status")).to_contain_text("cannot answer in the browser", timeout=20_000)
+        assert not page.is_checked("#local")
+        answered(page, str(PERSON))  # the server still does
+        page.close()

@@ -22,6 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from oamface import __version__
 from oamface.align import chip_corners, chip_transform
 from oamface.analyzer import Analyzer
+from oamface.detect import centerface
 from oamface.errors import ImageError, LabelError, OamfaceError
 from oamface.faces import SCHEMA, Face, Failure, Photograph
 from oamface.imaging import read_image
@@ -60,6 +61,7 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",  # with the one above, WebAssembly gets threads
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), geolocation=(), microphone=()",
 }
@@ -215,9 +217,22 @@ def create_app(
     def broken(request: Request, error: Exception) -> JSONResponse:
         return _problem(500, "something went wrong here; the picture is not kept")
 
-    for path in PAGE.iterdir():  # a mounted folder would hide that a route takes another method
-        for name in ("", path.name) if path.name == "index.html" else (path.name,):
-            app.add_api_route(f"/{name}", _file(path), include_in_schema=False)
+    @app.get("/models/{network}.onnx", dependencies=guarded, include_in_schema=False)
+    def models(network: str, request: Request) -> Response:
+        """The networks themselves, for the page to answer on the visitor's own device."""
+        held = {"detector": centerface, "engine": analyzer.engine.path.read_bytes}
+        if network not in held or (network == "engine" and analyzer.engine.path.suffix != ".onnx"):
+            raise HTTPException(404, f"no network {network!r} that a browser could run")
+        tag = f'"{analyzer.engine.digest if network == "engine" else __version__}"'
+        headers = {"etag": tag, "cache-control": "no-cache"}  # kept by the browser, asked about each time
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(held[network](), media_type="application/octet-stream", headers=headers)
+
+    for path in PAGE.rglob("*.*"):  # a mounted folder would hide that a route takes another method
+        name = path.relative_to(PAGE).as_posix()
+        for route in ("", name) if name == "index.html" else (name,):
+            app.add_api_route(f"/{route}", _file(path), include_in_schema=False)
     if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["*"]
@@ -227,7 +242,9 @@ def create_app(
 
 
 def _file(path: Path) -> Callable[[], FileResponse]:
-    return lambda: FileResponse(path)
+    # Not every system knows an .mjs, and a browser runs no script that is called something else.
+    kind = "text/javascript" if path.suffix in (".js", ".mjs") else None
+    return lambda: FileResponse(path, media_type=kind)
 
 
 class _Metrics:

@@ -1,4 +1,5 @@
-// The page: pictures in, questions to this very server, answers drawn. Nothing is kept beyond this tab.
+// The page: pictures in, questions to this very server or to a worker on this device, answers drawn. Nothing is kept
+// beyond this tab.
 
 const $ = (id) => document.getElementById(id);
 const TASKS = ["age", "mask", "gender", "race"];
@@ -9,6 +10,7 @@ let running = false;
 let total = 0;
 let done = 0;
 let stream = null;
+let worker = null;
 
 const say = (text) => { $("status").textContent = text; };
 
@@ -26,7 +28,7 @@ function add(files) {
 }
 
 async function work() {
-  if (running) return;
+  if (running || $("local").disabled) return; // the networks are still on their way
   running = true;
   $("progress").hidden = false;
   while (waiting.length) {
@@ -43,13 +45,51 @@ async function work() {
   running = false;
 }
 
+const headers = () => ($("key").value ? { Authorization: `Bearer ${$("key").value}` } : {});
+
+function askWorker(message) {
+  return new Promise((resolve) => {
+    const id = crypto.randomUUID();
+    const broken = () => resolve({ error: "This installation cannot answer in the browser: its runtime was not there when it was built." });
+    const told = ({ data }) => {
+      if (data.id !== id) return;
+      worker.removeEventListener("message", told);
+      worker.removeEventListener("error", broken);
+      resolve(data.answer);
+    };
+    worker.addEventListener("message", told);
+    worker.addEventListener("error", broken);
+    worker.postMessage({ id, ...message });
+  });
+}
+
+async function goLocal() {
+  if (!$("local").checked) { say("Photographs are answered by the server again."); return; }
+  if (worker) { say("Photographs stay on this device."); return; }
+  say("The networks are on their way to this device.");
+  $("local").disabled = true;
+  worker = new Worker("local.js", { type: "module" });
+  const { error } = await askWorker({ headers: headers() });
+  $("local").disabled = false;
+  if (error) {
+    worker.terminate();
+    worker = null;
+    $("local").checked = false;
+    if (error.includes("key is needed")) $("keyed").hidden = false;
+  }
+  say(error || "Photographs stay on this device from now on.");
+  if (waiting.length) work();
+}
+
 async function ask(file) {
+  if ($("local").checked) {
+    return askWorker({ file, options: { tasks: chosen(), crop: $("crop").checked, attention: $("attention").checked } });
+  }
   const query = new URLSearchParams({ tasks: chosen().join(","), attention: $("attention").checked, crop: $("crop").checked });
-  const headers = $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
   for (let attempt = 0; ; attempt += 1) {
     let response;
     try {
-      response = await fetch(`v1/analyze?${query}`, { method: "POST", headers, body: file });
+      response = await fetch(`v1/analyze?${query}`, { method: "POST", headers: headers(), body: file });
     } catch {
       return { error: "The server cannot be reached." };
     }
@@ -253,6 +293,7 @@ function shoot() {
 }
 
 $("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
+$("local").addEventListener("change", goLocal);
 $("camera").addEventListener("click", openCamera);
 $("close").addEventListener("click", closeCamera);
 $("shoot").addEventListener("click", shoot);
