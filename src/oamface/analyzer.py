@@ -12,12 +12,13 @@ import numpy.typing as npt
 from oamface.align import apply, chip_transform, cut_chip, template
 from oamface.detect import Detection, Detector, prominent
 from oamface.engine import WEIGHTS, Answers, Engine
-from oamface.errors import FaceError, LabelError, OamfaceError
+from oamface.errors import FaceError, ImageError, LabelError, OamfaceError
 from oamface.faces import UNCERTAIN, Age, Choice, Face, Failure, Photograph
 from oamface.imaging import RGBImage, check_image, read_image
 from oamface.labels import TASKS
 
 Picture = str | os.PathLike[str] | bytes | RGBImage
+Named = str | os.PathLike[str] | tuple[str, bytes | OSError]
 
 TOGETHER = 16  # pictures whose faces are answered in one go
 
@@ -71,30 +72,34 @@ class Analyzer:
         source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         return Photograph(image.shape[1], image.shape[0], tuple(self.faces(found, answers)), source)
 
-    def analyze_all(
-        self, paths: Iterable[str | os.PathLike[str]], *, crop: bool = False
-    ) -> Iterator[Photograph | Failure]:
-        """Analyse many files, in their order, faces of several pictures in one pass; a bad file is a Failure."""
-        rest = iter(paths)
+    def analyze_all(self, pictures: Iterable[Named], *, crop: bool = False) -> Iterator[Photograph | Failure]:
+        """Analyse many pictures, in their order, faces of several in one pass; a bad one is a Failure.
+
+        pictures: paths, or pairs of a name and a file's bytes, or of a name and why these could not be had.
+        """
+        rest = iter(pictures)
         while group := list(islice(rest, TOGETHER)):
             read: list[tuple[str, int, int, list[Detection]] | Failure] = []
             chips: list[RGBImage] = []
-            for path in group:
+            for item in group:
+                name, data = item if isinstance(item, tuple) else (os.fspath(item), os.fspath(item))
                 try:
-                    image = read_image(path)
+                    if isinstance(data, OSError):
+                        raise ImageError(f"{name}: cannot be read ({data})")
+                    image = read_image(data)
                     found = self._find(image, None, None, crop)
                     chips += [cut_chip(image, face.landmarks) for face in found]
-                    read.append((os.fspath(path), image.shape[1], image.shape[0], found))
+                    read.append((name, image.shape[1], image.shape[0], found))
                 except OamfaceError as error:
-                    read.append(Failure(os.fspath(path), error))
+                    read.append(Failure(name, error))
             faces = self.faces(
                 [face for item in read if not isinstance(item, Failure) for face in item[3]], self.engine.answer(chips)
             )
-            for item in read:
-                if isinstance(item, Failure):
-                    yield item
+            for told in read:
+                if isinstance(told, Failure):
+                    yield told
                 else:
-                    source, width, height, found = item
+                    source, width, height, found = told
                     yield Photograph(width, height, tuple(islice(faces, len(found))), source)
 
     def _find(

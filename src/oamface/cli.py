@@ -119,6 +119,45 @@ def video(
 
 
 @app.command()
+def bulk(
+    source: Annotated[str, typer.Argument(help="Folder, .tar or .parquet, or a folder of these: a path or s3://...")],
+    out: Annotated[str, typer.Option(help="Folder of the answers, a path or an address; go on there after a kill.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Analyzers of one thread; all cores by default.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster's, or auto; else one starts here.")] = None,
+    column: Annotated[str, typer.Option(help="Which column of Parquet files holds the pictures.")] = "image",
+    part: Annotated[int, typer.Option(min=1, help="Pictures of a folder that make one part.")] = 256,
+    crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
+    tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
+    weights: Weights = "oam",
+) -> None:
+    """Analyse any number of photographs on any number of machines, into Parquet, each exactly once."""
+    import time
+
+    from oamface.bulk.run import bulk as run
+
+    began = time.monotonic()
+    with _Bar("bulk") as bar:
+
+        def show(done: int, total: int, pictures: int) -> None:
+            rate = pictures / (time.monotonic() - began)
+            bar.show(done, total, f"parts; {pictures} pictures, {rate:.0f} a second")
+
+        told = run(
+            source,
+            out,
+            weights=weights,
+            tasks=tuple(_listed(tasks)),
+            crop=crops,
+            size=part,
+            column=column,
+            workers=workers,
+            address=address,
+            on_progress=show,
+        )
+    print(f"{out}: {told.pictures} pictures, {told.faces} faces, {told.errors} unreadable; {told.done} parts done now")
+
+
+@app.command()
 def occlude(
     picture: Annotated[Path | None, typer.Argument(help="A photograph; a drawn face when left out.")] = None,
     sheet: Annotated[Path, typer.Option(help="Write the contact sheet to this .png.")] = Path("occlusion.png"),

@@ -220,7 +220,7 @@ def create_app(
     @app.get("/models/{network}.onnx", dependencies=guarded, include_in_schema=False)
     def models(network: str, request: Request) -> Response:
         """The networks themselves, for the page to answer on the visitor's own device."""
-        held = {"detector": centerface, "engine": analyzer.engine.path.read_bytes}
+        held: dict[str, Callable[[], bytes]] = {"detector": centerface, "engine": analyzer.engine.path.read_bytes}
         if network not in held or (network == "engine" and analyzer.engine.path.suffix != ".onnx"):
             raise HTTPException(404, f"no network {network!r} that a browser could run")
         tag = f'"{analyzer.engine.digest if network == "engine" else __version__}"'

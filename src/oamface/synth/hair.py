@@ -140,8 +140,9 @@ def bearded(head: Head) -> FloatArray:
     """(V,) 0..1: where a beard can grow."""
     turn = np.abs(head.azimuth()) / _DEGREES
     x, _, z = head.place.T
-    upper = np.interp(turn, (0, 14, 22, 32, 45, 58, 70, 80, 88), (-46, -47, -52, -60, -58, -45, -24, -2, 6))
-    grown = ramp((upper - z) / 7) * ramp((90 - turn) / 10) * ramp((z + 128) / 20)
+    upper = np.interp(turn, (0, 14, 22, 32, 45, 58, 70, 80, 88), (-46, -47, -54, -66, -68, -57, -36, -12, 2))
+    soft = 6 + 10 * ramp((turn - 14) / 12)  # on the cheeks it thins out; on the lip it ends
+    grown = ramp((upper - z) / soft) * ramp((90 - turn) / 10) * ramp((z + 128) / 20)
     under_lip = np.exp(-((x / 17) ** 2) - ((z + 88) / 4) ** 2)  # stays bare beside the tuft
     around = ramp((np.hypot(x / 29, (z + 72.5) / 10.5) - 1) * 5)
     grown = grown * (1 - 0.7 * under_lip * (np.abs(x) > 6)) * around * (1 - head.lips) * (1 - head.ears)
@@ -158,9 +159,9 @@ def beard(head: Head, vertices: FloatArray, outward: FloatArray, look: Look) -> 
         grown = grown * ramp((34 - np.abs(x)) / 6) * ramp((z + 78) / 6)
     elif look.beard == "goatee":
         grown = grown * ramp((34 - np.abs(x)) / 7)
-    vary = np.random.default_rng((look.identity, 7)).uniform(0.5, 1.6)
+    vary, thick = np.random.default_rng((look.identity, 7)).uniform((0.4, 0.45), (1.3, 1.0))
     length = np.where(z > -66, 3.0, 4.5 + 8 * ramp((-84 - z) / 30) * (look.beard != "moustache")) * vary
     tip = vertices + outward * (length * grown)[:, None]
     tip[:, 2] -= 0.35 * length * grown
     taken = grown[head.faces].min(1) > 0.04
-    return Growth(head.faces[taken], vertices, tip.astype(np.float32), grown, grown)
+    return Growth(head.faces[taken], vertices, tip.astype(np.float32), (grown * thick).astype(np.float32), grown)

@@ -244,7 +244,9 @@ def look(person: Person) -> Look:
     iris = _IRIS[list(_IRIS)[_pick(u[4], (0.42, 0.17, 0.09, 0.25, 0.07) if light else (1, 0, 0, 0, 0))]]
     beard = ""
     if male and age >= 18:
-        beard = ("", "full", "goatee", "moustache")[_pick(u[5], (0.66, 0.17, 0.1, 0.07))]
+        # Beards of East Asian men are sparser, so that fewer wear a full one.
+        beards = (0.78, 0.06, 0.08, 0.08) if race == "Asian" else (0.66, 0.17, 0.1, 0.07)
+        beard = ("", "full", "goatee", "moustache")[_pick(u[5], beards)]
     share = np.clip((age - 13) / 6, 0, 1) if male else 0.0
     wears = u[6] < (0.08 if age < 40 else 0.3 if age < 60 else 0.42) and age > 5
     return Look(

@@ -117,7 +117,7 @@ def mask_pieces(head: Head, around: Around, vertices: FloatArray, mask: Mask, se
     chin = _chin(head, vertices)
     height = eyes[2] - chin
     bridge = nose[2] + 0.24 * height + 0.02 * height * rng.normal()
-    top = {"right": bridge, "nose": nose[2] - 0.04 * height, "chin": mouth[2] - 0.14 * height}[mask.wear]
+    top = {"right": bridge, "nose": nose[2] - 0.04 * height, "chin": mouth[2] - 0.09 * height}[mask.wear]
     low = {"right": chin - 7, "nose": chin - 9, "chin": chin - 20}[mask.wear]
     half = np.radians({"surgical": 62, "ffp2": 60, "cloth": 58, "black": 60}[mask.style]) * rng.uniform(0.94, 1.04)
     rows, columns = 34, 41

@@ -134,9 +134,11 @@ def batches(
     paired: float,
     framing: Framing,
     workers: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """The batches of pass `number` (from 0) in its own order, from batch `skip` on; a last short one is left out.
 
+    share: which part of every batch, of how many: what one of several processes takes.
     framing: the part of the chips that the network sees, at size x size pixels.
     count: faces of a pass where it is not all of them, some several times if there are not so many.
     """
@@ -146,7 +148,8 @@ def batches(
         order = np.concatenate([order, rng.permutation(listed)])
     order = order[: count or None]
     whole = len(order) // batch
-    groups = [order[start * batch : (start + 1) * batch] for start in range(skip, whole)]
+    part, parts = share
+    groups = [np.array_split(order[at * batch : (at + 1) * batch], parts)[part] for at in range(skip, whole)]
     dataset = _Groups(faces, groups, size, (seed, number), occluded, paired, framing)
     return iter(
         DataLoader(dataset, batch_size=None, shuffle=False, num_workers=workers, prefetch_factor=4 if workers else None)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,6 +29,7 @@ from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
 from oamface.train.restore import is_model_file, restore, settle
 from oamface.train.teacher import answers_of, soft_labels
+from oamface.train.team import Team, launch
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -72,7 +72,27 @@ class Run:
         self.total = sum(steps * stage.passes for steps, stage in zip(self.steps, recipe.stages, strict=True))
 
     def train(self) -> Path:
-        """Train to the recipe's end and return the checkpoint."""
+        """Train to the recipe's end and return the checkpoint.
+
+        Raises TrainError: a GPU without room for the batch, another process of the run that is gone, a loss that is no
+        number; the last checkpoint stands.
+        """
+        try:
+            return self._train()
+        except torch.OutOfMemoryError as error:
+            raise TrainError(
+                f"no room on the GPU ({str(error).splitlines()[0]}): give the recipe a smaller batch, or the run more "
+                f"GPUs, which share a batch; {self.out} keeps what was trained"
+            ) from error
+        except RuntimeError as error:
+            if not (hasattr(self, "team") and self.team.lost(error)):
+                raise
+            raise TrainError(
+                f"another process of the run is gone ({str(error).splitlines()[0]}); start all of them again to go on "
+                f"from the checkpoint in {self.out}"
+            ) from error
+
+    def _train(self) -> Path:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         self._build()
@@ -99,6 +119,7 @@ class Run:
                 paired=recipe.paired,
                 framing=self.model.framing,
                 workers=self.workers,
+                share=(self.team.rank, self.team.size),
             )
             for step, batch in enumerate(stream, max(first, done) + 1):
                 rate = self._rate(step)
@@ -124,16 +145,19 @@ class Run:
             )
             self._save(first + steps)
             saved = time.monotonic()
-            write_curves(self.out)
+            if self.team.leads:
+                write_curves(self.out)
+        self.team.wait()  # the checkpoint is whole for all of them
         return self.out / CHECKPOINT
 
     def _build(self) -> None:
         recipe = self.recipe
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-        precision: Any = recipe.precision
-        if precision == "auto":
-            precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
-        self.fabric = lightning.Fabric(accelerator=accelerator, devices=1, precision=precision)
+        self.fabric = launch(recipe.precision)
+        self.team = Team(self.fabric)
+        if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
+            raise TrainError(
+                f"recipe {recipe.name}: {self.team.size} processes share a batch; give each at least 2 faces"
+            )
         model = OamCnn(
             trunk=recipe.trunk,
             width=recipe.width,
@@ -145,7 +169,9 @@ class Run:
             self._start_from_file(model)
         else:
             load_start(model, recipe.pretrained)
-        self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.team.synchronise(nn.ModuleList([model.trunk, model.attention or nn.Identity(), model.neck]))
+        self.model = model
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
@@ -162,6 +188,7 @@ class Run:
             free = [parameter for parameter in parameters if parameter.ndim <= 1]
             groups += [{"params": decayed, "share": share}, {"params": free, "share": share, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.divided = nn.ModuleList([model.trunk, model.attention or nn.Identity(), model.neck])
         self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
 
     def _start_from_file(self, model: OamCnn) -> None:
@@ -208,22 +235,23 @@ class Run:
             "recipe": self.recipe.to_dict(),
             "data": self.data,
         }
-        save_checkpoint(self.out / CHECKPOINT, self.parts, self.optimizer, progress)
+        if self.team.leads:
+            save_checkpoint(self.out / CHECKPOINT, self.parts, self.optimizer, progress)
 
     def _soft_labels(self) -> dict[str, Any]:
         """The teacher's answers, made once for a run and kept in its folder."""
         path = self.out / f"soft_labels-{self.identity[:12]}.npz"
-        if path.exists():
-            with np.load(path, allow_pickle=False) as kept:
-                return {task: kept[task] for task in kept.files}
-        if self.recipe.teacher:
-            self._log({"event": "teach", "step": 0, "faces": len(self.faces)})
-            soft = answers_of(Path(self.recipe.teacher), self.faces)
-        else:
-            soft = soft_labels(self.faces, seed=self.recipe.seed)
-        arrays: dict[str, Any] = dict(soft)
-        write_whole(path, lambda file: np.savez(file, **arrays))
-        return soft
+        if not path.exists() and self.team.leads:
+            if self.recipe.teacher:
+                self._log({"event": "teach", "step": 0, "faces": len(self.faces)})
+                soft = answers_of(Path(self.recipe.teacher), self.faces)
+            else:
+                soft = soft_labels(self.faces, seed=self.recipe.seed)
+            arrays: dict[str, Any] = dict(soft)
+            write_whole(path, lambda file: np.savez(file, **arrays))
+        self.team.wait()
+        with np.load(path, allow_pickle=False) as kept:
+            return {task: kept[task] for task in kept.files}
 
     def _passes(self) -> list[tuple[Stage, int, int]]:
         """Every pass: its stage, the step before its first, its steps."""
@@ -260,15 +288,18 @@ class Run:
         weights = self.recipe.weights
         with self.fabric.autocast():
             z, attention = self.model.embed(pictures)
-            # The heads' gradients meet at the shared vector, where `combine` can weigh them before the one pass back.
-            leaf = z.detach().float().requires_grad_()
+            # From here on every process has the whole batch. The heads' gradients meet at the shared vector, where
+            # `combine` can weigh them before the one pass back.
+            batch, leaf, seen, layout = self.team.whole(batch, z, attention)
+            leaf.requires_grad_()
+            seen.requires_grad_(attention.requires_grad)
             logits = self.model.answer(leaf)
             guess = self.extra["features"](leaf) if "features" in self.extra else None
         credit = {task: batch.members[task].float() for task in TASKS}
         credit["age"] = losses.age_credit(batch.members["age"])
         parts = {
             **{task: losses.set_loss(logits[task], credit[task]) for task in self.recipe.tasks},
-            "attention": losses.attention_loss(attention, batch.coverage, batch.traced),
+            "attention": losses.attention_loss(seen, batch.coverage, batch.traced),
             "recovery": losses.recovery_loss(leaf[batch.covered], leaf[batch.bare]),
         }
         tasks = {task: getattr(weights, task) * parts[task] for task in self.recipe.tasks}
@@ -286,14 +317,17 @@ class Run:
         if guess is not None:
             parts["features"] = losses.feature_loss(guess, batch.features)
             beside = beside + weights.features * parts["features"]
+        if seen.requires_grad:
+            beside = beside + weights.attention * parts["attention"]
         beside.backward()
         if leaf.grad is not None:
             gradient = gradient + leaf.grad
-        roots, gradients = [z], [gradient.to(z.dtype)]
-        if attention.requires_grad:
-            roots.append(weights.attention * parts["attention"])
-            gradients.append(torch.ones_like(roots[-1]))
+        roots, gradients = [z], [self.team.own(layout, gradient).to(z.dtype)]
+        if seen.grad is not None:
+            roots.append(attention)
+            gradients.append(self.team.own(layout, seen.grad).to(attention.dtype))
         torch.autograd.backward(roots, gradients)
+        self.team.sum_gradients(self.divided, nn.ModuleList([self.model.heads, self.extra]))
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.averaged.update_parameters(self.model)
@@ -303,8 +337,8 @@ class Run:
     def _validate(self, stage: Stage) -> dict[str, float]:
         """The averaged network on bare faces of the calibration part: how often its answer is in the label's set."""
         faces, model = self.validation, self.averaged.module.eval()
-        chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED]
-        right: dict[str, list[bool]] = {task: [] for task in self.recipe.tasks if task != "age"}
+        chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED][self.team.rank :: self.team.size]
+        right: dict[str, list[float]] = {task: [] for task in self.recipe.tasks if task != "age"}
         away: list[float] = []
         for start in range(0, len(chosen), stage.batch):
             index = chosen[start : start + stage.batch]
@@ -316,14 +350,19 @@ class Run:
             for task, hits in right.items():
                 members = faces.members[task][index]
                 answer = logits[task].argmax(1).cpu().numpy()
-                hits += [bool(row[choice]) for row, choice in zip(members, answer, strict=True) if not row.all()]
+                hits += [float(row[choice]) for row, choice in zip(members, answer, strict=True) if not row.all()]
             if "age" not in logits:
                 continue
             members = faces.members["age"][index]
             exact = members.sum(1) == 1
             away += list(np.abs(losses.mean_age(logits["age"]).cpu().numpy() - members.argmax(1))[exact])
-        measured = {f"valid_{task}": float(np.mean(hits)) for task, hits in right.items() if hits}
-        return measured | ({"valid_years": float(np.mean(away))} if away else {})
+        found = {**right, "years": away}
+        sums = self.team.total(
+            torch.tensor([[sum(values), len(values)] for values in found.values()], dtype=torch.float64)
+        )
+        return {
+            f"valid_{name}": float(total / count) for name, (total, count) in zip(found, sums, strict=True) if count
+        }
 
     def _minutes_left(self, seconds: float, size: int, step: int) -> float:
         """What is left after `step`, if one at `size` takes so many seconds: work goes by the square of the size."""
@@ -335,6 +374,8 @@ class Run:
         return seconds * left / (stage.batch * size**2) / 60
 
     def _log(self, line: dict[str, Any]) -> None:
+        if not self.team.leads:
+            return
         line = {"time": round(time.time(), 1), **line}
         append_line(self.out / LOG, json.dumps(line))
         self.on_event(line)

@@ -1,0 +1,116 @@
+import io
+import tarfile
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oamface.bulk.plan import SCHEMA, Part, parts_of, pictures_of, place
+from oamface.errors import DataError
+
+
+def tar_of(path, members, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Loose pictures in folders, two archives, a table of two row groups, and what is none of these."""
+    for name in ("b/2.jpg", "b/1.png", "a.jpeg", "c.webp", "d/e/f.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    for name in ("notes.txt", ".hidden.jpg", "b/.thumbs/1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no")
+    tar_of(tmp_path / "shard.tar", {"0.jpg": b"zero", "0.json": b"{}", "1.png": b"one"})
+    tar_of(tmp_path / "small.tar.gz", {"x/2.jpg": b"two"}, "w:gz")
+    table = pa.table({"image": [b"r0", None, b"r2"], "label": [0, 1, 2]})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=2)
+    return tmp_path
+
+
+def read(source, size=2, column="image"):
+    parts = list(parts_of(source, size=size, column=column))
+    return parts, [item for part in parts for item in pictures_of(source.files, part)]
+
+
+def test_a_folder_of_everything_comes_in_parts_and_every_picture_once(folder) -> None:
+    parts, given = read(place(str(folder)))
+    assert Counter(part.kind for part in parts) == {"files": 3, "tar": 2, "parquet": 2}
+    names = [name.removeprefix(f"{folder}/") for name, _ in given]
+    assert sorted(names) == sorted(
+        ["a.jpeg", "b/1.png", "b/2.jpg", "c.webp", "d/e/f.gif", "shard.tar:0.jpg", "shard.tar:1.png"]
+        + ["small.tar.gz:x/2.jpg", "rows.parquet:0", "rows.parquet:1", "rows.parquet:2"]
+    )
+    told = {name.removeprefix(f"{folder}/"): data for name, data in given}
+    assert told["shard.tar:1.png"] == b"one"
+    assert told["rows.parquet:2"] == b"r2"
+    assert told["b/2.jpg"] == b"b/2.jpg"
+    assert isinstance(told["rows.parquet:1"], OSError)
+    assert parts == list(parts_of(place(f"file://{folder}"), size=2))
+
+
+def test_one_file_alone_and_other_columns(folder) -> None:
+    _, given = read(place(str(folder / "shard.tar")))
+    assert [data for _, data in given] == [b"zero", b"one"]
+    struct = pa.array([{"bytes": b"hf", "path": "x.jpg"}])
+    pq.write_table(pa.table({"photo": struct}), folder / "hf.parquet")
+    _, given = read(place(str(folder / "hf.parquet")), column="photo")
+    assert given == [(f"{folder}/hf.parquet:0", b"hf")]
+    with pytest.raises(DataError, match="no column 'image'"):
+        read(place(str(folder / "hf.parquet")))
+    (folder / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="no Parquet file"):
+        read(place(str(folder / "bad.parquet")))
+
+
+def test_any_file_system_that_fsspec_knows() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/shop/a.jpg", b"picture")
+    _, given = read(place("memory://shop"))
+    assert [data for _, data in given] == [b"picture"]
+
+
+def test_what_is_not_there(tmp_path, folder) -> None:
+    for address, reason in (
+        (str(tmp_path / "missing"), "no such file"),
+        ("nowhere://bucket/x", "cannot be opened"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            read(place(address))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no picture"):
+        read(place(str(tmp_path / "empty")))
+    (folder / "a.jpeg").unlink()
+    part = Part("files", (str(folder / "a.jpeg"), str(folder / "c.webp")))
+    (_, gone), (_, there) = pictures_of(place(str(folder)).files, part)
+    assert isinstance(gone, OSError)
+    assert there == b"c.webp"
+
+
+def test_a_damaged_archive_gives_what_it_still_holds(folder) -> None:
+    whole = (folder / "shard.tar").read_bytes()
+    (folder / "cut.tar").write_bytes(whole[:1400])
+    _, given = read(place(str(folder / "cut.tar")))
+    assert given[0] == (f"{folder}/cut.tar:0.jpg", b"zero")
+    assert isinstance(given[-1][1], OSError)
+    (folder / "text.tar").write_bytes(b"text" * 300)
+    _, ((name, error),) = read(place(str(folder / "text.tar")))
+    assert name == f"{folder}/text.tar"
+    assert "damaged" in str(error)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=9))
+def test_a_part_survives_being_written_down(paths) -> None:
+    for part in (Part("files", tuple(paths)), Part("parquet", (paths[0],), 3, "image")):
+        assert part.table().schema == SCHEMA
+        assert Part.of(part.table()) == part

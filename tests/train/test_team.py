@@ -1,0 +1,113 @@
+"""Several real processes on this machine, started by torchrun, with gloo."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from drawn import write_store
+from oamface.train.checkpoint import load_network
+from oamface.train.loop import CHECKPOINT, LOG
+from oamface.train.team import Layout
+
+RECIPE = """
+trunk = "{trunk}"
+precision = "32-true"
+balance = "{balance}"
+learning_rate = 3e-4
+dropout = 0.2
+weights = {{ features = 0.5, soft_labels = 1.0 }}
+
+[[stages]]
+size = {size}
+passes = {passes}
+batch = 12
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("stores") / "taught", features=6)
+
+
+def recipe(folder, *, trunk="resnet18", balance="fixed", size=32, passes=14):
+    path = folder / "recipe.toml"
+    path.write_text(RECIPE.format(trunk=trunk, balance=balance, size=size, passes=passes))
+    return path
+
+
+def start(processes, recipe, store, out):
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
+    train = ["-m", "oamface", "train", recipe, "--store", store, "--out", out, "--workers", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*run, *train], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def trained(processes, *arguments):
+    run = start(processes, *arguments)
+    _, wrong = run.communicate(timeout=300)
+    assert run.returncode == 0, wrong[-3000:]
+    return [json.loads(line) for line in (arguments[-1] / LOG).read_text().splitlines()]
+
+
+def curve(lines):
+    """Every figure that a pass ended with, and the losses that were logged."""
+    kept = ("valid_", "age", "gender", "race", "mask", "attention", "recovery", "years", "soft_", "features")
+    return [
+        {key: value for key, value in line.items() if key.startswith(kept)}
+        for line in lines
+        if line["event"] in ("step", "pass")
+    ]
+
+
+@pytest.mark.parametrize(("trunk", "balance", "size"), [("resnet18", "pcgrad", 32), ("face-resnet", "fixed", 112)])
+def test_two_processes_learn_what_one_does(store, tmp_path, trunk, balance, size) -> None:
+    given = recipe(tmp_path, trunk=trunk, balance=balance, size=size)
+    one, two = (curve(trained(count, given, store, tmp_path / str(count))) for count in (1, 2))
+    assert len(one) == len(two) == 16  # a line every 20 steps, and one for each of 14 passes
+    for step, other in zip(one, two, strict=True):
+        assert step.keys() == other.keys()
+        for name, value in step.items():
+            assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-3), (name, step, other)
+
+
+def test_a_lost_process_ends_it_and_fewer_go_on(store, tmp_path) -> None:
+    given = recipe(tmp_path, passes=200)
+    out = tmp_path / "run"
+    run = start(2, given, store, out)
+    end = time.monotonic() + 120
+    while not (out / CHECKPOINT).exists():
+        assert time.monotonic() < end and run.poll() is None
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    run.communicate(timeout=120)
+    assert run.returncode != 0
+    step = load_network(out / CHECKPOINT)[1]["step"]
+    assert step >= 1
+    again = start(1, given, store, out)
+    time.sleep(0.1)
+    while not [line for line in (out / LOG).read_text().splitlines() if '"start"' in line][1:]:
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.05)
+    again.kill()
+    assert json.loads([line for line in (out / LOG).read_text().splitlines() if '"start"' in line][1])["step"] >= step
+
+
+def test_more_processes_than_faces_in_a_batch(store, tmp_path) -> None:
+    given = recipe(tmp_path)
+    given.write_text(given.read_text().replace("batch = 12", "batch = 3"))
+    run = start(2, given, store, tmp_path / "run")
+    _, wrong = run.communicate(timeout=120)
+    assert run.returncode != 0
+    assert "give each at least 2 faces" in wrong
+
+
+def test_every_row_has_its_place() -> None:
+    layout = Layout((3, 2), (1, 2))
+    assert layout.rows(0) == [0, 1, 2, 5]
+    assert layout.rows(1) == [3, 4, 6, 7]
