@@ -5,6 +5,7 @@ DATA ?= ../shared/datasets
 OPEN := stores/fairface stores/masks
 ALL := stores/utkface $(OPEN)
 WEIGHTS := src/oamface/weights
+NAMES := oam oam-open oam-medium oam-small
 RUNS := oam-open oam oam-taught oam-taught-twice
 
 .PHONY: demo install test lint format bench weights card report
@@ -64,10 +65,16 @@ runs/oam-taught-twice/checkpoint.safetensors: runs/oam-taught/checkpoint.safeten
 $(WEIGHTS)/oam.onnx: runs/oam-taught-twice/checkpoint.safetensors
 	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
 
+# The smaller ones are made out of oam and taught by it.
+runs/oam-medium/checkpoint.safetensors runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
+
+$(WEIGHTS)/oam-medium.onnx $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
+	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
+
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
 	$(OAMFACE) export $< $(OPEN:%=--store %) --also stores/utkface --out $@
 
-weights: $(WEIGHTS)/oam.onnx $(WEIGHTS)/oam-open.onnx card
+weights: $(NAMES:%=$(WEIGHTS)/%.onnx) card
 
 # The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
 runs/%/.done: recipes/%.toml | $(ALL)
@@ -84,4 +91,4 @@ report: runs/ablation/.done runs/trunks/.done
 	$(OAMFACE) report runs/results --main oam $(RUNS:%=--log runs/%/log.jsonl) --out docs/report
 
 card: install
-	for name in oam oam-open; do $(OAMFACE) card $$name > $(WEIGHTS)/$$name.md || exit 1; done
+	for name in $(NAMES); do $(OAMFACE) card $$name > $(WEIGHTS)/$$name.md || exit 1; done

@@ -36,7 +36,7 @@ def folder_of(out: Path, count: int, size: tuple[int, int]) -> Path:
 
 
 def run(source: Path, out: Path, *, workers: int) -> tuple[float, float]:
-    """Seconds from the first part's file to the last, per part after the first, and megabytes at most of all processes."""
+    """Seconds for a part once all workers run, and megabytes at most of all processes."""
     program = Path(sys.executable).with_name("oamface")
     call = [program, "bulk", source, "--out", out, "--workers", str(workers)]
     process = subprocess.Popen(list(map(str, call)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -92,9 +92,8 @@ def main() -> None:
         for workers in (1, 2):
             seconds, most = run(source, home / f"out{workers}", workers=workers)
             rates[workers] = 256 / seconds
-            print(
-                f"{workers} workers: {rates[workers]:.1f} a second, {rates[workers] / workers / bare:.2f} of bare a core, {most:.0f} MB"
-            )
+            share = rates[workers] / workers / bare
+            print(f"{workers} workers: {rates[workers]:.1f} a second, {share:.2f} of bare a core, {most:.0f} MB")
         print(f"two workers against one: {rates[2] / rates[1]:.2f}")
         for count in (asked.many // 10, asked.many) if asked.many else ():
             tiny = folder_of(home / f"tiny{count}", count, (64, 48))

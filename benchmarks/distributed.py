@@ -1,6 +1,6 @@
 """What docs/distributed.md says: python benchmarks/distributed.py --store stores/utkface [--steps 50]
 
-One process with one thread, one that computes the doubled batch, and two that share it: loss curves and images a second.
+One process of one thread, one that computes the doubled batch, and two that share it: losses, images a second.
 """
 
 import argparse
@@ -68,9 +68,7 @@ def main() -> None:
         for one, other in zip(doubled, shared, strict=True)
         for name in losses
     )
-    print(
-        f"{len(shared)} steps, two processes against one with the doubled batch: losses at most {apart:.1e} apart (relative)"
-    )
+    print(f"{len(shared)} steps, two processes against one with the doubled batch: losses {apart:.1e} apart at most")
     rates = {"one": rate(single), "one, doubled batch": rate(doubled), "two": rate(shared)}
     print(*(f"{name}: {value:.0f} rows a second" for name, value in rates.items()), sep="\n")
     print(f"two processes against one: {rates['two'] / rates['one']:.2f}")

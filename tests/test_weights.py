@@ -23,7 +23,8 @@ def analyzer(request) -> Analyzer:
 
 
 @pytest.mark.parametrize(
-    ("weights", "learnt_from"), [("oam", {"utkface", "fairface", "masks"}), ("oam-open", {"fairface", "masks"})]
+    ("weights", "learnt_from"),
+    [(name, {"fairface", "masks"} | ({"utkface"} if name != "oam-open" else set())) for name in WEIGHTS],
 )
 def test_they_are_small_and_describe_themselves(weights, learnt_from) -> None:
     engine = Engine(weights)
@@ -41,7 +42,7 @@ def test_the_card_beside_them_is_their_own(weights) -> None:
     engine = Engine(weights)
     card = (engine.path.parent / f"{weights}.md").read_text()
     assert card == model_card(engine.description)
-    assert ("research only" in card) == (weights == "oam")
+    assert ("research only" in card) == (weights != "oam-open")
 
 
 def test_the_best_are_those_that_nobody_names(portrait) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Every command imports what it needs, and help is plain text: neither rich nor numpy is loaded to print it.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-Weights = Annotated[str, typer.Option(help="oam (the best, for research), oam-open, or an exported file.")]
+Weights = Annotated[str, typer.Option(help="oam (the best), oam-open, oam-medium, oam-small, or an exported file.")]
 
 
 Device = Literal["cpu"]

@@ -20,7 +20,8 @@ Pixels = npt.NDArray[Any]  # what is cut alike: chips of uint8, maps of float32
 
 FORMAT = "oamface-model/2"
 BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
-WEIGHTS = ("oam", "oam-open")  # the package's own: the best, for research; and those free for commercial use
+# The package's own: the best, for research; those free for commercial use; and the best one's smaller ones.
+WEIGHTS = ("oam", "oam-open", "oam-medium", "oam-small")
 OUTPUTS = (*TASKS, "attention")
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a window that leaves nothing out
 

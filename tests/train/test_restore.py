@@ -82,6 +82,18 @@ def test_only_a_whole_network_of_its_kind_starts_from_it(store_folder, tmp_path,
         Run(recipe, [store_folder], tmp_path, workers=0).train()
 
 
+def test_a_narrower_run_starts_from_what_is_left_of_it(store_folder, tmp_path) -> None:
+    stage = Stage(size=150, passes=1, batch=20)
+    weights = Weights(features=0.0, soft_labels=0.0)
+    recipe = Recipe("small", (stage,), weights, trunk="face-resnet", width=0.25, pretrained="oam", precision="32-true")
+    network, progress = load_network(Run(recipe, [store_folder], tmp_path, workers=0).train())
+    assert network.width == progress["recipe"]["width"] == 0.25
+    assert [run["recipe"]["name"] for run in history(tmp_path / "checkpoint.safetensors")][-2:] == [
+        "oam-taught-twice",
+        "small",
+    ]
+
+
 def test_files_that_cannot_be_trained_on(untrained_model, tmp_path) -> None:
     (tmp_path / "text.onnx").write_text("text")
     for name in (str(untrained_model), str(tmp_path / "text.onnx"), str(tmp_path / "missing.onnx")):

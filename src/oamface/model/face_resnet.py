@@ -36,6 +36,10 @@ class Block(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         added = self.second(functional.relu(self.first(features)))
+        return functional.relu(self.join(features, added))
+
+    def join(self, features: Tensor, added: Tensor) -> Tensor:
+        """The shortcut of what came in plus what the convolutions made of it."""
         if self.down:
             features = functional.avg_pool2d(features, 2)
             # dlib pads the smaller of the two with zeros, at the right and the bottom.
@@ -45,7 +49,7 @@ class Block(nn.Module):
                 functional.pad(part, (0, width - part.shape[3], 0, height - part.shape[2], 0, channels - part.shape[1]))
                 for part in (features, added)
             )
-        return functional.relu(features + added)
+        return features + added
 
 
 class FaceResNet(nn.Module):

@@ -37,6 +37,7 @@ SAVE_EVERY = 180.0  # seconds of work that an interruption costs at most
 LOG_EVERY = 20  # steps
 TIMED = 10  # steps from which the time of all others is estimated
 SETTLED = 4000  # faces on which a model file's batch normalisation is settled
+NARROWED = 768  # of these, on which a narrower network is fitted
 VALIDATED = 2000  # faces of the calibration part looked at after every pass
 
 Event = Callable[[dict[str, Any]], None]
@@ -197,8 +198,6 @@ class Run:
         if recipe.trunk != FACE or set(recipe.tasks) != set(TASKS) or not recipe.attention:
             raise TrainError(f"recipe {recipe.name}: a model file starts only a whole network with the trunk {FACE!r}")
         start = restore(recipe.pretrained)
-        if recipe.width < start.width:
-            start = narrow(start, recipe.width)
         if not (self.out / CHECKPOINT).exists():  # what goes on has its own
             stream = batches(
                 self.faces,
@@ -213,8 +212,11 @@ class Run:
                 framing=model.framing,
                 workers=0,
             )
-            settle(start, (normalise(batch.chips, model.framing) for batch in stream))
-        model.load_state_dict(start.state_dict())
+            seen = [normalise(batch.chips, model.framing) for batch in stream]
+            if recipe.width < start.width:
+                start = narrow(start, recipe.width, torch.cat(seen)[:NARROWED])
+            settle(start, seen)
+            model.load_state_dict(start.state_dict())
 
     def _resume(self) -> int:
         path = self.out / CHECKPOINT

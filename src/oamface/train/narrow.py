@@ -1,27 +1,60 @@
-"""A narrower network out of a trained one: the channels with the largest weights (Li et al., 2017), to train on."""
+"""A narrower network out of a trained one, to train on from: channel pruning with reconstruction (He et al., 2017).
+
+The channels with the largest weights stay (Li et al., 2017); then every layer is fitted anew, by least squares on
+faces, so that what is left computes what the whole one did.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from oamface.errors import OamfaceError
+from oamface.model.attention import bare_share
 from oamface.model.face_resnet import Block, channels
 from oamface.model.oam_cnn import FACE, OamCnn
 
+_RIDGE = 1e-3  # of the mean square of what a layer reads: keeps the fit from leaning on what hardly varies
+_TOGETHER = 64  # faces
+_PLACES = 30  # of each map, that a convolution is fitted on
+
 
 @torch.no_grad()
-def narrow(model: OamCnn, width: float) -> OamCnn:
+def narrow(model: OamCnn, width: float, pictures: Tensor) -> OamCnn:
     """A copy of a whole network with the face network's trunk, with fewer channels in every layer of it.
 
-    Shortcuts carry a stage's channels on as the first of the next, so each stage keeps what the one before kept.
+    pictures: (N, 3, S, S) as the network takes them, some hundred faces. Shortcuts carry a stage's channels on as the
+    first of the next, so each stage keeps what the one before kept.
     Raises OamfaceError: another trunk, a network without attention, or one that is no wider.
     """
     have, want = channels(model.width), channels(width)
     if model.trunk_name != FACE or model.attention is None or want >= have:
         raise OamfaceError(f"only a whole {FACE!r} wider than {width} can be narrowed")
-    layers = [layer for part in (model.trunk, model.neck) for layer in part.children()]
-    stem, blocks = layers[0], [layer for layer in layers if isinstance(layer, Block)]
-    assert isinstance(stem, nn.Conv2d)
-    kept: list[Tensor] = []  # of every stage, which channels of its shortcut
+    model.eval()
+    small = OamCnn(trunk=FACE, width=width, tasks=tuple(model.heads)).eval()
+    assert small.attention is not None
+    kept = _kept(model, have, want)
+    wide, few = pictures, pictures  # what reaches a layer, in both networks
+    for part, other in ((model.trunk, small.trunk), (model.neck, small.neck)):
+        if part is model.neck:
+            wide, few = _attend(model, small, kept[2], wide, few)
+        for layer, target in zip(part.children(), other.children(), strict=True):
+            if isinstance(layer, Block):
+                assert isinstance(target, Block)
+                wide, few = _narrow_block(layer, target, kept[have.index(layer.second.out_channels)], wide, few)
+            else:
+                if isinstance(layer, nn.Conv2d):  # the stem, which reads the pictures themselves
+                    target.load_state_dict({name: value[kept[0]] for name, value in layer.state_dict().items()})
+                wide, few = layer(wide), target(few)
+    _fit_heads(model, small, wide.mean((2, 3)), few.mean((2, 3)))
+    return small
+
+
+def _kept(model: OamCnn, have: tuple[int, ...], want: tuple[int, ...]) -> list[Tensor]:
+    """Of every stage the channels of its shortcut that stay."""
+    blocks = [layer for part in (model.trunk, model.neck) for layer in part.children() if isinstance(layer, Block)]
+    kept: list[Tensor] = []
     for wide, few in zip(have, want, strict=True):
         stage = [block for block in blocks if block.second.out_channels == wide]
         written = [_strength(block.second.weight, 0) for block in stage]
@@ -30,31 +63,52 @@ def narrow(model: OamCnn, width: float) -> OamCnn:
         before = kept[-1] if kept else torch.zeros(0, dtype=torch.long)
         new = torch.arange(have[len(kept) - 1] if kept else 0, wide)
         kept.append(torch.cat([before, new[_strongest(strength[new], few - len(before))]]))
-    of = dict(zip(have, kept, strict=True))
-    small = OamCnn(trunk=FACE, width=width, tasks=tuple(model.heads))
-    assert small.attention is not None
-    targets = [layer for part in (small.trunk, small.neck) for layer in part.children()]
-    _take(targets[0], stem, of[have[0]], torch.arange(3))
-    for one, other in zip((layer for layer in targets if isinstance(layer, Block)), blocks, strict=True):
-        inner = _strongest(_strength(other.first.weight, 0) + _strength(other.second.weight, 1), one.first.out_channels)
-        _take(one.first, other.first, inner, of[other.first.in_channels])
-        _take(one.second, other.second, of[other.second.out_channels], inner)
-    seen, told = of[have[2]], of[have[3]]
-    state = model.state_dict()
-    for name, rows, columns in (
-        ("attention.gate.0.weight", None, seen),
-        ("attention.gate.2.weight", seen, None),
-        ("attention.gate.2.bias", seen, None),
-        ("attention.map.0.weight", None, seen),
-        *((f"heads.{task}.0.weight", None, told) for task in model.heads),
-    ):
-        if rows is not None:
-            state[name] = state[name][rows]
-        if columns is not None:
-            state[name] = state[name][:, columns]
-    trunk = {name: value for name, value in small.state_dict().items() if name.startswith(("trunk.", "neck."))}
-    small.load_state_dict(state | trunk)
-    return small.eval()
+    return kept
+
+
+def _narrow_block(block: Block, small: Block, kept: Tensor, wide: Tensor, few: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit a block and return what both give. Its second convolution makes up for what the shortcut has lost."""
+    inner = _strongest(_strength(block.first.weight, 0) + _strength(block.second.weight, 1), small.first.out_channels)
+    _fit(small.first, few, _in_parts(block.first, wide)[:, inner])
+    added = _in_parts(lambda part: block.second(functional.relu(block.first(part))), wide)
+    whole = block.join(wide, added)
+    height, width = added.shape[2:]
+    short = small.join(few, added.new_zeros(len(few), small.second.out_channels, height, width))
+    wanted = (whole[:, kept] - short)[:, :, :height, :width]  # a shortcut may reach further than the convolutions
+    _fit(small.second, functional.relu(_in_parts(small.first, few)), wanted)
+    return functional.relu(whole), _in_parts(small, few)
+
+
+def _attend(model: OamCnn, small: OamCnn, seen: Tensor, wide: Tensor, few: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the small network the whole one's attention, and return what both let through."""
+    assert model.attention is not None and small.attention is not None
+    state = model.attention.state_dict()
+    for name in ("gate.2.weight", "gate.2.bias"):
+        state[name] = state[name][seen]
+    for name in ("gate.0.weight", "map.0.weight"):
+        state[name] = state[name][:, seen]
+    small.attention.load_state_dict(state)
+    _fit_linear(small.attention.gate[0], few.mean((2, 3)), model.attention.gate[0](wide.mean((2, 3))))
+    wide, shown = model.attention(wide)
+    few, _ = small.attention(few)
+    entry = small.attention.map[0]
+    assert isinstance(entry, nn.Conv2d)
+    _fit(entry, few, model.attention.map[0](wide))
+    return wide * bare_share(shown), few * bare_share(small.attention.map(few))
+
+
+def _fit_heads(model: OamCnn, small: OamCnn, wide: Tensor, few: Tensor) -> None:
+    """The heads read of the small vector what the whole one would have told them."""
+    small.heads.load_state_dict(
+        {
+            name: value if name not in {f"{task}.0.weight" for task in model.heads} else value[:, : few.shape[1]]
+            for name, value in model.heads.state_dict().items()
+        }
+    )
+    for task, head in model.heads.items():
+        own = small.heads[task]
+        assert isinstance(head, nn.Sequential) and isinstance(own, nn.Sequential)
+        _fit_linear(own[0], few, head[0](wide))
 
 
 def _strength(weight: Tensor, axis: int) -> Tensor:
@@ -67,8 +121,38 @@ def _strongest(strength: Tensor, count: int) -> Tensor:
     return strength.topk(count).indices.sort().values
 
 
-def _take(small: nn.Module, whole: nn.Conv2d, rows: Tensor, columns: Tensor) -> None:
-    """Fill a convolution with some of the channels of another."""
-    assert isinstance(small, nn.Conv2d) and small.bias is not None and whole.bias is not None
-    small.weight.copy_(whole.weight[rows][:, columns])
-    small.bias.copy_(whole.bias[rows])
+def _in_parts(layer: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+    return torch.cat([layer(part) for part in given.split(_TOGETHER)])
+
+
+def _fit(layer: nn.Conv2d, given: Tensor, wanted: Tensor) -> None:
+    """The convolution that comes nearest to making `wanted` of `given`, on some places of every map."""
+    assert isinstance(layer.padding, tuple)
+    unfold = nn.Unfold(layer.kernel_size, padding=layer.padding, stride=layer.stride)
+    read, told = [], []
+    for part, goal in zip(given.split(_TOGETHER), wanted.split(_TOGETHER), strict=True):
+        places = torch.randperm(goal[0, 0].numel())[:_PLACES]
+        read.append(unfold(part)[:, :, places].permute(0, 2, 1).flatten(0, 1))
+        told.append(goal.flatten(2)[:, :, places].permute(0, 2, 1).flatten(0, 1))
+    weight, bias = _least_squares(torch.cat(read), torch.cat(told), constant=layer.bias is not None)
+    layer.weight.copy_(weight.view_as(layer.weight))
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
+
+
+def _fit_linear(layer: nn.Module, given: Tensor, wanted: Tensor) -> None:
+    assert isinstance(layer, nn.Linear)
+    weight, bias = _least_squares(given, wanted, constant=True)
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+
+
+def _least_squares(given: Tensor, wanted: Tensor, *, constant: bool) -> tuple[Tensor, Tensor]:
+    """(N, D) to (N, K): weights (K, D) and biases (K,), zeros unless `constant`, of a ridge regression."""
+    given, wanted = given.double(), wanted.double()
+    middle, centre = given.mean(0) * constant, wanted.mean(0) * constant
+    read, told = given - middle, wanted - centre
+    square = read.T @ read
+    square.diagonal().add_(_RIDGE * square.diagonal().mean() + 1e-9)
+    weight = torch.linalg.solve(square, read.T @ told).T
+    return weight.float(), (centre - weight @ middle).float()
