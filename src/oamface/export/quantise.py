@@ -27,7 +27,7 @@ def quantise(graph: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:
 
     Weights have a scale for each output channel and are symmetric, in -64..63: a processor without VNNI adds pairs of
     products in 16 bits, which wider ones would overflow. Activations are 0..255 between the least and the largest
-    value that a batch of `pictures` (N, 3, S, S), as the network takes them, gives: the moving average over all batches.
+    value that batches of `pictures` (N, 3, S, S), as the network takes them, give: the moving average over all batches.
     """
     plain = widen(graph)
     weights = {tensor.name for tensor in plain.graph.initializer if tensor.name.startswith(_FLOAT)}
