@@ -5,7 +5,7 @@ DATA ?= ../shared/datasets
 OPEN := stores/fairface stores/masks
 ALL := stores/utkface $(OPEN)
 WEIGHTS := src/oamface/weights
-NAMES := oam oam-open oam-medium oam-small
+NAMES := oam oam-int8 oam-open oam-small
 RUNS := oam-open oam oam-taught oam-taught-twice
 
 .PHONY: demo install test lint format bench weights card report
@@ -65,10 +65,13 @@ runs/oam-taught-twice/checkpoint.safetensors: runs/oam-taught/checkpoint.safeten
 $(WEIGHTS)/oam.onnx: runs/oam-taught-twice/checkpoint.safetensors
 	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
 
-# The smaller ones are made out of oam and taught by it.
-runs/oam-medium/checkpoint.safetensors runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
+$(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
+	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
-$(WEIGHTS)/oam-medium.onnx $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
+# Made out of oam and taught by it.
+runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
+
+$(WEIGHTS)/oam-small.onnx: runs/oam-small/checkpoint.safetensors
 	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
 
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors

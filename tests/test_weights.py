@@ -45,8 +45,15 @@ def test_the_card_beside_them_is_their_own(weights) -> None:
     assert ("research only" in card) == (weights != "oam-open")
 
 
-def test_the_best_are_those_that_nobody_names(portrait) -> None:
-    assert oamface.analyze(portrait) == Analyzer("oam").analyze(portrait)
+def test_nobody_names_the_best_in_eight_bits(portrait) -> None:
+    told, whole = oamface.analyze(portrait), Analyzer("oam").analyze(portrait)
+    assert told == Analyzer("oam-int8").analyze(portrait)
+    assert abs(told.faces[0].age.years - whole.faces[0].age.years) < 3
+    engine = Engine("oam-int8")
+    assert engine.description["stored"] == "int8"
+    assert engine.path.stat().st_size < 8e6
+    for tasks in engine.description["quantisation"].values():
+        assert max(lost for task, lost in tasks.items() if task != "age") <= 0.003
 
 
 def test_the_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:

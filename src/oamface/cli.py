@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Every command imports what it needs, and help is plain text: neither rich nor numpy is loaded to print it.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-Weights = Annotated[str, typer.Option(help="oam (the best), oam-open, oam-medium, oam-small, or an exported file.")]
+Weights = Annotated[str, typer.Option(help="oam-int8, oam, oam-open, oam-small, or an exported file.")]
 
 
 Device = Literal["cpu"]
@@ -47,7 +47,7 @@ def analyze(
     annotate: Annotated[Path | None, typer.Option(help="Write annotated pictures into this folder.")] = None,
     crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Weights = "oam",
+    weights: Weights = "oam-int8",
 ) -> None:
     """Tell age, gender, race and mask of every face in photographs.
 
@@ -97,7 +97,7 @@ def video(
     realtime: Annotated[bool, typer.Option("--realtime", help="Drop frames of a file rather than lag.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Weights = "oam",
+    weights: Weights = "oam-int8",
 ) -> None:
     """Follow the faces of a video: one line of JSON a frame, and at the end a summary of every person."""
     from oamface.analyzer import Analyzer
@@ -128,7 +128,7 @@ def bulk(
     part: Annotated[int, typer.Option(min=1, help="Pictures of a folder that make one part.")] = 256,
     crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Weights = "oam",
+    weights: Weights = "oam-int8",
 ) -> None:
     """Analyse any number of photographs on any number of machines, into Parquet, each exactly once."""
     import time
@@ -549,7 +549,7 @@ def fit(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    weights: Weights = "oam",
+    weights: Weights = "oam-int8",
     keys: Annotated[
         Path | None, typer.Option(help="File of bearer tokens, one a line; every request needs one.")
     ] = None,

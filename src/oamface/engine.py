@@ -20,8 +20,9 @@ Pixels = npt.NDArray[Any]  # what is cut alike: chips of uint8, maps of float32
 
 FORMAT = "oamface-model/2"
 BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
-# The package's own: the best, for research; those free for commercial use; and the best one's smaller ones.
-WEIGHTS = ("oam", "oam-open", "oam-medium", "oam-small")
+# The package's own: what answers unless another is named, which is the best one in eight bits; the best, for research;
+# those free for commercial use; and a smaller one.
+WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 OUTPUTS = (*TASKS, "attention")
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a window that leaves nothing out
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from oamface.analyzer import Analyzer
 from oamface.bulk import plan, rows
 from oamface.bulk.plan import PART, Part, Place, parts_of, pictures_of, place
-from oamface.engine import Engine
+from oamface.engine import WEIGHTS, Engine
 from oamface.errors import DataError, FileError, OamfaceError
 
 JOB, PLAN = "job.json", "plan.parquet"  # beside the answers, which are part-*.parquet
@@ -57,7 +57,7 @@ def bulk(
     source: str,
     out: str,
     *,
-    weights: str = "oam",
+    weights: str = WEIGHTS[0],
     tasks: tuple[str, ...],
     crop: bool = False,
     size: int = PART,
