@@ -15,7 +15,6 @@ import numpy as np
 
 RECIPE = """
 trunk = "face-resnet"
-pretrained = "oam"
 precision = "32-true"
 learning_rate = 3e-4
 faces_a_pass = {faces}
