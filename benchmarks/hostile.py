@@ -9,31 +9,16 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx
+from server import free_port, started
 
 from oamface.bench import PERSON
 
-PROGRAM = Path(sys.executable).with_name("oamface")
 TYPES = ("image/jpeg", "image/png", "text/html", "application/json", "multipart/form-data", "", "x" * 300, "image/\x7f")
-
-
-def started(port: int) -> tuple[subprocess.Popen[bytes], float]:
-    """A server that is ready, and how many seconds that took."""
-    began = time.monotonic()
-    server = subprocess.Popen([PROGRAM, "serve", "--port", str(port), "--seconds", "2"], stdout=subprocess.DEVNULL)
-    while True:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return server, time.monotonic() - began
-        except httpx.TransportError:
-            time.sleep(0.02)
 
 
 def body(rng: random.Random, picture: bytes) -> bytes:
@@ -96,10 +81,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     picture = PERSON.read_bytes()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server, took = started(port)
+    port = free_port()
+    server, took = started(port, "--seconds", "2")
     print(f"ready in {took:.1f} s")
     said: Counter[str] = Counter()
     lock, numbers = threading.Lock(), iter(range(asked.requests))
@@ -146,7 +129,7 @@ def main() -> None:
     for thread in threads:
         thread.join()
     print("killed under load, its clients got:", dict(ends))
-    server, took = started(port)
+    server, took = started(port, "--seconds", "2")
     print(f"started again in {took:.1f} s")
     server.terminate()
     print("and told to stop:", server.wait())

@@ -5,9 +5,6 @@ pipeline alone, the spread of times, and the server's memory in the second and t
 """
 
 import argparse
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from server import free_port, started
 
 from oamface.analyzer import Analyzer
 from oamface.bench import PERSON
@@ -54,20 +52,10 @@ def main() -> None:
         return sum(counts) / seconds
 
     alone = bare(min(10.0, asked.seconds), 2)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("oamface")
-    command = [program, "serve", "--port", str(port), "--weights", asked.weights]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    port = free_port()
+    server, _ = started(port, "--weights", asked.weights)
     try:
         address = f"http://127.0.0.1:{port}"
-        while True:
-            try:
-                if httpx.get(f"{address}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
         lone = []
         with httpx.Client(base_url=address) as client:
             for _ in range(20):

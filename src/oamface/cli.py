@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -491,8 +492,6 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Measure how fast this machine answers: networks alone, from a file to JSON, cold starts."""
-    from rich.table import Table
-
     from oamface.bench import bench as measure
     from oamface.bench import tables
 
@@ -507,12 +506,7 @@ def bench(
         write_text(json_file, json.dumps(measured, indent=1) + "\n")
     for title, headings, rows in tables(measured):
         print(title)  # a table's own title is broken to its width
-        table = Table(box=None)
-        for heading in headings:
-            table.add_column(heading, justify="left" if heading == headings[0] else "right")
-        for row in rows:
-            table.add_row(*row)
-        _print_table(table)
+        _print_numbers(headings, rows)
 
 
 @app.command()
@@ -524,21 +518,22 @@ def fit(
     device: Annotated[Device, typer.Option(help="What computes.")] = "cpu",
 ) -> None:
     """Measure on this machine which model is the most accurate within a time. Exit code 1 when none is fast enough."""
-    from rich.table import Table
-
     from oamface.engine import WEIGHTS
     from oamface.fit import fit as measure
 
     with _Bar("fit") as bar:
         best, candidates = measure(budget_ms, weights or WEIGHTS, threads=threads, rounds=rounds, on_round=bar.show)
-    table = Table(box=None)
-    for heading in ("", "ms", "p95", "accuracy", "G mult-adds"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for row in candidates:
-        adds = "-" if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f}"
-        times = (f"{row.timing.median:.2f}", f"{row.timing.p95:.2f}")
-        table.add_row(row.weights, *times, f"{row.accuracy:.1%}", adds)
-    _print_table(table)
+    rows = [
+        (
+            row.weights,
+            f"{row.timing.median:.2f}",
+            f"{row.timing.p95:.2f}",
+            f"{row.accuracy:.1%}",
+            "-" if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f}",
+        )
+        for row in candidates
+    ]
+    _print_numbers(("", "ms", "p95", "accuracy", "G mult-adds"), rows)
     if best is None:
         print(f"none answers within {budget_ms:g} ms here; {candidates[0].weights} comes nearest", file=sys.stderr)
         sys.exit(1)
@@ -608,6 +603,18 @@ class _Bar:
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
+
+
+def _print_numbers(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of what is named in its first column."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    _print_table(table)
 
 
 def _print_table(table: "Table") -> None:

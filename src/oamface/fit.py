@@ -6,12 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from oamface.align import cut_chip
-from oamface.bench import PERSON, ROUNDS, Timing, Work, multiply_adds, timed
-from oamface.detect import Detector
+from oamface.bench import ROUNDS, Timing, Work, multiply_adds, person_chip, timed
 from oamface.engine import WEIGHTS, Engine
 from oamface.errors import ModelError
-from oamface.imaging import read_image
 from oamface.runtime import OPENVINO
 
 CONDITIONS = ("clean", "masks")  # bare faces, and those under masks that training never drew
@@ -47,8 +44,7 @@ def fit(
         raise ModelError(f"a budget of {budget_ms:g} ms: give more than 0")
     engines = {name: Engine(name, threads=threads) for name in weights}
     shares = accuracy(engines)
-    person = read_image(PERSON)
-    chip = cut_chip(person, Detector(threads=threads).detect(person)[0].landmarks)
+    chip = person_chip()
     works: dict[str, Work] = {name: partial(engine.answer, [chip]) for name, engine in engines.items()}
     times = timed(works, rounds=rounds, on_round=on_round)
     candidates = [

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from oamface.analyzer import Analyzer
 from oamface.bulk import plan, rows
 from oamface.bulk.plan import PART, Part, Place, parts_of, pictures_of, place
-from oamface.engine import WEIGHTS, Engine
+from oamface.engine import WEIGHTS
 from oamface.errors import DataError, FileError, OamfaceError
 
 JOB, PLAN = "job.json", "plan.parquet"  # beside the answers, which are part-*.parquet
@@ -75,12 +75,11 @@ def bulk(
     Raises DataError (source, or a folder that holds another job), FileError, ModelError, LabelError.
     """
     analyzed, where = place(source), place(out)
-    engine = Engine(weights, threads=1)  # a mistake in it is told here, not by every worker
-    job = Job(source, engine.digest, tuple(tasks), crop, size, column)
-    Analyzer(weights, tasks=tasks, threads=1)
+    analyzer = Analyzer(weights, tasks=tasks, threads=1)  # a mistake in these is told here, not by every worker
+    job = Job(source, analyzer.engine.digest, tuple(tasks), crop, size, column)
     total = _planned(where, job, analyzed)
     _sweep(where)
-    left = sorted(set(range(total)) - set(_finished(where)))
+    left = _left(where, total)
     on_progress(total - len(left), total, 0)
     pictures = 0
     if left:
@@ -88,7 +87,7 @@ def bulk(
         for done, count in enumerate(_spread(left, settings, workers, address), total - len(left) + 1):
             pictures += count
             on_progress(done, total, pictures)
-    missing = sorted(set(range(total)) - set(_finished(where)))
+    missing = _left(where, total)
     if missing:
         raise FileError(
             f"{out}: {len(missing)} parts of {total} are missing, such as {_name(missing[0])}; start it again"
@@ -141,16 +140,17 @@ def write(target: Place, data: pa.Buffer | bytes) -> None:
 
 def _planned(where: Place, job: Job, source: Place) -> int:
     """Write the plan, or find it; the number of its parts. The job is written last: with it, the plan is whole."""
-    told = where.child(JOB)
+    told, asked = where.child(JOB), json.loads(json.dumps(asdict(job)))  # as it is read again
     try:
         where.files.create_dir(where.path, recursive=True)
         known = where.files.get_file_info(told.path).is_file
         if known:
             with where.files.open_input_stream(told.path) as stream:
                 kept = json.loads(bytes(stream.read()))
-            if kept != json.loads(json.dumps(asdict(job))):
+            differing = [f"{key} {kept.get(key)!r}, not {asked[key]!r}" for key in asked if kept.get(key) != asked[key]]
+            if differing:
                 raise DataError(
-                    f"{where.path}: holds answers to another question ({_differences(kept, job)}); name another"
+                    f"{where.path}: holds answers to another question ({', '.join(differing)}); name another"
                 )
     except (OSError, ValueError) as error:
         raise FileError(f"{where.path}: cannot be used ({error})") from error
@@ -161,28 +161,19 @@ def _planned(where: Place, job: Job, source: Place) -> int:
             for part in parts_of(source, size=job.size, column=job.column):
                 writer.write_table(part.table())  # a row group each
         write(path, stream.getvalue())
-        write(told, json.dumps(asdict(job), indent=1).encode())
+        write(told, json.dumps(asked, indent=1).encode())
     with where.files.open_input_file(path.path) as file:
         return int(pq.ParquetFile(file).num_row_groups)
-
-
-def _differences(kept: dict[str, Any], job: Job) -> str:
-    return ", ".join(
-        f"{key} {kept.get(key)!r}, not {value!r}"
-        for key, value in json.loads(json.dumps(asdict(job))).items()
-        if kept.get(key) != value
-    )
 
 
 def _name(number: int) -> str:
     return f"part-{number:08d}.parquet"
 
 
-def _finished(where: Place) -> Iterator[int]:
-    """The parts whose files are there."""
-    for entry in where.files.get_file_info(pafs.FileSelector(where.path)):
-        if entry.base_name.startswith("part-") and entry.base_name.endswith(".parquet"):
-            yield int(entry.base_name[5:-8])
+def _left(where: Place, total: int) -> list[int]:
+    """The parts whose files are not there yet."""
+    there = {entry.base_name for entry in where.files.get_file_info(pafs.FileSelector(where.path))}
+    return [number for number in range(total) if _name(number) not in there]
 
 
 def _sweep(where: Place) -> None:

@@ -17,7 +17,8 @@ from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, v
 from oamface.evaluate.evaluate import evaluate
 from oamface.evaluate.predictions import TOGETHER
 from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature
-from oamface.export.model_file import describe, trace, write_model
+from oamface.export.model_file import TOLERANCE, describe, trace, write_model
+from oamface.export.openvino import convert
 from oamface.export.quantise import quantise
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, pictures_of
@@ -26,7 +27,6 @@ from oamface.runtime import FloatArray
 from oamface.train.checkpoint import history, load_network
 from oamface.train.restore import is_model_file, read_model
 
-TOLERANCE = 0.02  # by which a probability may differ between the network and its file, with float16 weights
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 COMPARED = 64  # faces on which network and file have to agree
 FORMS = {"onnx": "float16", "int8": "int8", "openvino": "float16"}  # what is written, and how its weights are stored
@@ -57,8 +57,6 @@ def export(
     if to not in FORMS:
         raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
     if to == "openvino":
-        from oamface.export.openvino import convert
-
         if not stores:
             return convert(source, out)
         with TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from oamface.model.oam_cnn import OamCnn, parameter_count
 from oamface.runtime import METADATA
 
 OPSET = 18
+TOLERANCE = 0.02  # by which a probability may differ between a network and its files, whose weights are float16
 HALVED = 1024  # values from which a tensor is stored in float16
 
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from oamface.align import cut_chip
-from oamface.bench import PERSON
-from oamface.detect import Detector
+from oamface.bench import person_chip
 from oamface.engine import Engine
 from oamface.errors import ModelError
+from oamface.export.model_file import TOLERANCE
 from oamface.files import write_bytes
-from oamface.imaging import RGBImage, read_image
+from oamface.imaging import RGBImage
 from oamface.runtime import METADATA, OPENVINO, import_openvino
 
-TOLERANCE = 0.02  # by which a probability may differ between both files, whose weights may be float16
 COMPARED = 16
 
 
@@ -44,8 +42,7 @@ def convert(source: str | Path, out: Path) -> dict[str, Any]:
 
 def _faces() -> list[RGBImage]:
     """Aligned faces to compare on: the package's synthetic person in many lights, some of them noisy."""
-    person, rng = read_image(PERSON), np.random.default_rng(0)
-    chip = cut_chip(person, Detector(threads=1).detect(person)[0].landmarks).astype(np.float32)
+    chip, rng = person_chip().astype(np.float32), np.random.default_rng(0)
     gains = rng.uniform(0.4, 1.6, (COMPARED, 1, 1, 3))
     noise = rng.standard_normal((COMPARED, *chip.shape)) * np.linspace(0, 30, COMPARED)[:, None, None, None]
     return list(np.clip(chip * gains + noise, 0, 255).astype(np.uint8))

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from sklearn.linear_model import Ridge
 
 from oamface.export.model_file import widen
 from oamface.runtime import FloatArray, OnnxRuntime
@@ -63,11 +64,8 @@ def _corrected(quantised: onnx.ModelProto, plain: onnx.ModelProto, pictures: Flo
     readers = [node for node in quantised.graph.node if any(_READS.fullmatch(name) for name in node.input)]
     (vector,) = {node.input[0] for node in readers}
     seen, wanted = (_values(graph, vector, pictures).astype(np.float64) for graph in (quantised, plain))
-    middle, centre = seen.mean(0), wanted.mean(0)
-    square = (seen - middle).T @ (seen - middle)
-    pull = _RIDGE * np.trace(square) / len(square) * np.eye(len(square))
-    turn = np.linalg.solve(square + pull, (seen - middle).T @ (wanted - centre) + pull).T
-    shift = centre - turn @ middle
+    error = Ridge(_RIDGE * len(seen) * seen.var(0).mean()).fit(seen, wanted - seen)
+    turn, shift = np.eye(len(error.coef_)) + error.coef_, error.intercept_
     tensors = {tensor.name: tensor for tensor in quantised.graph.initializer}
     for node in readers:
         weight, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in node.input[1:])

@@ -27,6 +27,7 @@ from oamface.errors import ImageError, LabelError, OamfaceError
 from oamface.faces import SCHEMA, Face, Failure, Photograph
 from oamface.imaging import read_image
 from oamface.labels import TASKS
+from oamface.runtime import OPENVINO
 from oamface.serve.body import BodyError, pictures
 from oamface.serve.gate import BusyError, Gate, SlowError
 
@@ -217,17 +218,20 @@ def create_app(
     def broken(request: Request, error: Exception) -> JSONResponse:
         return _problem(500, "something went wrong here; the picture is not kept")
 
+    held: dict[str, tuple[str, Callable[[], bytes]]] = {"detector": (__version__, centerface)}
+    if analyzer.engine.path.suffix != OPENVINO:
+        held["engine"] = (analyzer.engine.digest, analyzer.engine.path.read_bytes)
+
     @app.get("/models/{network}.onnx", dependencies=guarded, include_in_schema=False)
     def models(network: str, request: Request) -> Response:
         """The networks themselves, for the page to answer on the visitor's own device."""
-        held: dict[str, Callable[[], bytes]] = {"detector": centerface, "engine": analyzer.engine.path.read_bytes}
-        if network not in held or (network == "engine" and analyzer.engine.path.suffix != ".onnx"):
+        if network not in held:
             raise HTTPException(404, f"no network {network!r} that a browser could run")
-        tag = f'"{analyzer.engine.digest if network == "engine" else __version__}"'
-        headers = {"etag": tag, "cache-control": "no-cache"}  # kept by the browser, asked about each time
-        if request.headers.get("if-none-match") == tag:
+        version, read = held[network]
+        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}  # kept by the browser, asked about each time
+        if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
-        return Response(held[network](), media_type="application/octet-stream", headers=headers)
+        return Response(read(), media_type="application/octet-stream", headers=headers)
 
     for path in PAGE.rglob("*.*"):  # a mounted folder would hide that a route takes another method
         name = path.relative_to(PAGE).as_posix()

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
 from oamface.train.restore import is_model_file, restore, settle
 from oamface.train.teacher import answers_of, soft_labels
-from oamface.train.team import Team, launch
+from oamface.train.team import Team, launch, process_lost
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -86,7 +87,7 @@ class Run:
                 f"GPUs, which share a batch; {self.out} keeps what was trained"
             ) from error
         except RuntimeError as error:
-            if not (hasattr(self, "team") and self.team.lost(error)):
+            if not process_lost(error):
                 raise
             raise TrainError(
                 f"another process of the run is gone ({str(error).splitlines()[0]}); start all of them again to go on "
@@ -171,12 +172,14 @@ class Run:
         else:
             load_start(model, recipe.pretrained)
         model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.team.synchronise(nn.ModuleList([model.trunk, model.attention or nn.Identity(), model.neck]))
+        self.divided = nn.ModuleList([model.trunk, model.attention or nn.Identity(), model.neck])
+        self.team.synchronise(self.divided)
         self.model = model
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
+        self.same = nn.ModuleList([model.heads, self.extra])  # what every process computes alike
         self.averaged = AveragedModel(self.model, avg_fn=_moving_average(recipe.averaging), use_buffers=True)
         groups: list[dict[str, Any]] = []
         for modules, share in (
@@ -189,7 +192,6 @@ class Run:
             free = [parameter for parameter in parameters if parameter.ndim <= 1]
             groups += [{"params": decayed, "share": share}, {"params": free, "share": share, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self.divided = nn.ModuleList([model.trunk, model.attention or nn.Identity(), model.neck])
         self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
 
     def _start_from_file(self, model: OamCnn) -> None:
@@ -212,10 +214,12 @@ class Run:
                 framing=model.framing,
                 workers=0,
             )
-            seen = [normalise(batch.chips, model.framing) for batch in stream]
+            pictures: Iterator[Tensor] = (normalise(batch.chips, model.framing) for batch in stream)
             if recipe.width < start.width:
+                seen = list(islice(pictures, -(-NARROWED // stage.batch)))
                 start = narrow(start, recipe.width, torch.cat(seen)[:NARROWED])
-            settle(start, seen)
+                pictures = chain(seen, pictures)
+            settle(start, pictures)
             model.load_state_dict(start.state_dict())
 
     def _resume(self) -> int:
@@ -329,7 +333,7 @@ class Run:
             roots.append(attention)
             gradients.append(self.team.own(layout, seen.grad).to(attention.dtype))
         torch.autograd.backward(roots, gradients)
-        self.team.sum_gradients(self.divided, nn.ModuleList([self.model.heads, self.extra]))
+        self.team.sum_gradients(self.divided, self.same)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.averaged.update_parameters(self.model)

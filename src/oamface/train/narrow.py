@@ -6,7 +6,9 @@ faces, so that what is left computes what the whole one did.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -99,12 +101,10 @@ def _attend(model: OamCnn, small: OamCnn, seen: Tensor, wide: Tensor, few: Tenso
 
 def _fit_heads(model: OamCnn, small: OamCnn, wide: Tensor, few: Tensor) -> None:
     """The heads read of the small vector what the whole one would have told them."""
-    small.heads.load_state_dict(
-        {
-            name: value if name not in {f"{task}.0.weight" for task in model.heads} else value[:, : few.shape[1]]
-            for name, value in model.heads.state_dict().items()
-        }
-    )
+    state = model.heads.state_dict()
+    for task in model.heads:  # only the shape counts: what reads the vector is fitted below
+        state[f"{task}.0.weight"] = state[f"{task}.0.weight"][:, : few.shape[1]]
+    small.heads.load_state_dict(state)
     for task, head in model.heads.items():
         own = small.heads[task]
         assert isinstance(head, nn.Sequential) and isinstance(own, nn.Sequential)
@@ -149,10 +149,8 @@ def _fit_linear(layer: nn.Module, given: Tensor, wanted: Tensor) -> None:
 
 def _least_squares(given: Tensor, wanted: Tensor, *, constant: bool) -> tuple[Tensor, Tensor]:
     """(N, D) to (N, K): weights (K, D) and biases (K,), zeros unless `constant`, of a ridge regression."""
-    given, wanted = given.double(), wanted.double()
-    middle, centre = given.mean(0) * constant, wanted.mean(0) * constant
-    read, told = given - middle, wanted - centre
-    square = read.T @ read
-    square.diagonal().add_(_RIDGE * square.diagonal().mean() + 1e-9)
-    weight = torch.linalg.solve(square, read.T @ told).T
-    return weight.float(), (centre - weight @ middle).float()
+    read, told = given.double().numpy(), wanted.double().numpy()
+    spread = read.var(0) if constant else (read**2).mean(0)
+    ridge = Ridge(_RIDGE * len(read) * spread.mean() + 1e-9, fit_intercept=constant).fit(read, told)
+    bias = ridge.intercept_ if constant else np.zeros(told.shape[1])
+    return torch.from_numpy(ridge.coef_).float(), torch.from_numpy(bias).float()

@@ -36,6 +36,13 @@ def launch(precision: str) -> lightning.Fabric:
     return fabric
 
 
+def process_lost(error: RuntimeError) -> bool:
+    """Whether this is what is raised when another process ends in the middle of something done together."""
+    return torch.distributed.is_initialized() and (
+        isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in ("gloo", "Connection"))
+    )
+
+
 @dataclass(frozen=True)
 class Layout:
     """How the rows of a whole batch lie with its processes: each has so many `faces`, then so many bare `partners`.
@@ -148,12 +155,6 @@ class Team:
                 if type(layer) is not nn.BatchNorm2d:
                     raise TrainError(f"{name}: a {type(layer).__name__} cannot be synchronised between CPUs; use one")
                 layer.__class__ = SyncedBatchNorm2d  # same weights, same names
-
-    def lost(self, error: RuntimeError) -> bool:
-        """Whether this is what is raised when another process ends in the middle of something done together."""
-        return self.size > 1 and (
-            isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in ("gloo", "Connection"))
-        )
 
     def _everybody(self, part: Tensor) -> Tensor:
         """(size, ...): the same tensor of all processes."""

@@ -44,9 +44,8 @@ export class Engine {
     for (const task of ["gender", "race", "mask"]) if (tasks.includes(task)) face[task] = this.choice(task, outputs[task].data);
     face.visibility = fine(visibility(map, this.template.map((mark) => mark.map((at) => at / this.chip))));
     if (attention) {
-      const back = inverse(transform);
-      const corners = [[0, 0], [this.chip, 0], [this.chip, this.chip], [0, this.chip]].map((corner) => moved(corner, back));
-      face.attention = { values: map.map((row) => row.map((value) => Math.round(value * 100) / 100)), corners };
+      const values = map.map((row) => row.map((value) => Math.round(value * 100) / 100));
+      face.attention = { values, corners: this.corners(transform) };
     }
     return face;
   }
@@ -68,16 +67,19 @@ export class Engine {
     return [[cos, -sin, tx - cos * sx + sin * sy], [sin, cos, ty - sin * sx - cos * sy]];
   }
 
+  corners(transform) { // where the chip's corners lie in the picture, clockwise
+    const back = inverse(transform);
+    return [[0, 0], [this.chip, 0], [this.chip, this.chip], [0, this.chip]].map((corner) => moved(corner, back));
+  }
+
   cut(image, transform) { // the aligned chip; a large face is shrunk first, or the chip would be full of noise
     const scale = Math.hypot(transform[0][0], transform[1][0]);
     if (scale >= 0.5) return warped(image, transform, this.chip);
-    const back = inverse(transform);
-    const corners = [[0, 0], [this.chip, 0], [this.chip, this.chip], [0, this.chip]].map((corner) => moved(corner, back));
-    const within = (value, most) => Math.min(Math.max(value, 0), most);
-    const [left, right] = [
-      within(Math.floor(Math.min(...corners.map(([x]) => x))) - 2, Infinity), within(Math.ceil(Math.max(...corners.map(([x]) => x))) + 2, image.width)];
-    const [top, bottom] = [
-      within(Math.floor(Math.min(...corners.map(([, y]) => y))) - 2, Infinity), within(Math.ceil(Math.max(...corners.map(([, y]) => y))) + 2, image.height)];
+    const corners = this.corners(transform);
+    const [[left, right], [top, bottom]] = [image.width, image.height].map((length, axis) => {
+      const at = corners.map((corner) => corner[axis]);
+      return [Math.max(Math.floor(Math.min(...at)) - 2, 0), Math.min(Math.ceil(Math.max(...at)) + 2, length)];
+    });
     if (right <= left || bottom <= top) return warped(image, transform, this.chip);
     const face = part(image, left, top, right, bottom);
     const small = resized(face, Math.max(1, rounded(face.width * scale)), Math.max(1, rounded(face.height * scale)));
