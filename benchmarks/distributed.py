@@ -1,6 +1,8 @@
 """What docs/distributed.md says: python benchmarks/distributed.py --store stores/utkface [--steps 50]
 
-One process of one thread, one that computes the doubled batch, and two that share it: losses, images a second.
+One process of one thread, one that computes the doubled batch, two that share it: losses, rows a second. Beside them
+what cannot be beaten here: two runs that share nothing but the machine, and what the rounding of two threads does to
+the losses of one process.
 """
 
 import argparse
@@ -8,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,21 +31,30 @@ batch = {batch}
 LOGGED = "from oamface.train import loop; loop.LOG_EVERY = 1; loop.SETTLED = 256; from oamface.cli import main; main()"
 
 
-def train(home: Path, store: Path, *, processes: int, batch: int, steps: int) -> list[dict[str, float]]:
-    """The log's steps. Every process has one thread."""
-    recipe = home / f"{processes}-{batch}.toml"
+def train(
+    home: Path, store: Path, *, processes: int, batch: int, steps: int, threads: int = 1, name: str = "run"
+) -> list[dict[str, float]]:
+    """The log's steps. threads: of each process."""
+    recipe, program, out = (home / f"{name}{ending}" for ending in (".toml", ".py", ""))
     recipe.write_text(RECIPE.format(batch=batch, faces=batch * steps))
-    program = home / "train.py"
     program.write_text(LOGGED)
-    out = home / recipe.stem
-    launch = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    )
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     call = [sys.executable, *launch, program, "train", recipe, "--store", store, "--out", out, "--workers", "0"]
-    subprocess.run(
-        list(map(str, call)), check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    subprocess.run(list(map(str, call)), check=True, env=environment, capture_output=True)
     return [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["event"] == "step"]
+
+
+def apart(run: list[dict[str, float]], other: list[dict[str, float]]) -> str:
+    """How far two runs' losses are from each other at most, as shares, by how many steps were made."""
+    names = ("age", "years", "gender", "race", "mask", "attention")
+    steps = [
+        max(abs(one[name] - two[name]) / max(abs(one[name]), 0.1) for name in names)
+        for one, two in zip(run, other, strict=True)
+    ]
+    return ", ".join(
+        f"{max(steps[:count]):.0e} in {count} steps" for count in (5, 10, 20, 35, 50) if count <= len(steps)
+    )
 
 
 def rate(lines: list[dict[str, float]]) -> float:
@@ -57,20 +69,22 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="of one process; two share twice as many")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
-        home = Path(scratch)
-        single = train(home, asked.store, processes=1, batch=asked.batch, steps=asked.steps)
-        doubled = train(home, asked.store, processes=1, batch=2 * asked.batch, steps=asked.steps)
-        shared = train(home, asked.store, processes=2, batch=2 * asked.batch, steps=asked.steps)
-    losses = ("age", "years", "gender", "race", "mask", "attention")
-    apart = max(
-        abs(one[name] - other[name]) / max(abs(one[name]), 0.1)
-        for one, other in zip(doubled, shared, strict=True)
-        for name in losses
-    )
-    print(f"{len(shared)} steps, two processes against one with the doubled batch: losses {apart:.1e} apart at most")
+        home, asked_for = Path(scratch), {"store": asked.store, "steps": asked.steps}
+        single = train(home, processes=1, batch=asked.batch, name="single", **asked_for)
+        with ThreadPoolExecutor(2) as pool:
+            beside = list(
+                pool.map(lambda name: train(home, processes=1, batch=asked.batch, name=name, **asked_for), "ab")
+            )
+        doubled = train(home, processes=1, batch=2 * asked.batch, name="doubled", **asked_for)
+        rounded = train(home, processes=1, batch=2 * asked.batch, threads=2, name="rounded", **asked_for)
+        shared = train(home, processes=2, batch=2 * asked.batch, name="shared", **asked_for)
+    print(f"losses of two processes, from one with the doubled batch: {apart(doubled, shared)} apart")
+    print(f"of one process with two threads, from the same: {apart(doubled, rounded)} apart")
     rates = {"one": rate(single), "one, doubled batch": rate(doubled), "two": rate(shared)}
+    rates["two that share nothing"] = sum(map(rate, beside))
     print(*(f"{name}: {value:.0f} rows a second" for name, value in rates.items()), sep="\n")
-    print(f"two processes against one: {rates['two'] / rates['one']:.2f}")
+    reached, possible = rates["two"], rates["two that share nothing"]
+    print(f"two processes against one: {reached / rates['one']:.2f}, of {possible / rates['one']:.2f} possible here")
 
 
 if __name__ == "__main__":

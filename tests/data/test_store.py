@@ -6,6 +6,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from drawn import write_store
 from oamface.align import template
 from oamface.data import mask_folders, store, utkface
 from oamface.data.catalogue import Catalogue, Entry
@@ -125,12 +126,41 @@ def test_of_several_faces_the_one_in_the_data_sets_box(tmp_path) -> None:
     assert apart < np.abs(opened.chips[0].astype(int) - opened.chips[1]).mean() / 2
 
 
-def test_two_stores_of_one_data_set(tree, tmp_path) -> None:
-    for name in ("one", "other"):
-        prepare(tree, mask_folders.read, tmp_path / name, size=32)
-    assert len(open_stores([tmp_path / "one"])) == 1
-    with pytest.raises(StoreError, match="two stores of masks"):
-        open_stores([tmp_path / "one", tmp_path / "other"])
+def test_the_shards_of_a_data_set_are_one_store(tmp_path) -> None:
+    shards = [
+        write_store(tmp_path / "other", seed=1, features=4),
+        write_store(tmp_path / "lfw", data_set="lfw"),
+        write_store(tmp_path / "one", splits={"train": 5, "test": 4}, seed=2),
+    ]
+    (joined, alone), (again, _) = open_stores(shards), open_stores(shards[::-1])
+    first, second = (Store.open(folder) for folder in (shards[0], shards[2]))
+    assert alone.card["data_set"] == "lfw"
+    assert joined.card["source"] == again.card["source"] not in (first.card["source"], second.card["source"])
+    assert joined.card["faces"] == {"train": 45, "calibrate": 20, "test": 16}
+    assert joined.card["without_a_face"] == {"test": 6}
+    assert len(joined.chips) == len(joined.names) == len(joined.splits) == len(joined.labels) == 81
+    assert joined.chips.shape == (81, 128, 128, 3)
+    assert joined.names == again.names
+    for row in (0, 71, 72, 80, -1):
+        place = row % 81
+        shard, own = (first, place) if place < 72 else (second, place - 72)
+        assert np.array_equal(joined.chips[row], shard.chips[own])
+        assert joined.labels[row] == shard.labels[own]
+    assert np.array_equal(joined.chips[70:74], np.concatenate([first.chips[70:], second.chips[:2]]))
+    assert joined.chips[81:].shape == (0, 128, 128, 3)
+    assert np.array_equal(list(joined.chips)[75], second.chips[3])
+    with pytest.raises(IndexError):
+        joined.chips[81]
+    assert joined.features is not None
+    assert np.isfinite(joined.features).all(1).tolist() == [True] * 72 + [False] * 9
+
+
+def test_shards_that_are_none(tmp_path) -> None:
+    one = write_store(tmp_path / "one", features=4)
+    with pytest.raises(StoreError, match="two stores of utkface were made from the same source"):
+        open_stores([one, write_store(tmp_path / "same")])
+    with pytest.raises(StoreError, match="differ in the size"):
+        open_stores([one, write_store(tmp_path / "wider", features=6, seed=1)])
 
 
 def test_features_find_their_faces_by_name(tree, tmp_path) -> None:

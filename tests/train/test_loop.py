@@ -36,6 +36,15 @@ def finished(store, tmp_path_factory):
     return out
 
 
+def test_the_shards_of_a_data_set_are_trained_on_as_one(store, tmp_path) -> None:
+    other = write_store(tmp_path / "other", splits={"train": 9}, seed=1)
+    run, turned = (Run(recipe(), order, tmp_path / "run") for order in ([store, other], [other, store]))
+    assert run.identity == turned.identity
+    assert run.data["utkface"]["train"] == len(run.faces) == 49
+    assert run.data["utkface"]["taught"] == 40
+    assert len({run.faces.chip(row)[0].tobytes() for row in range(49)}) == 49
+
+
 def test_a_run_leaves_a_network_a_log_and_curves(finished) -> None:
     network, progress = load_network(finished / CHECKPOINT)
     assert progress["step"] == progress["steps"] == 10

@@ -51,14 +51,16 @@ def test_a_networks_answers_are_those_of_the_bare_face_and_its_mirror_image(stor
     recipe = {"stages": [{"size": 64, "passes": 1, "batch": 8}]}
     save_checkpoint(path, {"averaged": model}, None, {"recipe": recipe})
     faces = gather([store], "train", repeat={})
-    said = answers_of(path, faces)
+    said, vectors = answers_of(path, faces)
     chip = shrink(np.array(store.chips[70]), 64)
     both = normalise(torch.from_numpy(np.stack([chip, chip[:, ::-1]])), model.framing)
     with torch.no_grad():
-        logits = model.eval()(both).logits
+        logits, _, z = model.eval()(both)
     for task in TAUGHT:
         assert said[task].shape == (120, len(TASKS[task]))
         assert np.allclose(said[task][70], logits[task].softmax(1).mean(0), atol=0.02)
+    assert vectors.shape == (120, model.channels)
+    assert np.allclose(vectors[70], z.mean(0), atol=0.02)
 
 
 def test_a_network_that_lacks_a_task_cannot_teach(store, tmp_path) -> None:

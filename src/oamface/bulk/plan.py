@@ -4,7 +4,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import fsspec
 import pyarrow as pa
@@ -169,9 +169,25 @@ def _cells(files: pafs.FileSystem, part: Part) -> Iterator[tuple[str, bytes | OS
             row += 1
 
 
+class _Member(tarfile.TarInfo):
+    """tarfile takes a broken or missing header for the end of an archive; only the mark of the end is one."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"no mark of its end: {error}") from error
+
+
 def _members(files: pafs.FileSystem, path: str) -> Iterator[tuple[str, bytes | OSError]]:
     try:
-        with files.open_input_stream(path, compression=None) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        with (
+            files.open_input_stream(path, compression=None) as stream,
+            tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member) as tar,
+        ):
             for member in tar:
                 if member.isfile() and is_picture(member.name):
                     file = tar.extractfile(member)

@@ -21,6 +21,7 @@ from oamface.engine import WEIGHTS
 from oamface.errors import DataError, FileError, OamfaceError
 
 JOB, PLAN = "job.json", "plan.parquet"  # beside the answers, which are part-*.parquet
+_BLOCKS = 10_000  # of work that Ray plans at once; a part each, until there are more
 _STORE_BYTES = 100 * 2**20  # of Ray's shared memory, through which only numbers of parts go
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report this machine's use to its makers
@@ -203,7 +204,8 @@ def _spread(left: list[int], settings: dict[str, Any], workers: int | None, addr
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(left))
-        numbers = ray.data.from_items([{"part": number} for number in left], override_num_blocks=len(left))
+        blocks = min(len(left), _BLOCKS)
+        numbers = ray.data.from_items([{"part": number} for number in left], override_num_blocks=blocks)
         pool = ray.data.ActorPoolStrategy(size=count)
         done = numbers.map_batches(Worker, fn_constructor_kwargs=settings, batch_size=1, compute=pool, num_cpus=1)
         for row in done.iter_rows():

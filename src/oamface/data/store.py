@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -32,6 +33,28 @@ PART = 500  # pictures whose work is lost at most when preparing is interrupted
 Prepared = tuple[RGBImage, npt.NDArray[np.float64], float]  # chip, landmarks in the chip, score
 
 
+class Shards:
+    """The chips (N, S, S, 3) of several stores, one after the other, which stay memory-mapped where they lie."""
+
+    def __init__(self, parts: Sequence[npt.NDArray[np.uint8]]) -> None:
+        self._parts, self._ends = parts, np.cumsum([len(part) for part in parts])
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[RGBImage]:
+        return chain.from_iterable(self._parts)
+
+    def __getitem__(self, at: int | slice) -> npt.NDArray[np.uint8]:
+        if isinstance(at, slice):
+            rows = [self[row] for row in range(*at.indices(len(self)))]
+            return np.array(rows, np.uint8).reshape(-1, *self.shape[1:])
+        row = range(len(self))[at]  # or IndexError
+        part = int(np.searchsorted(self._ends, row, "right"))
+        return self._parts[part][row - int(self._ends[part])]  # counted from the part's end
+
+
 @dataclass(frozen=True)
 class Store:
     """An opened store of N faces.
@@ -41,7 +64,7 @@ class Store:
     features: (N, F) float16 of a frozen teacher, rows of NaN where it saw no face, or None (see attach_features).
     """
 
-    chips: npt.NDArray[np.uint8]
+    chips: npt.NDArray[np.uint8] | Shards
     landmarks: npt.NDArray[np.float32]
     names: list[str]
     splits: list[str]
@@ -73,13 +96,52 @@ class Store:
 
 
 def open_stores(folders: Sequence[Path], *, size: int | None = None) -> list[Store]:
-    """Several stores, each of another data set. Raises StoreError: see Store.open, or two of one data set."""
-    stores = [Store.open(folder, size=size) for folder in folders]
-    counts = Counter(store.card["data_set"] for store in stores)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise StoreError(f"two stores of {', '.join(twice)}: figures go by data set; name each once")
-    return stores
+    """Several stores, one for each data set: those of one data set are its shards and become one.
+
+    Raises StoreError: see Store.open; or shards that hold the same, or differ in the size of their chips or features.
+    """
+    found: dict[str, list[Store]] = {}
+    for folder in folders:
+        store = Store.open(folder, size=size)
+        found.setdefault(store.card["data_set"], []).append(store)
+    return [shards[0] if len(shards) == 1 else _joined(data_set, shards) for data_set, shards in found.items()]
+
+
+def _joined(data_set: str, shards: list[Store]) -> Store:
+    """Always in the same order, in whichever the shards were named."""
+    shards = sorted(shards, key=lambda store: str(store.card["source"]))
+    sources = [store.card["source"] for store in shards]
+    if len(set(sources)) < len(sources):
+        raise StoreError(f"two stores of {data_set} were made from the same source; name each once")
+    widths = {store.features.shape[1] for store in shards if store.features is not None}
+    if len({store.chips.shape[1:] for store in shards}) > 1 or len(widths) > 1:
+        raise StoreError(f"the shards of {data_set} differ in the size of their chips or features; prepare them alike")
+    features = [
+        np.full((len(store.chips), *widths), np.nan, np.float16) if store.features is None else store.features
+        for store in shards
+    ]
+    return Store(
+        Shards([store.chips for store in shards if not isinstance(store.chips, Shards)]),
+        np.concatenate([store.landmarks for store in shards]),
+        [name for store in shards for name in store.names],
+        [split for store in shards for split in store.splits],
+        [label for store in shards for label in store.labels],
+        {
+            **shards[0].card,
+            "source": hashlib.sha256("\n".join(sources).encode()).hexdigest(),
+            "faces": _sum(store.card["faces"] for store in shards),
+            "without_a_face": _sum(store.card["without_a_face"] for store in shards),
+            "refused": {name: why for store in shards for name, why in store.card["refused"].items()},
+        },
+        np.concatenate(features) if widths else None,
+    )
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update(part)
+    return dict(total)
 
 
 def prepare(

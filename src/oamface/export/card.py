@@ -21,7 +21,7 @@ def model_card(description: dict[str, Any]) -> str:
     runs, intervals = description["training"], description["intervals"]
     training = runs[-1]
     weights = training["recipe"]["weights"]
-    from_features = weights["features"] or (weights["soft_labels"] and not training["recipe"].get("teacher"))
+    from_features = (weights["features"] or weights["soft_labels"]) and not training["recipe"].get("teacher")
     used = [
         f"- {LICENCES.get(name, name)}; {data['train']} training faces"
         f" ({data['left_out_copies_of_test']} left out as copies of test faces)"

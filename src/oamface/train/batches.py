@@ -31,7 +31,7 @@ class Faces:
     """The training faces of several stores, N in all. Small arrays only; chips stay memory-mapped in the stores.
 
     store, row: (N,) where each face lies. members: task to (N, classes) bool. repeat: (N,) times a pass.
-    features: (N, F) float32 standardised teacher features, rows of NaN where a store has none; F may be 0.
+    features: (N, F) float32 teacher features, see `standardised`; rows of NaN where there are none; F may be 0.
     soft: task to (N, classes) float32 of the teacher's answers, likewise.
     """
 
@@ -78,19 +78,23 @@ def gather(
         features.append(missing if store.features is None else store.features[chosen].astype(np.float32))
     if not labels:
         raise TrainError(f"the stores hold no face of the split {split!r}")
-    table = np.concatenate(features)
-    if width:
-        known = np.isfinite(table).all(1)
-        table = (table - table[known].mean(0)) / (table[known].std(0) + 1e-6)
     return Faces(
         stores,
         np.concatenate(store_of),
         np.concatenate(rows),
         {task: members(labels, task) for task in TASKS},
         np.concatenate(counts),
-        table.astype(np.float32),
+        standardised(np.concatenate(features)),
         {},
     )
+
+
+def standardised(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(N, F) with columns of mean 0 and deviation 1 over the rows that are numbers; others stay as they are."""
+    known = np.isfinite(features).all(1)
+    if not known.any():
+        return features
+    return ((features - features[known].mean(0)) / (features[known].std(0) + 1e-6)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from oamface.labels import TASKS
 from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_of
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
-from oamface.train.batches import Batch, batches, gather, steps_a_pass
+from oamface.train.batches import Batch, Faces, batches, gather, standardised, steps_a_pass
 from oamface.train.checkpoint import load_checkpoint, save_checkpoint
 from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
@@ -97,10 +98,12 @@ class Run:
     def _train(self) -> Path:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
+        self.fabric = launch(recipe.precision)
+        self.team = Team(self.fabric)
+        if recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
+            self.faces = self._taught()
         self._build()
         done = self._resume()
-        if recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
-            self.faces.soft.update(self._soft_labels())
         if done < self.total:
             self._log({"event": "start", "step": done, "steps": self.total, "data": self.data})
         saved = began = time.monotonic()
@@ -136,8 +139,8 @@ class Run:
                     shown = {name: round(float(value.detach()), 4) for name, value in values.items()}
                     if not all(math.isfinite(value) for value in shown.values()):
                         raise TrainError(f"the loss is no number at step {step}: {shown}; lower the learning rate")
-                    size, rows = stage.size, len(batch.chips)
-                    plain = {"step": step, "pass": number, "size": size, "rate": rate, "rows": rows}
+                    rows = int(self.team.total(torch.tensor(len(batch.chips))))
+                    plain = {"step": step, "pass": number, "size": stage.size, "rate": rate, "rows": rows}
                     self._log({"event": "step", **plain, **shown})
                 if time.monotonic() - saved > SAVE_EVERY:
                     self._save(step)
@@ -154,8 +157,6 @@ class Run:
 
     def _build(self) -> None:
         recipe = self.recipe
-        self.fabric = launch(recipe.precision)
-        self.team = Team(self.fabric)
         if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
             raise TrainError(
                 f"recipe {recipe.name}: {self.team.size} processes share a batch; give each at least 2 faces"
@@ -244,20 +245,21 @@ class Run:
         if self.team.leads:
             save_checkpoint(self.out / CHECKPOINT, self.parts, self.optimizer, progress)
 
-    def _soft_labels(self) -> dict[str, Any]:
-        """The teacher's answers, made once for a run and kept in its folder."""
-        path = self.out / f"soft_labels-{self.identity[:12]}.npz"
+    def _taught(self) -> Faces:
+        """The faces with the teacher's answers and its vectors as their features; made once, kept in the folder."""
+        path = self.out / f"teacher-{self.identity[:12]}.npz"
         if not path.exists() and self.team.leads:
             if self.recipe.teacher:
                 self._log({"event": "teach", "step": 0, "faces": len(self.faces)})
-                soft = answers_of(Path(self.recipe.teacher), self.faces)
+                soft, features = answers_of(Path(self.recipe.teacher), self.faces)
             else:
-                soft = soft_labels(self.faces, seed=self.recipe.seed)
-            arrays: dict[str, Any] = dict(soft)
+                soft, features = soft_labels(self.faces, seed=self.recipe.seed), self.faces.features
+            arrays: dict[str, Any] = {"features": features, **soft}
             write_whole(path, lambda file: np.savez(file, **arrays))
         self.team.wait()
         with np.load(path, allow_pickle=False) as kept:
-            return {task: kept[task] for task in kept.files}
+            soft = {name: kept[name] for name in kept.files if name != "features"}
+            return replace(self.faces, soft=soft, features=standardised(kept["features"]))
 
     def _passes(self) -> list[tuple[Stage, int, int]]:
         """Every pass: its stage, the step before its first, its steps."""

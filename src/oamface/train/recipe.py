@@ -23,7 +23,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Weights:
-    """What each part of the loss counts. features, soft_labels: of the teacher, where a store carries its features."""
+    """What each part of the loss counts. features, soft_labels: of the teacher, where there is one."""
 
     age: float = 0.5
     years: float = 0.5
@@ -42,8 +42,8 @@ class Recipe:
 
     trunk, width: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start; or a model
     file with the face network, such as "oam", whose strongest channels are kept where width is less than its own.
-    teacher: a checkpoint or such a model file, whose network's answers for the bare faces stand beside the labels;
-    without one, the stores' teacher features do, where they have any.
+    teacher: a checkpoint or such a model file; its network's answers for the bare faces stand beside the labels as soft
+    labels, its vectors z as features to learn. Without one, the stores' features do both, where they have any.
     trunk_rate: the share of the learning rate that the trunk gets; less than 1 keeps more of a pretrained one.
     tasks, attention: what the network has; fewer than all are for comparisons and cannot be exported.
     faces_a_pass: how many faces, drawn anew for each, make a pass; 0 takes all.

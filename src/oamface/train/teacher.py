@@ -1,5 +1,5 @@
-"""What teachers make of the training faces: a frozen network's features, and soft labels to stand beside the hard ones,
-from a trained network or from small ones that read such features."""
+"""What teachers make of the training faces: features to learn, and soft labels to stand beside the hard ones, both of a
+trained network; or a frozen face network's features, and soft labels of small networks that read them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +25,11 @@ TOGETHER = 64  # faces a teacher answers for at once
 
 
 @torch.no_grad()
-def answers_of(checkpoint: Path, faces: Faces) -> dict[str, npt.NDArray[np.float32]]:
-    """Task to (N, classes) probabilities: what a checkpoint's averaged network says of every face as it is.
+def answers_of(checkpoint: Path, faces: Faces) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """What a checkpoint's averaged network says of every face as it is: task to (N, classes) probabilities, and the
+    vectors (N, C) that it says it from.
 
-    The mean of the face and its mirror image. Raises ModelError: no checkpoint, or one that lacks a task.
+    The means of the face and its mirror image. Raises ModelError: no checkpoint, or one that lacks a task.
     """
     model, progress = load_network(checkpoint)
     lacking = [task for task in TAUGHT if task not in model.heads]
@@ -38,15 +39,18 @@ def answers_of(checkpoint: Path, faces: Faces) -> dict[str, npt.NDArray[np.float
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = progress["recipe"]["stages"][-1]["size"]
     said = {task: np.empty((len(faces), len(TASKS[task])), np.float32) for task in TAUGHT}
+    vectors = np.empty((len(faces), model.channels), np.float32)
     for start in range(0, len(faces), TOGETHER):
         rows = range(start, min(start + TOGETHER, len(faces)))
         pictures = pictures_of((faces.chip(row)[0] for row in rows), model.framing, size, device)
         # On a processor without bfloat16 it would be eight times as slow as float32.
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            logits = [model(side).logits for side in (pictures, pictures.flip(3))]
+            sides = [model(side) for side in (pictures, pictures.flip(3))]
         for task, table in said.items():
-            table[rows.start : rows.stop] = (sum(side[task].float().softmax(1) for side in logits) / 2).cpu().numpy()
-    return said
+            answer = sum(side.logits[task].float().softmax(1) for side in sides) / 2
+            table[rows.start : rows.stop] = answer.cpu().numpy()
+        vectors[rows.start : rows.stop] = (sum(side.z.float() for side in sides) / 2).cpu().numpy()
+    return said, vectors
 
 
 @torch.no_grad()
