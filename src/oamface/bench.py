@@ -25,7 +25,7 @@ from oamface.detect import Detector
 from oamface.engine import OUTPUTS, Engine, weights_file
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import TASKS
-from oamface.runtime import OnnxRuntime
+from oamface.runtime import OPENVINO, OnnxRuntime
 
 ROUNDS = 40  # of every measurement, in turns
 SIDE = 1024  # of the matrices whose product is the machine's peak
@@ -80,8 +80,9 @@ def bench(
     """Measure networks alone, against single-task passes and the machine's peak, and the whole way to JSON.
 
     weights: names of the package's own, or model files. peers: packages that `benchmark` knows too, by name.
-    Returns plain values: `networks` (a row for each file, threads and batch), `single_task`, `peers`, `stages` of one
-    photograph, `start` (cold starts) and `machine`. Raises ModelError.
+    Returns plain values: `networks` (a row for each file, threads and batch), `single_task` (None when all files are
+    OpenVINO's, which cannot be taken apart), `peers`, `stages` of one photograph, `start` (cold starts) and `machine`.
+    Raises ModelError.
     """
     for name in weights:  # a mistake in one is told before anything is measured
         Engine(name)
@@ -102,7 +103,7 @@ def bench(
             stored = engine.description.get("stored", "float16")
             for batch in BATCHES:
                 timing = times[f"{name} {batch}"]
-                rate = costs[name] * batch / timing.median * 1e3
+                peak, cost = peaks["int8" if stored == "int8" else "float32"], costs[name]
                 networks.append(
                     {
                         "weights": name,
@@ -112,15 +113,16 @@ def bench(
                         "median_ms": timing.median,
                         "p95_ms": timing.p95,
                         "faces_per_second": 1e3 * batch / timing.median,
-                        "multiply_adds": costs[name],
-                        "megabytes": weights_file(name).stat().st_size / 1e6,
-                        "peak_share": rate / peaks["int8" if stored == "int8" else "float32"],
+                        "multiply_adds": cost,
+                        "megabytes": _megabytes(weights_file(name)),
+                        "peak_share": None if cost is None else cost * batch / timing.median * 1e3 / peak,
                         "memory_megabytes": memory[name],
                     }
                 )
+    whole = [name for name in weights if costs[name] is not None]
     return {
         "networks": networks,
-        "single_task": _single_task(weights[0], chip, rounds, on_progress),
+        "single_task": _single_task(whole[0], chip, rounds, on_progress) if whole else None,
         "peers": _peers(peers, weights[0], chip, rounds, on_progress),
         "stages": _stages(weights[0], rounds, on_progress),
         "start": _starts(rounds, on_progress),
@@ -140,8 +142,8 @@ def tables(measured: dict[str, Any]) -> list[Sheet]:
             f"{row['median_ms']:.1f}",
             f"{row['p95_ms']:.1f}",
             f"{row['faces_per_second']:.0f}",
-            f"{row['peak_share']:.0%}",
-            f"{row['multiply_adds'] / 1e9:.2f}",
+            "-" if row["peak_share"] is None else f"{row['peak_share']:.0%}",
+            "-" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e9:.2f}",
             f"{row['megabytes']:.1f}",
             "-" if row["memory_megabytes"] is None else f"{row['memory_megabytes']:.0f}",
         )
@@ -150,8 +152,9 @@ def tables(measured: dict[str, Any]) -> list[Sheet]:
     where = f"{machine['processor']}, {machine['cores']} cores, onnxruntime {machine['runtime']}"
     headings = ("", "threads", "batch", "ms", "p95", "faces/s", "of peak", "G mult-adds", "file MB", "memory MB")
     found: list[Sheet] = [(f"networks alone; {where}", headings, networks)]
-    passes = {"one pass, four tasks": single["one_pass_ms"], "four passes, one task each": single["four_passes_ms"]}
-    found.append((f"one thread, one face: {single['ratio']:.2f} times", ("", "ms"), _rows(passes, 1)))
+    if single:
+        passes = {"one pass, four tasks": single["one_pass_ms"], "four passes, one task each": single["four_passes_ms"]}
+        found.append((f"one thread, one face: {single['ratio']:.2f} times", ("", "ms"), _rows(passes, 1)))
     for title, measures in (
         ("one aligned face", measured["peers"]),
         (f"a 640 x 480 photograph of one face, from its file to JSON: {rate:.0f} a second", stages),
@@ -166,8 +169,10 @@ def _rows(values: dict[str, float], digits: int) -> list[tuple[str, ...]]:
     return [(name, f"{value:.{digits}f}") for name, value in values.items()]
 
 
-def multiply_adds(path: Path) -> int:
-    """Of one face, in the convolutions and matrix products of a model file."""
+def multiply_adds(path: Path) -> int | None:
+    """Of one face, in the convolutions and matrix products of a model file; None for OpenVINO's."""
+    if path.suffix == OPENVINO:
+        return None
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     inferred = shape_inference.infer_shapes(model, data_prop=True)
@@ -184,6 +189,11 @@ def multiply_adds(path: Path) -> int:
         elif node.op_type == "Gemm":
             total += int(np.prod(shapes[node.input[1]]))
     return total
+
+
+def _megabytes(path: Path) -> float:
+    parts = [path, path.with_suffix(".bin")] if path.suffix == OPENVINO else [path]
+    return sum(part.stat().st_size for part in parts) / 1e6
 
 
 def _ask(engine: Engine, chips: list[npt.NDArray[np.uint8]]) -> Work:

@@ -9,7 +9,6 @@ import numpy as np
 from oamface.bench import ROUNDS, Timing, Work, multiply_adds, person_chip, timed
 from oamface.engine import WEIGHTS, Engine
 from oamface.errors import ModelError
-from oamface.runtime import OPENVINO
 
 CONDITIONS = ("clean", "masks")  # bare faces, and those under masks that training never drew
 
@@ -48,13 +47,7 @@ def fit(
     works: dict[str, Work] = {name: partial(engine.answer, [chip]) for name, engine in engines.items()}
     times = timed(works, rounds=rounds, on_round=on_round)
     candidates = [
-        Candidate(
-            name,
-            times[name],
-            shares[name],
-            None if engine.path.suffix == OPENVINO else multiply_adds(engine.path),
-        )
-        for name, engine in engines.items()
+        Candidate(name, times[name], shares[name], multiply_adds(engine.path)) for name, engine in engines.items()
     ]
     within = [candidate for candidate in candidates if candidate.timing.median <= budget_ms]
     best = max(within, key=lambda candidate: candidate.accuracy, default=None)

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from oamface.bench import bench, tables
 from oamface.data.store import Store
 from oamface.engine import Engine
 from oamface.errors import DataError, ModelError
@@ -59,6 +61,14 @@ def test_damaged_files(converted, tmp_path) -> None:
     alone.with_suffix(".bin").write_bytes(b"")
     with pytest.raises(ModelError, match="no OpenVINO model"):
         Engine(alone)
+
+
+def test_it_is_timed_like_others(converted) -> None:
+    measured = bench([str(converted)], threads=(1,), rounds=1)
+    one, many = measured["networks"]
+    assert one["multiply_adds"] is many["peak_share"] is measured["single_task"] is None  # it cannot be taken apart
+    assert one["megabytes"] > 10  # with its weights, which lie in a file of their own
+    assert "oam.xml (float16)" in json.dumps(tables(measured))
 
 
 def test_openvino_reports_to_nobody(converted, tmp_path) -> None:
