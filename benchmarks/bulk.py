@@ -1,6 +1,7 @@
 """What docs/bulk.md says of speed and memory: python benchmarks/bulk.py [--pictures 2000] [--many 0]
 
-Bulk analysis with one worker and with two, against the bare analyzer on one thread, all in one run; memory by count.
+Bulk analysis with one worker and with two, against the bare analyzer on one thread and against two of these side by
+side, which share nothing but the machine, all in one run; memory by count.
 """
 
 import argparse
@@ -9,6 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +23,18 @@ from oamface.analyzer import Analyzer
 from oamface.bench import PERSON
 from oamface.imaging import read_image
 from oamface.labels import TASKS
+
+TINY = (32, 24)  # pixels
+
+
+def bare(paths: list[str]) -> float:
+    """Pictures a second of the analyzer alone, on one thread."""
+    cv2.setNumThreads(1)
+    analyzer = Analyzer(threads=1, tasks=tuple(TASKS))
+    list(analyzer.analyze_all(paths[:32]))
+    began = time.monotonic()
+    list(analyzer.analyze_all(paths))
+    return len(paths) / (time.monotonic() - began)
 
 
 def folder_of(out: Path, count: int, size: tuple[int, int]) -> Path:
@@ -35,17 +51,17 @@ def folder_of(out: Path, count: int, size: tuple[int, int]) -> Path:
     return out
 
 
-def run(source: Path, out: Path, *, workers: int) -> tuple[float, float]:
+def run(source: Path, out: Path, *options: str, workers: int) -> tuple[float, float]:
     """Seconds for a part once all workers run, and megabytes at most of all processes."""
     program = Path(sys.executable).with_name("oamface")
-    call = [program, "bulk", source, "--out", out, "--workers", str(workers)]
+    call = [program, "bulk", source, "--out", out, "--workers", str(workers), *options]
     process = subprocess.Popen(list(map(str, call)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     most, over = 0.0, threading.Event()
 
     def watch() -> None:
         nonlocal most
-        while not over.wait(0.5):
-            most = max(most, resident())
+        while not over.wait(2):
+            most = max(most, resident(process.pid))
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -58,47 +74,55 @@ def run(source: Path, out: Path, *, workers: int) -> tuple[float, float]:
     return (times[-1] - times[workers - 1]) / max(1, len(times) - workers), most
 
 
-def resident() -> float:
-    """Megabytes of all of Ray's and our processes, shared pages counted once for each."""
-    total = 0
+def resident(root: int) -> float:
+    """Megabytes of a process and all that it started, Ray's among them; what several share is counted once."""
+    parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes()
-            if b"ray" in command or b"oamface" in command:
-                total += int((entry / "statm").read_text().split()[1]) * 4096
-        except OSError:
-            continue
-    return total / 1e6
+        with suppress(OSError):
+            parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+
+    def below(process: int) -> bool:
+        while process not in (0, root):
+            process = parents.get(process, 0)
+        return process == root
+
+    total = 0
+    for process in filter(below, parents):
+        with suppress(OSError):
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1e3
+
+
+def rates(home: Path, pictures: int) -> None:
+    source = folder_of(home / "source", pictures, (320, 240))
+    paths = sorted(map(str, source.rglob("*.jpg")))[:300]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        alone = pool.submit(bare, paths).result()
+        possible = sum(pool.map(bare, [paths] * 2))
+    print(f"the bare analyzer, one thread: {alone:.1f} pictures a second; two side by side: {possible:.1f}")
+    found = {}
+    for workers in (1, 2):
+        seconds, most = run(source, home / f"out{workers}", workers=workers)
+        found[workers] = 256 / seconds
+        share = found[workers] / (alone, possible)[workers - 1]
+        print(f"{workers} workers: {found[workers]:.1f} a second, {share:.2f} of as many bare, {most:.0f} MB")
+    print(f"two workers against one: {found[2] / found[1]:.2f}, of {possible / alone:.2f} possible here")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument(
-        "--many", type=int, default=0, help="also measure memory at a tenth of so many tiny pictures, and at all"
-    )
+    parser.add_argument("--pictures", type=int, default=2000, help="of which rates are measured; 0 for none")
+    parser.add_argument("--many", type=int, default=0, help="tiny ones, and a tenth of them: memory of one worker")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
         home = Path(scratch)
-        source = folder_of(home / "source", asked.pictures, (320, 240))
-        cv2.setNumThreads(1)
-        analyzer, paths = Analyzer(threads=1, tasks=tuple(TASKS)), sorted(map(str, source.rglob("*.jpg")))[:300]
-        list(analyzer.analyze_all(paths[:32]))
-        began = time.monotonic()
-        list(analyzer.analyze_all(paths))
-        bare = len(paths) / (time.monotonic() - began)
-        print(f"the bare analyzer, one thread: {bare:.1f} pictures a second")
-        rates = {}
-        for workers in (1, 2):
-            seconds, most = run(source, home / f"out{workers}", workers=workers)
-            rates[workers] = 256 / seconds
-            share = rates[workers] / workers / bare
-            print(f"{workers} workers: {rates[workers]:.1f} a second, {share:.2f} of bare a core, {most:.0f} MB")
-        print(f"two workers against one: {rates[2] / rates[1]:.2f}")
+        if asked.pictures:
+            rates(home, asked.pictures)
         for count in (asked.many // 10, asked.many) if asked.many else ():
-            tiny = folder_of(home / f"tiny{count}", count, (64, 48))
-            _, most = run(tiny, home / f"tiny{count}-out", workers=2)
-            print(f"{count} tiny pictures: {most:.0f} MB at most")
+            tiny = folder_of(home / f"tiny{count}", count, TINY)
+            _, most = run(tiny, home / f"tiny{count}-out", "--crops", workers=1)
+            print(f"{count} tiny pictures, each taken for a face: {most:.0f} MB at most", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from oamface.bench import PERSON, Timing, bench, multiply_adds, tables, timed
-from oamface.engine import weights_file
 from oamface.imaging import read_image
+from oamface.weights import weights_file
 
 
 def test_works_are_timed_in_turns() -> None:

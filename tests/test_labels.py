@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 
 from oamface.errors import LabelError
-from oamface.labels import AGES, FAIRFACE_AGES, FAIRFACE_RACES, GENDERS, MASKS, RACES, UTKFACE_RACES, Label, members
+from oamface.labels import (
+    AGES,
+    FAIRFACE_AGES,
+    FAIRFACE_RACES,
+    GENDERS,
+    MASKS,
+    RACES,
+    UTKFACE_RACES,
+    Label,
+    check_tasks,
+    members,
+)
 
 
 def test_the_sizes_of_the_heads() -> None:
@@ -49,6 +60,13 @@ def test_no_labels_give_no_rows(task: str) -> None:
 def test_labels_outside_the_space(wrong) -> None:
     with pytest.raises(LabelError):
         Label(**wrong)
+
+
+def test_names_of_tasks() -> None:
+    assert check_tasks([" mask", "age", "", "mask"]) == ("mask", "age")
+    for wrong in ([], [" "], ["age", "shoes"]):
+        with pytest.raises(LabelError, match="known are age, gender, race, mask"):
+            check_tasks(wrong)
 
 
 def test_unknown_task() -> None:

@@ -9,10 +9,11 @@ import oamface
 from oamface import Analyzer
 from oamface.data import mask_folders, utkface
 from oamface.data.source import Source
-from oamface.engine import WEIGHTS, Engine
+from oamface.engine import Engine
 from oamface.imaging import read_image
 from oamface.labels import members
 from oamface.occlusion import draw
+from oamface.weights import WEIGHTS
 
 DATA = Path(__file__).parents[2] / "shared/datasets"
 

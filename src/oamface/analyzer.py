@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from oamface.align import apply, chip_transform, cut_chip, template
 from oamface.detect import Detection, Detector, prominent
-from oamface.engine import WEIGHTS, Answers, Engine
-from oamface.errors import FaceError, ImageError, LabelError, OamfaceError
+from oamface.engine import Answers, Engine
+from oamface.errors import FaceError, ImageError, OamfaceError
 from oamface.faces import UNCERTAIN, Age, Choice, Face, Failure, Photograph
 from oamface.imaging import RGBImage, check_image, read_image
-from oamface.labels import TASKS
+from oamface.labels import TASKS, check_tasks
+from oamface.weights import WEIGHTS
 
 Picture = str | os.PathLike[str] | bytes | RGBImage
 Named = str | os.PathLike[str] | tuple[str, bytes | OSError]
@@ -45,10 +46,7 @@ class Analyzer:
         threads: int = 0,
         detector: Detector | None = None,
     ) -> None:
-        unknown = sorted(set(tasks) - set(TASKS))
-        if unknown or not tasks:
-            raise LabelError(f"tasks {unknown or 'none'}: known are {', '.join(TASKS)}")
-        self.tasks = tuple(tasks)
+        self.tasks = check_tasks(tasks)
         self.engine = Engine(weights, threads=threads)
         self.detector = Detector(threads=threads) if detector is None else detector
 

@@ -22,10 +22,11 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from oamface.align import cut_chip
 from oamface.analyzer import Analyzer
 from oamface.detect import Detector
-from oamface.engine import OUTPUTS, Engine, weights_file
+from oamface.engine import OUTPUTS, Engine
 from oamface.imaging import RGBImage, read_image
 from oamface.labels import TASKS
 from oamface.runtime import OPENVINO, OnnxRuntime
+from oamface.weights import weights_file
 
 ROUNDS = 40  # of every measurement, in turns
 SIDE = 1024  # of the matrices whose product is the machine's peak

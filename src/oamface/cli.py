@@ -11,7 +11,8 @@ import typer
 
 from oamface.errors import OamfaceError
 from oamface.files import make_folder, write_text
-from oamface.labels import TASKS
+from oamface.labels import TASKS, check_tasks
+from oamface.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Every command imports what it needs, and help is plain text: neither rich nor numpy is loaded to print it.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-Weights = Annotated[str, typer.Option(help="oam-int8, oam, oam-open, oam-small, or an exported file.")]
+Weights = Annotated[str, typer.Option(help=f"{', '.join(WEIGHTS)}, or an exported file.")]
 
 
 Device = Literal["cpu"]
@@ -48,7 +49,7 @@ def analyze(
     annotate: Annotated[Path | None, typer.Option(help="Write annotated pictures into this folder.")] = None,
     crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Weights = "oam-int8",
+    weights: Weights = WEIGHTS[0],
 ) -> None:
     """Tell age, gender, race and mask of every face in photographs.
 
@@ -98,7 +99,7 @@ def video(
     realtime: Annotated[bool, typer.Option("--realtime", help="Drop frames of a file rather than lag.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Weights = "oam-int8",
+    weights: Weights = WEIGHTS[0],
 ) -> None:
     """Follow the faces of a video: one line of JSON a frame, and at the end a summary of every person."""
     from oamface.analyzer import Analyzer
@@ -129,7 +130,7 @@ def bulk(
     part: Annotated[int, typer.Option(min=1, help="Pictures of a folder that make one part.")] = 256,
     crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
-    weights: Weights = "oam-int8",
+    weights: Weights = WEIGHTS[0],
 ) -> None:
     """Analyse any number of photographs on any number of machines, into Parquet, each exactly once."""
     import time
@@ -147,7 +148,7 @@ def bulk(
             source,
             out,
             weights=weights,
-            tasks=tuple(_listed(tasks)),
+            tasks=check_tasks(_listed(tasks)),
             crop=crops,
             size=part,
             column=column,
@@ -518,7 +519,6 @@ def fit(
     device: Annotated[Device, typer.Option(help="What computes.")] = "cpu",
 ) -> None:
     """Measure on this machine which model is the most accurate within a time. Exit code 1 when none is fast enough."""
-    from oamface.engine import WEIGHTS
     from oamface.fit import fit as measure
 
     with _Bar("fit") as bar:
@@ -544,7 +544,7 @@ def fit(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    weights: Weights = "oam-int8",
+    weights: Weights = WEIGHTS[0],
     keys: Annotated[
         Path | None, typer.Option(help="File of bearer tokens, one a line; every request needs one.")
     ] = None,

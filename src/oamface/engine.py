@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,12 @@ from oamface.align import CHIP_SIZE, MARGIN, template
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
 from oamface.runtime import FloatArray, load
+from oamface.weights import WEIGHTS, weights_file
 
 Pixels = npt.NDArray[Any]  # what is cut alike: chips of uint8, maps of float32
 
 FORMAT = "oamface-model/2"
 BATCH = 32  # chips of one pass; more gain no speed on a CPU and cost memory
-# The package's own: what answers unless another is named, which is the best one in eight bits; the best, for research;
-# those free for commercial use; and a smaller one.
-WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 OUTPUTS = (*TASKS, "attention")
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a window that leaves nothing out
 
@@ -175,11 +172,6 @@ def shrink(chip: Pixels, size: int) -> Pixels:
     method = cv2.INTER_AREA if size < chip.shape[0] else cv2.INTER_LINEAR
     scaled: Pixels = cv2.resize(chip, (size, size), interpolation=method)
     return scaled
-
-
-def weights_file(weights: str | Path) -> Path:
-    """The file of one of the package's own weights by its name; any other path as it is."""
-    return Path(str(files("oamface") / "weights" / f"{weights}.onnx")) if str(weights) in WEIGHTS else Path(weights)
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 
 from oamface.bench import ROUNDS, Timing, Work, multiply_adds, person_chip, timed
-from oamface.engine import WEIGHTS, Engine
+from oamface.engine import Engine
 from oamface.errors import ModelError
+from oamface.weights import WEIGHTS
 
 CONDITIONS = ("clean", "masks")  # bare faces, and those under masks that training never drew
 

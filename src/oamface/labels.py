@@ -81,6 +81,15 @@ class Label:
                 raise LabelError(f"{task}: {unknown}; known are {', '.join(map(str, known))}")
 
 
+def check_tasks(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of tasks, each once, without spaces around them or empty ones. Raises LabelError: unknown, or none left."""
+    chosen = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    unknown = [name for name in chosen if name not in TASKS]
+    if unknown or not chosen:
+        raise LabelError(f"tasks {', '.join(unknown) or 'none'}: known are {', '.join(TASKS)}")
+    return chosen
+
+
 def own_classes(data_set: str, task: str) -> tuple[frozenset[Any], ...]:
     """The classes in which a data set speaks of a task, as sets of ours: its own coarser ones, or each of ours alone.
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from oamface.analyzer import Analyzer
 from oamface.bulk import plan, rows
 from oamface.bulk.plan import PART, Part, Place, parts_of, pictures_of, place
-from oamface.engine import WEIGHTS
 from oamface.errors import DataError, FileError, OamfaceError
+from oamface.weights import WEIGHTS
 
 JOB, PLAN = "job.json", "plan.parquet"  # beside the answers, which are part-*.parquet
 _BLOCKS = 10_000  # of work that Ray plans at once; a part each, until there are more

@@ -11,7 +11,7 @@ import numpy as np
 from oamface.align import align
 from oamface.data.catalogue import Catalogue, Entry, own_split
 from oamface.data.store import open_stores, save_store
-from oamface.engine import WEIGHTS, Engine
+from oamface.engine import Engine
 from oamface.evaluate.benchmark import benchmark
 from oamface.evaluate.predictor import CheckpointPredictor, ModelPredictor, Predictor
 from oamface.files import make_folder
@@ -22,6 +22,7 @@ from oamface.synth.people import MASKS, Mask, Person
 from oamface.synth.pictures import draw
 from oamface.synth.scene import Scene
 from oamface.train.study import checkpoints, run_study
+from oamface.weights import WEIGHTS
 
 COUNTS = {"utkface": 700, "fairface": 500, "masks": 300}  # people; a fifth of them test
 SIDE = 192  # pixels of their pictures

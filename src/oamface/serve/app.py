@@ -26,7 +26,7 @@ from oamface.detect import centerface
 from oamface.errors import ImageError, LabelError, OamfaceError
 from oamface.faces import SCHEMA, Face, Failure, Photograph
 from oamface.imaging import read_image
-from oamface.labels import TASKS
+from oamface.labels import TASKS, check_tasks
 from oamface.runtime import OPENVINO
 from oamface.serve.body import BodyError, pictures
 from oamface.serve.gate import BusyError, Gate, SlowError
@@ -155,7 +155,7 @@ def create_app(
         request: Request, tasks: Tasks = _ALL, crop: Crop = False, attention: Attention = False
     ) -> JSONResponse:
         """One picture, as the body or as the form field `image`; the answer is that of `oamface analyze --json`."""
-        chosen = _tasks(tasks)
+        chosen = check_tasks(tasks.split(","))
         ((_, data),) = await pictures(request, field="image", count=1, size=limits.bytes, seconds=limits.seconds)
         return JSONResponse(await gate.run(answer, data, chosen, crop, attention))
 
@@ -164,7 +164,7 @@ def create_app(
         request: Request, tasks: Tasks = _ALL, crop: Crop = False, attention: Attention = False
     ) -> JSONResponse:
         """Several pictures, as the form fields `image`; one answer each in their order, a bad one an `error`."""
-        chosen = _tasks(tasks)
+        chosen = check_tasks(tasks.split(","))
         count = limits.pictures
         given = await pictures(request, field="image", count=count, size=limits.bytes, seconds=limits.seconds)
 
@@ -326,14 +326,6 @@ def _attention(face: Face) -> dict[str, Any]:
         "values": np.round(face.attention.astype(float), 2).tolist(),
         "corners": np.round(corners, 1).tolist(),
     }
-
-
-def _tasks(text: str) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(task.strip() for task in text.split(",") if task.strip()))
-    unknown = [task for task in chosen if task not in TASKS]
-    if unknown or not chosen:
-        raise LabelError(f"tasks {', '.join(unknown) or 'none'}: known are {', '.join(TASKS)}")
-    return chosen
 
 
 def _status(error: OamfaceError) -> int:

@@ -10,10 +10,10 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from oamface.engine import WEIGHTS, weights_file
 from oamface.errors import ModelError
 from oamface.model.oam_cnn import FACE, OamCnn
 from oamface.runtime import METADATA
+from oamface.weights import WEIGHTS, weights_file
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
