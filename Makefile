@@ -29,7 +29,7 @@ install: .venv/installed
 
 # Two processes with a thread each are quicker than one with two.
 test: install
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --durations 15
 
 lint: install
 	$(PYTHON) -m ruff check .
@@ -72,7 +72,7 @@ $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
 runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
 
 $(WEIGHTS)/oam-small.onnx: runs/oam-small/checkpoint.safetensors
-	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
+	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
 	$(OAMFACE) export $< $(OPEN:%=--store %) --also stores/utkface --out $@

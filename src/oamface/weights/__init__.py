@@ -3,7 +3,7 @@
 from pathlib import Path
 
 # What answers unless another is named, which is the best one in eight bits; the best, for research; those free for
-# commercial use; and a smaller one.
+# commercial use; and a smaller one, in eight bits too.
 WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 
 
