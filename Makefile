@@ -8,6 +8,9 @@ WEIGHTS := src/oamface/weights
 NAMES := oam oam-int8 oam-open oam-small
 RUNS := oam-open oam oam-taught oam-taught-twice
 
+# Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo install test lint format bench weights card report
 
 # The light half alone: enough to analyse photographs.

@@ -416,10 +416,11 @@ def benchmark(
     from oamface.engine import Engine
     from oamface.evaluate.benchmark import benchmark as measure
     from oamface.evaluate.predictor import CheckpointPredictor, ModelPredictor, Predictor, TablePredictor, load_peer
-    from oamface.train.study import checkpoints
 
     predictors: list[Predictor] = [ModelPredictor(Engine(item), Path(item).stem) for item in weights or []]
     if study is not None:
+        from oamface.train.study import checkpoints  # brings torch
+
         predictors += [CheckpointPredictor(path, path.parent.name) for path in checkpoints(study)]
     predictors += [load_peer(name) for name in peer or []]
     predictors += [TablePredictor(path, path.stem) for path in table or []]
@@ -470,13 +471,14 @@ def report(
 ) -> None:
     """Write every claim of the paper beside what was measured, as one page that opens anywhere."""
     from oamface.data.store import open_stores
-    from oamface.report.quick import quick_report
     from oamface.report.report import report as write_report
 
     if (results is None) != quick:
         raise typer.BadParameter("name a folder of results, or --quick")
     with _Bar("report") as bar:
         if results is None:
+            from oamface.report.quick import quick_report  # brings torch
+
             summary = quick_report(out, on_progress=lambda what, done, total: bar.show(done, total, what))
         else:
             stores = open_stores(faces or [])

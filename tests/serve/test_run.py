@@ -110,14 +110,15 @@ def test_told_to_stop_it_answers_what_it_accepted(untrained_model, jpeg, tmp_pat
         threads = [threading.Thread(target=ask) for _ in range(12)]
         for thread in threads:
             thread.start()
-        time.sleep(0.15)
+        while not codes:
+            time.sleep(0.002)
         process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()
         assert process.wait(20) in (0, -signal.SIGTERM)
     # Answered, or never accepted: nothing in between.
     assert set(codes) <= {200, 503, "ConnectError", "RemoteProtocolError", "ReadError"}
-    assert 200 in codes
+    assert codes.count(200) > 1  # the first, and those that it had accepted by then
 
 
 def test_a_taken_port_is_a_clear_error(server, untrained_model) -> None:
