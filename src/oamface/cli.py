@@ -11,7 +11,7 @@ import typer
 
 from oamface.errors import OamfaceError
 from oamface.files import make_folder, write_text
-from oamface.labels import TASKS, check_tasks
+from oamface.labels import TASKS
 from oamface.weights import WEIGHTS
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def bulk(
             source,
             out,
             weights=weights,
-            tasks=check_tasks(_listed(tasks)),
+            tasks=tuple(_listed(tasks)),
             crop=crops,
             size=part,
             column=column,

@@ -77,14 +77,14 @@ def bulk(
     """
     analyzed, where = place(source), place(out)
     analyzer = Analyzer(weights, tasks=tasks, threads=1)  # a mistake in these is told here, not by every worker
-    job = Job(source, analyzer.engine.digest, tuple(tasks), crop, size, column)
+    job = Job(source, analyzer.engine.digest, analyzer.tasks, crop, size, column)
     total = _planned(where, job, analyzed)
     _sweep(where)
     left = _left(where, total)
     on_progress(total - len(left), total, 0)
     pictures = 0
     if left:
-        settings = {"source": source, "out": out, "weights": weights, "tasks": tuple(tasks), "crop": crop}
+        settings = {"source": source, "out": out, "weights": weights, "tasks": analyzer.tasks, "crop": crop}
         for done, count in enumerate(_spread(left, settings, workers, address), total - len(left) + 1):
             pictures += count
             on_progress(done, total, pictures)

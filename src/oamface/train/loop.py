@@ -26,7 +26,7 @@ from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, Faces, batches, gather, standardised, steps_a_pass
-from oamface.train.checkpoint import load_checkpoint, save_checkpoint
+from oamface.train.checkpoint import load_checkpoint, progress_of, save_checkpoint
 from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
 from oamface.train.restore import is_model_file, restore, settle
@@ -100,6 +100,13 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.fabric = launch(recipe.precision)
         self.team = Team(self.fabric)
+        if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
+            raise TrainError(
+                f"recipe {recipe.name}: {self.team.size} processes share a batch; give each at least 2 faces"
+            )
+        path = self.out / CHECKPOINT
+        if path.exists() and progress_of(path)["identity"] != self.identity:  # before a teacher takes its minutes
+            raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
         if recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
             self.faces = self._taught()
         self._build()
@@ -157,10 +164,6 @@ class Run:
 
     def _build(self) -> None:
         recipe = self.recipe
-        if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
-            raise TrainError(
-                f"recipe {recipe.name}: {self.team.size} processes share a batch; give each at least 2 faces"
-            )
         model = OamCnn(
             trunk=recipe.trunk,
             width=recipe.width,
@@ -227,10 +230,7 @@ class Run:
         path = self.out / CHECKPOINT
         if not path.exists():
             return 0
-        progress = load_checkpoint(path, self.parts, self.optimizer)
-        if progress["identity"] != self.identity:
-            raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
-        step = int(progress["step"])
+        step = int(load_checkpoint(path, self.parts, self.optimizer)["step"])
         self.averaged.n_averaged.fill_(step - self._stage_start(step))
         return step
 
@@ -246,20 +246,20 @@ class Run:
             save_checkpoint(self.out / CHECKPOINT, self.parts, self.optimizer, progress)
 
     def _taught(self) -> Faces:
-        """The faces with the teacher's answers and its vectors as their features; made once, kept in the folder."""
+        """The faces with soft labels, and a teacher's vectors as their features; made once, kept in the folder."""
         path = self.out / f"teacher-{self.identity[:12]}.npz"
         if not path.exists() and self.team.leads:
             if self.recipe.teacher:
                 self._log({"event": "teach", "step": 0, "faces": len(self.faces)})
-                soft, features = answers_of(Path(self.recipe.teacher), self.faces)
+                soft, vectors = answers_of(Path(self.recipe.teacher), self.faces)
+                told: dict[str, Any] = {"features": standardised(vectors), **soft}
             else:
-                soft, features = soft_labels(self.faces, seed=self.recipe.seed), self.faces.features
-            arrays: dict[str, Any] = {"features": features, **soft}
-            write_whole(path, lambda file: np.savez(file, **arrays))
+                told = dict(soft_labels(self.faces, seed=self.recipe.seed))
+            write_whole(path, lambda file: np.savez(file, **told))
         self.team.wait()
-        with np.load(path, allow_pickle=False) as kept:
-            soft = {name: kept[name] for name in kept.files if name != "features"}
-            return replace(self.faces, soft=soft, features=standardised(kept["features"]))
+        with np.load(path, allow_pickle=False) as file:
+            kept = {name: file[name] for name in file.files}
+        return replace(self.faces, features=kept.pop("features", self.faces.features), soft=kept)
 
     def _passes(self) -> list[tuple[Stage, int, int]]:
         """Every pass: its stage, the step before its first, its steps."""
