@@ -5,7 +5,7 @@ DATA ?= ../shared/datasets
 OPEN := stores/fairface stores/masks
 ALL := stores/utkface $(OPEN)
 WEIGHTS := src/oamface/weights
-NAMES := oam oam-int8 oam-open oam-small
+NAMES := oam oam-int8 oam-open oam-medium oam-small
 RUNS := oam-open oam oam-taught oam-taught-twice
 
 # Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
@@ -72,9 +72,9 @@ $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
 # Made out of oam and taught by it.
-runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
+runs/oam-medium/checkpoint.safetensors runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
 
-$(WEIGHTS)/oam-small.onnx: runs/oam-small/checkpoint.safetensors
+$(WEIGHTS)/oam-medium.onnx $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors

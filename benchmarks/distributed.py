@@ -19,12 +19,13 @@ import numpy as np
 RECIPE = """
 trunk = "face-resnet"
 precision = "32-true"
-learning_rate = 3e-4
+pretrained = "{pretrained}"
+learning_rate = {rate}
 faces_a_pass = {faces}
 weights = {{ features = 0.0, soft_labels = 0.0 }}
 
 [[stages]]
-size = 103
+size = {size}
 passes = 1
 batch = {batch}
 """
@@ -32,14 +33,16 @@ LOGGED = "from oamface.train import loop; loop.LOG_EVERY = 1; loop.SETTLED = 256
 
 
 def train(
-    home: Path, store: Path, *, processes: int, batch: int, steps: int, threads: int = 1, name: str = "run"
+    home: Path, *, processes: int, batch: int, asked: argparse.Namespace, threads: int = 1, name: str = "run"
 ) -> list[dict[str, float]]:
     """The log's steps. threads: of each process."""
     recipe, program, out = (home / f"{name}{ending}" for ending in (".toml", ".py", ""))
-    recipe.write_text(RECIPE.format(batch=batch, faces=batch * steps))
+    size = 103 if asked.pretrained == "scratch" else 150  # pixels; what is trained knows no others
+    start = {"pretrained": asked.pretrained, "rate": asked.rate, "size": size}
+    recipe.write_text(RECIPE.format(batch=batch, faces=batch * asked.steps, **start))
     program.write_text(LOGGED)
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    call = [sys.executable, *launch, program, "train", recipe, "--store", store, "--out", out, "--workers", "0"]
+    call = [sys.executable, *launch, program, "train", recipe, "--store", asked.store, "--out", out, "--workers", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     subprocess.run(list(map(str, call)), check=True, env=environment, capture_output=True)
     return [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["event"] == "step"]
@@ -67,17 +70,19 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch", type=int, default=32, help="of one process; two share twice as many")
+    parser.add_argument("--pretrained", default="scratch", help="or a model file to start from, such as oam")
+    parser.add_argument("--rate", type=float, default=3e-4, help="of learning")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
-        home, asked_for = Path(scratch), {"store": asked.store, "steps": asked.steps}
-        single = train(home, processes=1, batch=asked.batch, name="single", **asked_for)
+        home = Path(scratch)
+        single = train(home, processes=1, batch=asked.batch, asked=asked, name="single")
         with ThreadPoolExecutor(2) as pool:
             beside = list(
-                pool.map(lambda name: train(home, processes=1, batch=asked.batch, name=name, **asked_for), "ab")
+                pool.map(lambda name: train(home, processes=1, batch=asked.batch, asked=asked, name=name), "ab")
             )
-        doubled = train(home, processes=1, batch=2 * asked.batch, name="doubled", **asked_for)
-        rounded = train(home, processes=1, batch=2 * asked.batch, threads=2, name="rounded", **asked_for)
-        shared = train(home, processes=2, batch=2 * asked.batch, name="shared", **asked_for)
+        doubled = train(home, processes=1, batch=2 * asked.batch, asked=asked, name="doubled")
+        rounded = train(home, processes=1, batch=2 * asked.batch, asked=asked, threads=2, name="rounded")
+        shared = train(home, processes=2, batch=2 * asked.batch, asked=asked, name="shared")
     print(f"losses of two processes, from one with the doubled batch: {apart(doubled, shared)} apart")
     print(f"of one process with two threads, from the same: {apart(doubled, rounded)} apart")
     rates = {"one": rate(single), "one, doubled batch": rate(doubled), "two": rate(shared)}

@@ -13,6 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from sklearn.linear_model import Ridge
 
 from oamface.export.model_file import widen
+from oamface.export.rewrite import folded, joined
 from oamface.runtime import FloatArray, OnnxRuntime
 
 QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "Pad")
@@ -30,7 +31,7 @@ def quantise(graph: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:
     products in 16 bits, which wider ones would overflow. Activations are 0..255 between the least and the largest
     value that batches of `pictures` (N, 3, S, S), as the network takes them, give: the moving average over all batches.
     """
-    plain = widen(graph)
+    plain = joined(widen(graph))
     weights = {tensor.name for tensor in plain.graph.initializer if tensor.name.startswith(_FLOAT)}
     kept = [node.name for node in plain.graph.node if weights & set(node.input)]
     logging.getLogger().addFilter(_quiet)
@@ -52,7 +53,7 @@ def quantise(graph: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:
             )
         finally:
             logging.getLogger().removeFilter(_quiet)
-        return _corrected(onnx.load(out), widen(graph), pictures)  # what was given to it is changed
+        return _corrected(folded(onnx.load(out)), widen(graph), pictures)  # what was given to it is changed
 
 
 def _corrected(quantised: onnx.ModelProto, plain: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:

@@ -1,0 +1,92 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from oamface.export.model_file import trace
+from oamface.export.rewrite import folded, joined
+from oamface.model.oam_cnn import OamCnn
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return trace(OamCnn(trunk="face-resnet", width=0.25), 110)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).normal(0, 0.3, (4, 3, 110, 110)).astype(np.float32)
+
+
+def test_joined_operations_answer_the_same(network, pictures) -> None:
+    fewer = joined(network)
+    for before, after in zip(answers(network, pictures), answers(fewer, pictures), strict=True):
+        assert np.allclose(before, after, atol=1e-5)
+    had, has = kinds(network), kinds(fewer)
+    assert (had.count("Pad"), had.count("AveragePool")) == (8, 4)
+    assert (has.count("Pad"), has.count("AveragePool"), has.count("Identity")) == (2, 1, 0)
+    assert kinds(network) == had  # what was given is left as it was
+
+
+def test_a_folded_first_convolution_gives_the_very_same_sums(pictures, tmp_path) -> None:
+    plain = quantised(stem(side=110), pictures, tmp_path)
+    fold = folded(plain)
+    assert kinds(fold).count("SpaceToDepth") == 1
+    assert np.array_equal(answers(plain, pictures)[0], answers(fold, pictures)[0])
+
+
+def test_odd_sides_are_not_folded(pictures, tmp_path) -> None:
+    odd = np.ascontiguousarray(pictures[:, :, :109, :109])
+    plain = quantised(stem(side=109), odd, tmp_path)
+    assert "SpaceToDepth" not in kinds(folded(plain))
+
+
+class Once(CalibrationDataReader):
+    def __init__(self, pictures) -> None:
+        self.given = [{"pictures": pictures}]
+
+    def get_next(self):
+        return self.given.pop() if self.given else None
+
+
+def stem(side: int) -> onnx.ModelProto:
+    """A 7 x 7 convolution by twos, and one behind it that no rule is for."""
+    rng = np.random.default_rng(1)
+    weights = {
+        "first": rng.normal(size=(8, 3, 7, 7)),
+        "bias": rng.normal(size=8),
+        "second": rng.normal(size=(4, 8, 3, 3)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["pictures", "first", "bias"], ["middle"], strides=[2, 2], pads=[0] * 4),
+        helper.make_node("Conv", ["middle", "second"], ["last"], strides=[2, 2], pads=[0] * 4),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "stem",
+        [helper.make_tensor_value_info("pictures", onnx.TensorProto.FLOAT, ["faces", 3, side, side])],
+        [helper.make_tensor_value_info("last", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def quantised(graph, pictures, folder):
+    # Of 7 bits: wider products overflow on a processor without VNNI, each order of them in its own way.
+    kind = {"quant_format": QuantFormat.QDQ, "per_channel": True, "reduce_range": True}
+    out = folder / "int8.onnx"
+    quantize_static(graph, out, Once(pictures), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, **kind)
+    return onnx.load(out)
+
+
+def kinds(graph) -> list[str]:
+    return [node.op_type for node in graph.graph.node]
+
+
+def answers(graph, pictures):
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"pictures": pictures})
