@@ -113,7 +113,7 @@ def rates(home: Path, pictures: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=2000, help="of which rates are measured; 0 for none")
-    parser.add_argument("--many", type=int, default=0, help="tiny ones, and a tenth of them: memory of one worker")
+    parser.add_argument("--many", type=int, default=0, help="tiny ones, and a tenth of them: memory of two workers")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
         home = Path(scratch)
@@ -121,8 +121,8 @@ def main() -> None:
             rates(home, asked.pictures)
         for count in (asked.many // 10, asked.many) if asked.many else ():
             tiny = folder_of(home / f"tiny{count}", count, TINY)
-            _, most = run(tiny, home / f"tiny{count}-out", "--crops", workers=1)
-            print(f"{count} tiny pictures, each taken for a face: {most:.0f} MB at most", flush=True)
+            _, most = run(tiny, home / f"tiny{count}-out", "--weights", "oam-small", workers=2)
+            print(f"{count} tiny pictures, two workers: {most:.0f} MB at most", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Analyzer:
     """Finds every face of a photograph and answers about it. Safe to share between threads.
 
     weights: the package's "oam" (the best, for research only), the same in eight bits ("oam-int8", unless another is
-    named), the smaller "oam-small", or "oam-open" (free for commercial use); or an exported file.
+    named), the smaller "oam-medium" and "oam-small", or "oam-open" (free for commercial use); or an exported file.
     tasks: which of age, gender, race, mask to answer; all by default.
     threads: CPU threads of the networks, 0 for all cores. detector: another one, e.g. with its own threshold.
     Raises ModelError, LabelError (unknown task).

@@ -30,7 +30,7 @@ from oamface.train.restore import is_model_file, read_model
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 COMPARED = 64  # faces on which network and file have to agree
 FORMS = {"onnx": "float16", "int8": "int8", "openvino": "float16"}  # what is written, and how its weights are stored
-QUANTISED_ON = 400  # faces of each data set, bare and as many covered, from which the ranges of 8 bits are read
+QUANTISED_ON = 800  # faces of each data set, bare and as many covered, from which the ranges of 8 bits are read
 ALLOWED = {"share": 0.003, "years": 0.05}  # that 8 bits may cost, of accuracy and of mean absolute error
 
 

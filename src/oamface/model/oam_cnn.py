@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -119,6 +118,8 @@ class OamCnn(nn.Module):
 
 def _timm_trunk(name: str) -> tuple[nn.Module, int]:
     """One of timm's networks up to its last map at stride 16, and that map's channels."""
+    import timm  # takes seconds to import; the face network needs none of it
+
     try:
         with torch.device("meta"):  # only its plan; building it costs memory and time
             whole: Any = timm.create_model(name, features_only=True)
@@ -152,6 +153,8 @@ def load_start(model: OamCnn, pretrained: str) -> None:
         return
     try:
         if pretrained == "hub":
+            import timm
+
             weights = timm.create_model(model.trunk_name, pretrained=True).state_dict()
         else:
             from safetensors.torch import load_file

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -149,6 +148,8 @@ def _fit_linear(layer: nn.Module, given: Tensor, wanted: Tensor) -> None:
 
 def _least_squares(given: Tensor, wanted: Tensor, *, constant: bool) -> tuple[Tensor, Tensor]:
     """(N, D) to (N, K): weights (K, D) and biases (K,), zeros unless `constant`, of a ridge regression."""
+    from sklearn.linear_model import Ridge  # takes seconds to import, and most runs narrow nothing
+
     read, told = given.double().numpy(), wanted.double().numpy()
     spread = read.var(0) if constant else (read**2).mean(0)
     ridge = Ridge(_RIDGE * len(read) * spread.mean() + 1e-9, fit_intercept=constant).fit(read, told)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 # What answers unless another is named, which is the best one in eight bits; the best, for research; those free for
-# commercial use; and a smaller one, in eight bits too.
-WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
+# commercial use; and two smaller ones, in eight bits too.
+WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-medium", "oam-small")
 
 
 def weights_file(weights: str | Path) -> Path:
