@@ -60,7 +60,7 @@ def run(source: Path, out: Path, *options: str, workers: int) -> tuple[float, fl
 
     def watch() -> None:
         nonlocal most
-        while not over.wait(2):
+        while not over.wait(10):  # looking costs time itself
             most = max(most, resident(process.pid))
 
     watching = threading.Thread(target=watch)

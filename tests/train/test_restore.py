@@ -74,6 +74,16 @@ def test_a_run_starts_from_it_and_is_taught_by_it(store_folder, tmp_path) -> Non
     assert 0 < max(moved) < 0.05
 
 
+def test_a_start_that_is_none_is_told_before_a_teacher_is_asked(store_folder, tmp_path) -> None:
+    values = {"trunk": "face-resnet", "pretrained": str(tmp_path / "missing.onnx"), "teacher": "oam"}
+    lines = []
+    with pytest.raises(ModelError, match="missing"):
+        recipe = Recipe("wrong", (Stage(size=112, passes=1, batch=20),), **values)
+        Run(recipe, [store_folder], tmp_path / "run", workers=0, on_event=lines.append).train()
+    assert lines == []
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 @pytest.mark.parametrize("changed", [{"trunk": "resnet50"}, {"tasks": ("age",)}, {"attention": False}])
 def test_only_a_whole_network_of_its_kind_starts_from_it(store_folder, tmp_path, changed) -> None:
     values = {"trunk": "face-resnet", "pretrained": "oam", **changed}

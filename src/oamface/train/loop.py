@@ -97,7 +97,6 @@ class Run:
 
     def _train(self) -> Path:
         recipe = self.recipe
-        torch.manual_seed(recipe.seed)
         self.fabric = launch(recipe.precision)
         self.team = Team(self.fabric)
         if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
@@ -107,6 +106,7 @@ class Run:
         path = self.out / CHECKPOINT
         if path.exists() and progress_of(path)["identity"] != self.identity:  # before a teacher takes its minutes
             raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
+        self._start()  # likewise: a start that is none
         if recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
             self.faces = self._taught()
         self._build()
@@ -162,8 +162,10 @@ class Run:
         self.team.wait()  # the checkpoint is whole for all of them
         return self.out / CHECKPOINT
 
-    def _build(self) -> None:
+    def _start(self) -> None:
+        """The network as it is before the first step."""
         recipe = self.recipe
+        torch.manual_seed(recipe.seed)
         model = OamCnn(
             trunk=recipe.trunk,
             width=recipe.width,
@@ -179,6 +181,11 @@ class Run:
         self.divided = nn.ModuleList([model.trunk, model.attention or nn.Identity(), model.neck])
         self.team.synchronise(self.divided)
         self.model = model
+
+    def _build(self) -> None:
+        """What trains it."""
+        recipe, model = self.recipe, self.model
+        torch.manual_seed(recipe.seed)  # the same whether a teacher has answered now or in an earlier start
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
