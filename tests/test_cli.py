@@ -30,8 +30,9 @@ def refused(monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr()
-        assert ended.value.code == 2
+        assert (ended.value.code, said.out) == (2, "")
         assert said.err.strip()
+        assert "Traceback" not in said.err
         return said.err
 
     return call

@@ -1,6 +1,5 @@
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
@@ -9,6 +8,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from oamface.export.model_file import trace
 from oamface.export.rewrite import folded, joined
 from oamface.model.oam_cnn import OamCnn
+from oamface.runtime import OnnxRuntime
 
 
 @pytest.fixture(scope="module")
@@ -88,5 +88,4 @@ def kinds(graph) -> list[str]:
 
 
 def answers(graph, pictures):
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"pictures": pictures})
+    return OnnxRuntime(graph.SerializeToString())(pictures)

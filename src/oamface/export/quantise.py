@@ -31,7 +31,8 @@ def quantise(graph: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:
     products in 16 bits, which wider ones would overflow. Activations are 0..255 between the least and the largest
     value that batches of `pictures` (N, 3, S, S), as the network takes them, give: the moving average over all batches.
     """
-    plain = joined(widen(graph))
+    whole = widen(graph)
+    plain = joined(whole)  # a copy, which quantize_static changes
     weights = {tensor.name for tensor in plain.graph.initializer if tensor.name.startswith(_FLOAT)}
     kept = [node.name for node in plain.graph.node if weights & set(node.input)]
     logging.getLogger().addFilter(_quiet)
@@ -53,7 +54,7 @@ def quantise(graph: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:
             )
         finally:
             logging.getLogger().removeFilter(_quiet)
-        return _corrected(folded(onnx.load(out)), widen(graph), pictures)  # what was given to it is changed
+        return _corrected(folded(onnx.load(out)), whole, pictures)
 
 
 def _corrected(quantised: onnx.ModelProto, plain: onnx.ModelProto, pictures: FloatArray) -> onnx.ModelProto:
