@@ -6,7 +6,8 @@ from drawn import write_store
 from oamface.data.store import Store
 from oamface.engine import WHOLE, Framing
 from oamface.errors import TrainError
-from oamface.train.batches import batches, gather, steps_a_pass
+from oamface.train.batches import batches, gather, mixed, steps_a_pass
+from oamface.train.losses import set_loss
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,21 @@ def test_repeat_and_features(tmp_path) -> None:
     assert np.isnan(faces.features[40:]).all()
     with pytest.raises(TrainError, match="do not fill one batch"):
         steps_a_pass(faces, 1000)
+
+
+def test_mixed_rows_lie_between_two_faces_and_tell_nothing(faces) -> None:
+    batch = stream(faces)[0]
+    before = batch.chips.clone()
+    torch.manual_seed(3)
+    one = mixed(batch)
+    assert torch.equal(batch.chips, before)
+    assert one.chips.shape == batch.chips.shape and one.chips.dtype == torch.uint8
+    sides = torch.cat([before, before.flip(2)])
+    assert (one.chips <= sides.amax(0)).all() and (one.chips >= sides.amin(0)).all()
+    new = [all(not torch.equal(row, side) for side in sides) for row in one.chips]
+    assert sum(new) >= len(new) - 2  # one may by chance be laid over itself
+    assert not one.traced.any() and len(one.covered) == len(one.bare) == 0
+    for members in one.members.values():
+        assert set_loss(torch.randn(members.shape), members.float()) == 0
+    torch.manual_seed(3)
+    assert torch.equal(mixed(batch).chips, one.chips)

@@ -9,7 +9,7 @@ from drawn import write_store
 from oamface import files
 from oamface.errors import FileError, TrainError
 from oamface.train import loop
-from oamface.train.checkpoint import load_network
+from oamface.train.checkpoint import history, load_network
 from oamface.train.loop import CHECKPOINT, LOG, Run
 from oamface.train.recipe import Recipe, Stage
 
@@ -140,6 +140,22 @@ def test_every_balance_trains(store, tmp_path, balance) -> None:
     stages = (Stage(32, 1, 20),)
     Run(recipe(balance=balance, stages=stages), [store], tmp_path, workers=0).train()
     assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path).values())
+
+
+def test_a_consistent_teacher_is_asked_at_every_step_and_echo(store, finished, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    taught = {"teacher": str(finished / CHECKPOINT), "consistent": True, "stages": (Stage(32, 1, 20),), "dropout": 0.0}
+    plain = Run(recipe(**taught, learning_rate=1e-12), [store], tmp_path / "plain", workers=0).train()
+    echoed = Run(recipe(**taught, learning_rate=1e-12, echoes=3), [store], tmp_path / "echoed", workers=0).train()
+    assert not list(tmp_path.glob("*/teacher-*"))  # nothing is asked beforehand
+    assert {past["recipe"]["name"] for past in history(echoed)} == {"tiny"}
+    one, other = tensors(plain.parent), tensors(echoed.parent)
+    assert [int(kept["optimizer/0/step"]) for kept in (one, other)] == [2, 8]
+    # Mixed faces leave batch normalisation's statistics as they are, and teach all the same.
+    statistics = [key for key in one if key.startswith("model/") and "running_" in key]
+    assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in statistics)
+    line = json.loads((echoed.parent / LOG).read_text().splitlines()[1])
+    assert {"features", "soft_age", "soft_gender", "soft_race", "soft_mask"} <= line.keys()
 
 
 def test_it_learns(store, tmp_path) -> None:

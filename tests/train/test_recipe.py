@@ -46,6 +46,8 @@ def test_the_shipped_recipes_are_whole(path) -> None:
         ("stages = 3\n", "small.toml"),
         ("weights = 3\n" + STAGE, "small.toml"),
         ("repeat = { masks = -1 }\n" + STAGE, "repeat"),
+        ("consistent = true\n" + STAGE, "needs a teacher"),
+        ("teacher = 'oam'\nechoes = 1\n" + STAGE, "only where consistent is true"),
         ("not toml at all", "TOML"),
     ],
 )

@@ -9,9 +9,9 @@ from oamface.errors import ModelError
 from oamface.labels import TASKS
 from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
 from oamface.model.oam_cnn import OamCnn, normalise
-from oamface.train.batches import gather
-from oamface.train.checkpoint import save_checkpoint
-from oamface.train.teacher import TAUGHT, answers_of, face_features, soft_labels
+from oamface.train.batches import batches, gather
+from oamface.train.checkpoint import load_network, save_checkpoint
+from oamface.train.teacher import TAUGHT, Teacher, answers_of, face_features, soft_labels
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,28 @@ def test_a_network_that_lacks_a_task_cannot_teach(store, tmp_path) -> None:
     save_checkpoint(path, {"averaged": OamCnn(tasks=("age", "mask"))}, None, {"recipe": recipe})
     with pytest.raises(ModelError, match="does not answer gender, race"):
         answers_of(path, gather([store], "train", repeat={}))
+
+
+def test_a_consistent_teacher_answers_what_the_network_sees(store, tmp_path) -> None:
+    path, device = tmp_path / "checkpoint.safetensors", torch.device("cpu")
+    save_checkpoint(path, {"averaged": OamCnn()}, None, {"recipe": {}})
+    model = load_network(path)[0]
+    faces = gather([store], "train", repeat={})
+    settings = {"size": 64, "batch": 8, "seed": 0, "number": 0, "skip": 0, "occluded": 0.5, "paired": 1.0, "workers": 0}
+    batch = next(batches(faces, framing=model.framing, **settings))
+    told = Teacher(path, model.framing, device).answer(batch)
+    with torch.no_grad():
+        logits, _, z = model(normalise(batch.chips, model.framing))
+    assert told.soft.keys() == set(TASKS)
+    for task, said in told.soft.items():
+        assert torch.allclose(said, logits[task].softmax(1), atol=1e-4)
+    assert torch.allclose(told.features, z, atol=1e-4)
+    assert torch.equal(told.chips, batch.chips) and told.members is batch.members
+    with pytest.raises(ModelError, match="frames otherwise"):
+        Teacher(path, Framing(WINDOW, MEAN, STD), device)
+    save_checkpoint(path, {"averaged": OamCnn(tasks=("age",))}, None, {"recipe": {"tasks": ["age"]}})
+    with pytest.raises(ModelError, match="does not answer gender, race, mask"):
+        Teacher(path, model.framing, device)
 
 
 def test_the_face_networks_features_are_those_of_the_face_and_its_mirror_image(store, tmp_path) -> None:

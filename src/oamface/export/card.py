@@ -103,6 +103,7 @@ def _run(run: dict[str, Any]) -> str:
     """One run in a few words, and its cost."""
     recipe = run["recipe"]
     faces = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items())
+    faces = recipe.get("faces_a_pass") or faces
     passes = sum(stage["passes"] for stage in recipe["stages"])
     stages = ", then ".join(
         f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -25,12 +26,12 @@ from oamface.labels import TASKS
 from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_of
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
-from oamface.train.batches import Batch, Faces, batches, gather, standardised, steps_a_pass
+from oamface.train.batches import Batch, Faces, batches, gather, mixed, standardised, steps_a_pass
 from oamface.train.checkpoint import load_checkpoint, progress_of, save_checkpoint
 from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
 from oamface.train.restore import is_model_file, restore, settle
-from oamface.train.teacher import answers_of, soft_labels
+from oamface.train.teacher import Teacher, answers_of, soft_labels
 from oamface.train.team import Team, launch, process_lost
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -43,6 +44,7 @@ NARROWED = 768  # of these, on which a narrower network is fitted
 VALIDATED = 2000  # faces of the calibration part looked at after every pass
 
 Event = Callable[[dict[str, Any]], None]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Run:
@@ -107,7 +109,10 @@ class Run:
         if path.exists() and progress_of(path)["identity"] != self.identity:  # before a teacher takes its minutes
             raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
         self._start()  # likewise: a start that is none
-        if recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
+        self.teacher = None
+        if recipe.consistent:
+            self.teacher = Teacher(Path(recipe.teacher), self.model.framing, self.fabric.device)
+        elif recipe.weights.soft_labels and recipe.tasks and not self.faces.soft:
             self.faces = self._taught()
         self._build()
         done = self._resume()
@@ -136,7 +141,11 @@ class Run:
             for step, batch in enumerate(stream, max(first, done) + 1):
                 rate = self._rate(step)
                 torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout too is the same after an interruption
-                values = self._step(batch.to(self.fabric.device), rate)
+                batch = batch.to(self.fabric.device)
+                values = self._step(self._asked(batch), rate)
+                with _statistics_kept(self.model):
+                    for _ in range(recipe.echoes):
+                        self._step(self._asked(mixed(batch)), rate)
                 if step == done + 1:
                     began = time.monotonic()  # the first step pays for start-up
                 elif step == done + 1 + TIMED:
@@ -187,11 +196,13 @@ class Run:
         recipe, model = self.recipe, self.model
         torch.manual_seed(recipe.seed)  # the same whether a teacher has answered now or in an earlier start
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
-        if self.faces.features.shape[1]:
-            extra["features"] = nn.Linear(model.channels, self.faces.features.shape[1])
+        if self.teacher:
+            extra["standard"] = nn.BatchNorm1d(self.teacher.model.channels, affine=False, momentum=None)
+        if width := self.teacher.model.channels if self.teacher else self.faces.features.shape[1]:
+            extra["features"] = nn.Linear(model.channels, width)
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
         self.same = nn.ModuleList([model.heads, self.extra])  # what every process computes alike
-        self.averaged = AveragedModel(self.model, avg_fn=_moving_average(recipe.averaging), use_buffers=True)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=_moving_average(recipe.averaging), use_buffers=True)
         groups: list[dict[str, Any]] = []
         for modules, share in (
             ((model.trunk, model.neck), recipe.trunk_rate),
@@ -268,6 +279,9 @@ class Run:
             kept = {name: file[name] for name in file.files}
         return replace(self.faces, features=kept.pop("features", self.faces.features), soft=kept)
 
+    def _asked(self, batch: Batch) -> Batch:
+        return self.teacher.answer(batch) if self.teacher else batch
+
     def _passes(self) -> list[tuple[Stage, int, int]]:
         """Every pass: its stage, the step before its first, its steps."""
         passes, first = [], 0
@@ -330,7 +344,11 @@ class Run:
         leaf.grad = None
         beside = weights.recovery * parts["recovery"]
         if guess is not None:
-            parts["features"] = losses.feature_loss(guess, batch.features)
+            features = batch.features
+            if "standard" in self.extra:  # mean and deviation of a teacher's vectors become known on the way
+                self.extra["standard"].train()(features)
+                features = self.extra["standard"].eval()(features)
+            parts["features"] = losses.feature_loss(guess, features)
             beside = beside + weights.features * parts["features"]
         if seen.requires_grad:
             beside = beside + weights.attention * parts["attention"]
@@ -408,15 +426,31 @@ def _provenance(store: Store, copies: npt.NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """The exponential moving average of weights, with a shorter memory while there is little to remember."""
 
-    def average(kept: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not kept.is_floating_point():
-            return new
-        return torch.lerp(kept, new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+    def average(kept: Tensors, new: Tensors, count: Tensor | int) -> None:
+        # A tensor where the weights lie: nothing waits for a GPU.
+        share = 1 - torch.as_tensor((1 + count) / (10 + count)).clamp_max(decay)
+        for mean, value in zip(kept, new, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:
+                mean.copy_(value)
 
     return average
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Batch normalisation's running means stay those of faces as they are, while mixed ones pass."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    moments = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    yield
+    for layer, momentum in zip(norms, moments, strict=True):
+        layer.momentum = momentum
 
 
 def write_curves(out: Path) -> None:

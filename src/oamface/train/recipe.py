@@ -44,6 +44,8 @@ class Recipe:
     file with the face network, such as "oam", whose strongest channels are kept where width is less than its own.
     teacher: a checkpoint or such a model file; its network's answers for the bare faces stand beside the labels as soft
     labels, its vectors z as features to learn. Without one, the stores' features do both, where they have any.
+    consistent: the teacher answers every picture just as the network sees it, covered or not, instead of each bare face
+    once. echoes: times that each batch comes again with its faces mixed (see `mixed`), for such a teacher to answer.
     trunk_rate: the share of the learning rate that the trunk gets; less than 1 keeps more of a pretrained one.
     tasks, attention: what the network has; fewer than all are for comparisons and cannot be exported.
     faces_a_pass: how many faces, drawn anew for each, make a pass; 0 takes all.
@@ -59,6 +61,8 @@ class Recipe:
     width: float = 1.0
     pretrained: str = "scratch"
     teacher: str = ""
+    consistent: bool = False
+    echoes: int = 0
     trunk_rate: float = 1.0
     tasks: tuple[str, ...] = tuple(TASKS)
     attention: bool = True
@@ -86,6 +90,8 @@ class Recipe:
             problems.append(f"tasks {list(self.tasks)}: known are {', '.join(TASKS)}, each once")
         if self.faces_a_pass < 0:
             problems.append("faces_a_pass: at least 0")
+        if self.echoes < 0 or (self.echoes and not self.consistent) or (self.consistent and not self.teacher):
+            problems.append("echoes: at least 0, and above it only where consistent is true, which needs a teacher")
         if self.balance not in METHODS:
             problems.append(f"balance {self.balance!r}: known are {', '.join(METHODS)}")
         if self.precision not in PRECISIONS:

@@ -1,7 +1,9 @@
 """What teachers make of the training faces: features to learn, and soft labels to stand beside the hard ones, both of a
-trained network; or a frozen face network's features, and soft labels of small networks that read them."""
+trained network, asked once or of every view; or a frozen face network's features, and soft labels of small networks
+that read them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,8 @@ from oamface.engine import Framing
 from oamface.errors import ModelError
 from oamface.labels import TASKS
 from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
-from oamface.model.oam_cnn import pictures_of
-from oamface.train.batches import Faces
+from oamface.model.oam_cnn import normalise, pictures_of
+from oamface.train.batches import Batch, Faces
 from oamface.train.checkpoint import load_network
 from oamface.train.losses import age_credit, set_loss, years_loss
 
@@ -51,6 +53,31 @@ def answers_of(checkpoint: Path, faces: Faces) -> tuple[dict[str, npt.NDArray[np
             table[rows.start : rows.stop] = answer.cpu().numpy()
         vectors[rows.start : rows.stop] = (sum(side.z.float() for side in sides) / 2).cpu().numpy()
     return said, vectors
+
+
+class Teacher:
+    """A trained network that answers every picture just as the one that learns sees it (Beyer et al., 2022, whom such
+    consistency and patience brought further than asking once).
+
+    Raises ModelError: no checkpoint or model file, one that lacks a task, or one that frames its pictures otherwise.
+    """
+
+    def __init__(self, checkpoint: Path, framing: Framing, device: torch.device) -> None:
+        self.model = load_network(checkpoint)[0]
+        if lacking := [task for task in TASKS if task not in self.model.heads]:
+            raise ModelError(f"{checkpoint}: cannot teach, it does not answer {', '.join(lacking)}")
+        if self.model.framing != framing:
+            raise ModelError(f"{checkpoint}: cannot teach a network of another trunk what it sees; it frames otherwise")
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def answer(self, batch: Batch) -> Batch:
+        """The batch with what this network says of its rows as their soft labels, and with its vectors as features."""
+        pictures = normalise(batch.chips, self.model.framing).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.is_cuda):
+            logits, _, z = self.model(pictures)
+        soft = {task: values.float().softmax(1) for task, values in logits.items()}
+        return replace(batch, soft=soft, features=z.float())
 
 
 @torch.no_grad()
