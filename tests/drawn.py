@@ -12,6 +12,16 @@ from torch import nn
 from oamface.align import template
 from oamface.occlusion.sheet import plain_face
 
+# One variant of a network that trains in a moment.
+SMALL_STUDY = """
+[common]
+trunk = "face-resnet"
+width = 0.25
+faces_a_pass = 32
+stages = [{ size = 103, passes = 1, batch = 16 }]
+[variants.full]
+"""
+
 
 def drawn_faces(count: int, seed: int = 0) -> np.ndarray:
     """(count, 128, 128, 3): the drawn face, each under its own blots, so that none passes for a copy of another."""

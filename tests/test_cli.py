@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from drawn import write_store
+from drawn import SMALL_STUDY, write_store
 from oamface.cli import main
 from oamface.data.store import Store
 from oamface.occlusion import STYLES
@@ -152,7 +152,7 @@ def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
     """Train, export, evaluate, describe and use one tiny network, by commands alone."""
     store = write_store(tmp_path / "store")
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text("[[stages]]\nsize = 32\npasses = 1\nbatch = 20\n")
+    recipe.write_text('trunk = "face-resnet"\nwidth = 0.25\n[[stages]]\nsize = 103\npasses = 1\nbatch = 20\n')
     trained = run("train", recipe, "--store", store, "--out", tmp_path / "run", "--workers", 0)
     assert trained.returncode == 0, trained.stderr
     assert "2 steps to go" in trained.stderr
@@ -165,7 +165,7 @@ def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "clean" in figures["data_sets"]["utkface"]["conditions"]
     described = run("card", model)
-    assert "Recipe `tiny`, from random weights: 1 passes at 32 px" in described.stdout
+    assert "Recipe `tiny`, from random weights: 1 passes at 103 px" in described.stdout
     answer = run("analyze", pictures / "a.png", "--json", "--weights", model)
     assert len(json.loads(answer.stdout)["faces"]) == 1
 
@@ -203,7 +203,7 @@ def test_nothing_is_written_beside_what_was_asked_for(pictures, untrained_model,
 def test_study_benchmark_and_report(tmp_path, untrained_model) -> None:
     store = write_store(tmp_path / "store")
     study = tmp_path / "study.toml"
-    study.write_text("[common]\nfaces_a_pass = 16\nstages = [{ size = 32, passes = 1, batch = 8 }]\n[variants.full]\n")
+    study.write_text(SMALL_STUDY)
     done = run("study", study, "--store", store, "--out", tmp_path / "runs")
     assert done.stdout.strip().endswith("full-0/checkpoint.safetensors"), done.stderr
     table = tmp_path / "elsewhere.csv"

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from drawn import SMALL_STUDY
 from oamface.data.store import Store
 from oamface.labels import WITH_MASK
 from oamface.report import quick
@@ -30,7 +31,7 @@ def test_the_drawn_sets_speak_in_their_own_classes(tmp_path, shapes) -> None:
 
 def test_the_whole_of_it_in_miniature(tmp_path, monkeypatch, untrained_model, shapes) -> None:
     small = tmp_path / "quick.toml"
-    small.write_text("[common]\nfaces_a_pass = 32\nstages = [{ size = 32, passes = 1, batch = 16 }]\n[variants.full]\n")
+    small.write_text(SMALL_STUDY)
     monkeypatch.setattr(quick, "COUNTS", {"utkface": 80, "fairface": 60, "masks": 60})
     monkeypatch.setattr(quick, "RESAMPLES", 10)
     monkeypatch.setattr(quick, "Shapes", lambda: shapes)

@@ -15,7 +15,8 @@ from oamface.train.recipe import Recipe, Stage
 
 
 def recipe(**changes) -> Recipe:
-    settings = {"name": "tiny", "stages": (Stage(32, 1, 8), Stage(48, 1, 8)), "precision": "32-true"}
+    trunk = {"trunk": "face-resnet", "width": 0.25}  # a small one
+    settings = {"name": "tiny", "stages": (Stage(103, 1, 8), Stage(112, 1, 8)), "precision": "32-true", **trunk}
     return Recipe(**(settings | changes))
 
 
@@ -49,7 +50,7 @@ def test_a_run_leaves_a_network_a_log_and_curves(finished) -> None:
     network, progress = load_network(finished / CHECKPOINT)
     assert progress["step"] == progress["steps"] == 10
     assert progress["recipe"]["name"] == "tiny"
-    assert network(torch.zeros(1, 3, 32, 32)).logits["age"].shape == (1, 101)
+    assert network(torch.zeros(1, 3, 103, 103)).logits["age"].shape == (1, 101)
     lines = [json.loads(line) for line in (finished / LOG).read_text().splitlines()]
     assert [line["event"] for line in lines] == ["start", "pass", "pass"]
     assert {"valid_gender", "valid_race", "valid_mask", "valid_years"} <= set(lines[-1])
@@ -137,14 +138,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(store, tmp_path, monkeypatch) ->
 
 @pytest.mark.parametrize("balance", ["uncertainty", "gradnorm", "pcgrad"])
 def test_every_balance_trains(store, tmp_path, balance) -> None:
-    stages = (Stage(32, 1, 20),)
+    stages = (Stage(103, 1, 20),)
     Run(recipe(balance=balance, stages=stages), [store], tmp_path, workers=0).train()
     assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path).values())
 
 
 def test_a_consistent_teacher_is_asked_at_every_step_and_echo(store, finished, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    taught = {"teacher": str(finished / CHECKPOINT), "consistent": True, "stages": (Stage(32, 1, 20),), "dropout": 0.0}
+    taught = {"teacher": str(finished / CHECKPOINT), "consistent": True, "stages": (Stage(103, 1, 20),), "dropout": 0.0}
     plain = Run(recipe(**taught, learning_rate=1e-12), [store], tmp_path / "plain", workers=0).train()
     echoed = Run(recipe(**taught, learning_rate=1e-12, echoes=3), [store], tmp_path / "echoed", workers=0).train()
     assert not list(tmp_path.glob("*/teacher-*"))  # nothing is asked beforehand
@@ -160,7 +161,7 @@ def test_a_consistent_teacher_is_asked_at_every_step_and_echo(store, finished, t
 
 def test_it_learns(store, tmp_path) -> None:
     """Drawn men are dark, women bright: a few passes suffice, and covering the face does not undo it."""
-    slow = recipe(stages=(Stage(32, 16, 20),), learning_rate=2e-3, averaging=0.9)
+    slow = recipe(stages=(Stage(103, 16, 20),), learning_rate=2e-3, averaging=0.9)
     Run(slow, [store], tmp_path, workers=0).train()
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert [line["valid_gender"] for line in lines if line["event"] == "pass"][-1] > 0.85

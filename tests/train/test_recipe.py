@@ -43,6 +43,7 @@ def test_the_shipped_recipes_are_whole(path) -> None:
         ("precision = 'int4'\n" + STAGE, "known are auto"),
         ("[[stages]]\nsize = 64\npasses = 1\n", "batch"),
         ("[[stages]]\nsize = 8\npasses = 1\nbatch = 4\n", "size 32 to 512"),
+        ("trunk = 'face-resnet'\n[[stages]]\nsize = 102\npasses = 1\nbatch = 4\n", "size 103 to 512"),
         ("stages = 3\n", "small.toml"),
         ("weights = 3\n" + STAGE, "small.toml"),
         ("repeat = { masks = -1 }\n" + STAGE, "repeat"),

@@ -11,14 +11,18 @@ from oamface.train.study import checkpoints, load_study, run_study
 STUDY = """
 seeds = 2
 [start]
+trunk = "face-resnet"
+width = 0.25
 tasks = []
 attention = false
 weights = { features = 1.0 }
-stages = [{ size = 32, passes = 1, batch = 8 }]
+stages = [{ size = 103, passes = 1, batch = 8 }]
 [common]
+trunk = "face-resnet"
+width = 0.25
 faces_a_pass = 16
 weights = { features = 0.0, soft_labels = 0.0, attention = 0.0 }
-stages = [{ size = 32, passes = 1, batch = 8 }]
+stages = [{ size = 103, passes = 1, batch = 8 }]
 [variants.plain]
 attention = false
 [variants.told]
@@ -74,7 +78,7 @@ def test_all_runs_are_trained_once_and_variants_take_the_starts_trunk(tmp_path) 
     assert [path.parent.name for path in found] == ["start", "plain-0", "told-0", "plain-1"]
     assert {event[0] for event in events} == {"start", "plain-0", "told-0", "plain-1"}
     network, _ = load_network(tmp_path / "out/told-0/checkpoint.safetensors")
-    assert set(network(torch.zeros(2, 3, 32, 32)).logits) == {"gender"}
+    assert set(network(torch.zeros(2, 3, 103, 103)).logits) == {"gender"}
     plain, _ = load_network(tmp_path / "out/plain-0/checkpoint.safetensors")
     assert plain.attention is None
     assert [path.parent.name for path in checkpoints(tmp_path / "out")] == ["plain-0", "plain-1", "told-0"]

@@ -21,6 +21,7 @@ STD = (256 / 255,) * 3
 CHANNELS = (32, 64, 128, 256)  # of dlib's four stages; attention acts on the third's map, the last leads to the vector
 WIDTH = CHANNELS[-1]
 SIDE = 150  # pixels that it was trained at
+LEAST = 103  # below it a layer would get nothing
 
 _PACKAGE, _FILE = "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
 

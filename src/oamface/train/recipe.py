@@ -7,6 +7,8 @@ from typing import Any
 
 from oamface.errors import RecipeError
 from oamface.labels import TASKS
+from oamface.model.face_resnet import LEAST
+from oamface.model.oam_cnn import FACE
 from oamface.train.balance import METHODS
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -84,8 +86,9 @@ class Recipe:
         if not self.stages:
             problems.append("no stage; give at least one [[stages]] with size, passes and batch")
         for stage in self.stages:
-            if stage.size < 32 or stage.size > 512 or stage.passes < 1 or stage.batch < 2:
-                problems.append(f"stage {asdict(stage)}: size 32 to 512, passes from 1, batch from 2")
+            least = LEAST if self.trunk == FACE else 32
+            if stage.size < least or stage.size > 512 or stage.passes < 1 or stage.batch < 2:
+                problems.append(f"stage {asdict(stage)}: size {least} to 512, passes from 1, batch from 2")
         if any(task not in TASKS for task in self.tasks) or len(set(self.tasks)) < len(self.tasks):
             problems.append(f"tasks {list(self.tasks)}: known are {', '.join(TASKS)}, each once")
         if self.faces_a_pass < 0:
