@@ -71,8 +71,10 @@ $(WEIGHTS)/oam.onnx: runs/oam-taught-twice/checkpoint.safetensors
 $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
-# Made out of oam and taught by it.
-runs/oam-medium/checkpoint.safetensors runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
+# Made out of oam and taught by it, first on a GPU.
+runs/oam-medium-views/checkpoint.safetensors runs/oam-small-views/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
+runs/oam-medium/checkpoint.safetensors: runs/oam-medium-views/checkpoint.safetensors
+runs/oam-small/checkpoint.safetensors: runs/oam-small-views/checkpoint.safetensors
 
 $(WEIGHTS)/oam-medium.onnx $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
