@@ -32,7 +32,7 @@ install: .venv/installed
 
 # Two processes with a thread each are quicker than one with two.
 test: install
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --durations 15
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 lint: install
 	$(PYTHON) -m ruff check .
