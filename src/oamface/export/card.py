@@ -110,7 +110,8 @@ def _run(run: dict[str, Any]) -> str:
     )
     start = STARTED.get(recipe["pretrained"], f"`{recipe['pretrained']}`")
     taught = f", taught by `{recipe['teacher']}`" if recipe.get("teacher") else ""
+    echoes = f", {recipe['echoes']} times as many with faces mixed" if recipe.get("echoes") else ""
     return (
-        f"Recipe `{recipe['name']}`, from {start}{taught}: {stages}; {faces * passes:,} image-passes, things drawn on"
-        f" {recipe['occluded']:.0%} of the faces.\n"
+        f"Recipe `{recipe['name']}`, from {start}{taught}: {stages}; {faces * passes:,} image-passes{echoes}, things"
+        f" drawn on {recipe['occluded']:.0%} of the faces.\n"
     )

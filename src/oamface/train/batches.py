@@ -326,7 +326,7 @@ class _Change:
         chip, covered = self.framing.cut(chip, self.size), self.framing.cut(covered, self.size)
         if self.grey:
             chip = np.repeat(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
-        if self.noise is None:  # every grey level alike: a table is ten times as fast
+        if self.noise is None:  # every pixel of a grey level alike, so a table will do
             toned = cv2.LUT(chip, self._tone(np.arange(256, dtype=np.uint8)[None, :, None]))
         else:
             toned = self._tone(chip, self.noise)
