@@ -93,7 +93,8 @@ def test_a_lost_process_ends_it_and_fewer_go_on(store, tmp_path) -> None:
     while not [line for line in (out / LOG).read_text().splitlines() if '"start"' in line][1:]:
         assert again.poll() is None, again.communicate()
         time.sleep(0.05)
-    again.kill()
+    again.terminate()  # kill would leave torchrun's own process training
+    again.communicate(timeout=60)
     assert json.loads([line for line in (out / LOG).read_text().splitlines() if '"start"' in line][1])["step"] >= step
 
 
