@@ -78,9 +78,10 @@ def test_a_consistent_teacher_answers_what_the_network_sees(store, tmp_path) -> 
     faces = gather([store], "train", repeat={})
     settings = {"size": 64, "batch": 8, "seed": 0, "number": 0, "skip": 0, "occluded": 0.5, "paired": 1.0, "workers": 0}
     batch = next(batches(faces, framing=model.framing, **settings))
-    told = Teacher(path, model.framing, device).answer(batch)
+    pictures = normalise(batch.chips, model.framing)
+    told = Teacher(path, model.framing, device).answer(batch, pictures)
     with torch.no_grad():
-        logits, _, z = model(normalise(batch.chips, model.framing))
+        logits, _, z = model(pictures)
     assert told.soft.keys() == set(TASKS)
     for task, said in told.soft.items():
         assert torch.allclose(said, logits[task].softmax(1), atol=1e-4)

@@ -102,8 +102,8 @@ intervals is the share of faces whose label lies inside; {intervals["level"]:.0%
 def _run(run: dict[str, Any]) -> str:
     """One run in a few words, and its cost."""
     recipe = run["recipe"]
-    faces = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items())
-    faces = recipe.get("faces_a_pass") or faces
+    listed = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items())
+    faces = recipe.get("faces_a_pass") or listed
     passes = sum(stage["passes"] for stage in recipe["stages"])
     stages = ", then ".join(
         f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]

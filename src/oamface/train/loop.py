@@ -142,10 +142,10 @@ class Run:
                 rate = self._rate(step)
                 torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout too is the same after an interruption
                 batch = batch.to(self.fabric.device)
-                values = self._step(self._asked(batch), rate)
-                with _statistics_kept(self.model):
-                    for _ in range(recipe.echoes):
-                        self._step(self._asked(mixed(batch)), rate)
+                values = self._step(batch, rate)
+                for _ in range(recipe.echoes):
+                    with _statistics_kept(self.model):
+                        self._step(mixed(batch), rate)
                 if step == done + 1:
                     began = time.monotonic()  # the first step pays for start-up
                 elif step == done + 1 + TIMED:
@@ -279,9 +279,6 @@ class Run:
             kept = {name: file[name] for name in file.files}
         return replace(self.faces, features=kept.pop("features", self.faces.features), soft=kept)
 
-    def _asked(self, batch: Batch) -> Batch:
-        return self.teacher.answer(batch) if self.teacher else batch
-
     def _passes(self) -> list[tuple[Stage, int, int]]:
         """Every pass: its stage, the step before its first, its steps."""
         passes, first = [], 0
@@ -315,6 +312,8 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         pictures = normalise(batch.chips, self.model.framing).contiguous(memory_format=torch.channels_last)
         weights = self.recipe.weights
+        if self.teacher:
+            batch = self.teacher.answer(batch, pictures)
         with self.fabric.autocast():
             z, attention = self.model.embed(pictures)
             # From here on every process has the whole batch. The heads' gradients meet at the shared vector, where

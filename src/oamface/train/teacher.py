@@ -2,9 +2,10 @@
 trained network, asked once or of every view; or a frozen face network's features, and soft labels of small networks
 that read them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from oamface.engine import Framing
 from oamface.errors import ModelError
 from oamface.labels import TASKS
 from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
-from oamface.model.oam_cnn import normalise, pictures_of
+from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.train.batches import Batch, Faces
 from oamface.train.checkpoint import load_network
 from oamface.train.losses import age_credit, set_loss, years_loss
@@ -33,25 +34,18 @@ def answers_of(checkpoint: Path, faces: Faces) -> tuple[dict[str, npt.NDArray[np
 
     The means of the face and its mirror image. Raises ModelError: no checkpoint, or one that lacks a task.
     """
-    model, progress = load_network(checkpoint)
-    lacking = [task for task in TAUGHT if task not in model.heads]
-    if lacking:
-        raise ModelError(f"{checkpoint}: cannot teach, it does not answer {', '.join(lacking)}")
     device = _device()
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, progress = _loaded(checkpoint, TAUGHT, device)
     size = progress["recipe"]["stages"][-1]["size"]
     said = {task: np.empty((len(faces), len(TASKS[task])), np.float32) for task in TAUGHT}
     vectors = np.empty((len(faces), model.channels), np.float32)
     for start in range(0, len(faces), TOGETHER):
         rows = range(start, min(start + TOGETHER, len(faces)))
         pictures = pictures_of((faces.chip(row)[0] for row in rows), model.framing, size, device)
-        # On a processor without bfloat16 it would be eight times as slow as float32.
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            sides = [model(side) for side in (pictures, pictures.flip(3))]
+        (soft, z), (turned_soft, turned_z) = _ask(model, pictures), _ask(model, pictures.flip(3))
         for task, table in said.items():
-            answer = sum(side.logits[task].float().softmax(1) for side in sides) / 2
-            table[rows.start : rows.stop] = answer.cpu().numpy()
-        vectors[rows.start : rows.stop] = (sum(side.z.float() for side in sides) / 2).cpu().numpy()
+            table[rows.start : rows.stop] = ((soft[task] + turned_soft[task]) / 2).cpu().numpy()
+        vectors[rows.start : rows.stop] = ((z + turned_z) / 2).cpu().numpy()
     return said, vectors
 
 
@@ -63,21 +57,18 @@ class Teacher:
     """
 
     def __init__(self, checkpoint: Path, framing: Framing, device: torch.device) -> None:
-        self.model = load_network(checkpoint)[0]
-        if lacking := [task for task in TASKS if task not in self.model.heads]:
-            raise ModelError(f"{checkpoint}: cannot teach, it does not answer {', '.join(lacking)}")
+        self.model, _ = _loaded(checkpoint, tuple(TASKS), device)
         if self.model.framing != framing:
             raise ModelError(f"{checkpoint}: cannot teach a network of another trunk what it sees; it frames otherwise")
-        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def answer(self, batch: Batch) -> Batch:
-        """The batch with what this network says of its rows as their soft labels, and with its vectors as features."""
-        pictures = normalise(batch.chips, self.model.framing).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.is_cuda):
-            logits, _, z = self.model(pictures)
-        soft = {task: values.float().softmax(1) for task, values in logits.items()}
-        return replace(batch, soft=soft, features=z.float())
+    def answer(self, batch: Batch, pictures: Tensor) -> Batch:
+        """The batch with what this network says of its rows as their soft labels, and with its vectors as features.
+
+        pictures: (R, 3, S, S), the batch's chips as a network takes them.
+        """
+        soft, vectors = _ask(self.model, pictures)
+        return replace(batch, soft=soft, features=vectors)
 
 
 @torch.no_grad()
@@ -153,6 +144,23 @@ def _fit(faces: Faces, rows: npt.NDArray[np.int64], passes: int) -> _Probe:
             optimizer.step()
             schedule.step()
     return probe.eval()
+
+
+def _loaded(checkpoint: Path, tasks: Sequence[str], device: torch.device | str) -> tuple[OamCnn, dict[str, Any]]:
+    """What `load_network` gives, on a device. Raises ModelError: besides, a network that lacks one of the tasks."""
+    model, progress = load_network(checkpoint)
+    if lacking := [task for task in tasks if task not in model.heads]:
+        raise ModelError(f"{checkpoint}: cannot teach, it does not answer {', '.join(lacking)}")
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, progress
+
+
+def _ask(model: OamCnn, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Of (B, 3, S, S) pictures task to (B, classes) probabilities, and the vectors (B, C)."""
+    # On a processor without bfloat16 it would be eight times as slow as float32.
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.is_cuda):
+        logits, _, z = model(pictures)
+    return {task: values.float().softmax(1) for task, values in logits.items()}, z.float()
 
 
 def _device() -> str:
