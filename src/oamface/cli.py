@@ -296,13 +296,16 @@ def train(
     store: Annotated[list[Path], typer.Option(help="Folder of a prepared store; several times for several.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; goes on there after an interruption.")],
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after half a minute.")
+    ] = False,
 ) -> None:
     """Train the network by a recipe; the checkpoint lies in OUT."""
     # Here, so that no other command pays for torch.
     from oamface.train.loop import Run
     from oamface.train.recipe import load_recipe
 
-    run = Run(load_recipe(recipe), store, out, workers=workers)
+    run = Run(load_recipe(recipe), store, out, workers=workers, compiled=compiled)
     with _Bar("train") as bar:
 
         def show(line: dict[str, Any]) -> None:

@@ -97,6 +97,16 @@ def test_repeat_and_features(tmp_path) -> None:
         steps_a_pass(faces, 1000)
 
 
+def test_a_batch_becomes_another_of_the_same_shapes(faces) -> None:
+    one, other, *_ = stream(faces, occluded=1.0)
+    short = stream(faces, occluded=0.0)[0]
+    kept = one.like()
+    assert kept.take(one) and same(kept, one)
+    assert kept.take(other) and same(kept, other)
+    assert all(torch.equal(kept.members[task], table) for task, table in other.members.items())
+    assert not kept.take(short) and same(kept, other)
+
+
 def test_mixed_rows_lie_between_two_faces_and_tell_nothing(faces) -> None:
     batch = stream(faces)[0]
     before = batch.chips.clone()

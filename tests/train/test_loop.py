@@ -60,11 +60,11 @@ def test_killed_it_goes_on_to_the_same_weights(store, finished, tmp_path, monkey
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     real, steps = Run._step, []
 
-    def killed(self, batch, rate):
-        steps.append(rate)
+    def killed(self, batch):
+        steps.append(len(batch.chips))
         if len(steps) == 8:
             raise KeyboardInterrupt
-        return real(self, batch, rate)
+        return real(self, batch)
 
     with monkeypatch.context() as patched:
         patched.setattr(Run, "_step", killed)
@@ -83,11 +83,11 @@ def test_another_image_size_starts_the_average_anew(store, tmp_path, monkeypatch
     def gap(steps: int) -> float:
         real, taken = Run._step, []
 
-        def stop(self, batch, rate):
-            taken.append(rate)
+        def stop(self, batch):
+            taken.append(len(batch.chips))
             if len(taken) > steps:
                 raise KeyboardInterrupt
-            return real(self, batch, rate)
+            return real(self, batch)
 
         with monkeypatch.context() as patched:
             patched.setattr(Run, "_step", stop)
@@ -157,6 +157,13 @@ def test_a_consistent_teacher_is_asked_at_every_step_and_echo(store, finished, t
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in statistics)
     line = json.loads((echoed.parent / LOG).read_text().splitlines()[1])
     assert {"features", "soft_age", "soft_gender", "soft_race", "soft_mask"} <= line.keys()
+
+
+def test_a_compiled_run_takes_the_same_steps(store, finished, tmp_path) -> None:
+    with torch.compiler.set_stance("force_eager"):  # the compiler itself takes minutes here
+        out = Run(recipe(), [store], tmp_path, workers=0, compiled=True).train().parent
+    one, other = tensors(finished), tensors(out)
+    assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-5) for key in one)
 
 
 def test_it_learns(store, tmp_path) -> None:

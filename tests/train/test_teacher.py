@@ -11,7 +11,7 @@ from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet
 from oamface.model.oam_cnn import OamCnn, normalise
 from oamface.train.batches import batches, gather
 from oamface.train.checkpoint import load_network, save_checkpoint
-from oamface.train.teacher import TAUGHT, Teacher, answers_of, face_features, soft_labels
+from oamface.train.teacher import TAUGHT, Standard, Teacher, answers_of, face_features, soft_labels
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +81,25 @@ def test_a_consistent_teacher_answers_what_the_network_sees(store, tmp_path) -> 
     pictures = normalise(batch.chips, model.framing)
     told = Teacher(path, model.framing, device).answer(batch, pictures)
     with torch.no_grad():
-        logits, _, z = model(pictures)
+        (logits, _, z), (turned, _, turned_z) = model(pictures), model(pictures.flip(3))
     assert told.soft.keys() == set(TASKS)
     for task, said in told.soft.items():
-        assert torch.allclose(said, logits[task].softmax(1), atol=1e-4)
-    assert torch.allclose(told.features, z, atol=1e-4)
+        assert torch.allclose(said, (logits[task].softmax(1) + turned[task].softmax(1)) / 2, atol=1e-4)
+    assert torch.allclose(told.features, (z + turned_z) / 2, atol=1e-4)
     assert torch.equal(told.chips, batch.chips) and told.members is batch.members
     with pytest.raises(ModelError, match="frames otherwise"):
         Teacher(path, Framing(WINDOW, MEAN, STD), device)
     save_checkpoint(path, {"averaged": OamCnn(tasks=("age",))}, None, {"recipe": {"tasks": ["age"]}})
     with pytest.raises(ModelError, match="does not answer gender, race, mask"):
         Teacher(path, model.framing, device)
+
+
+def test_standardised_by_all_rows_that_came() -> None:
+    rows, standard = torch.randn(60, 3) * torch.tensor([1.0, 5.0, 0.1]) + torch.tensor([0.0, -20.0, 3.0]), Standard(3)
+    for part in rows.split([7, 30, 23]):
+        last = standard(part)
+    expected = (rows - rows.mean(0)) / rows.std(0, unbiased=False)
+    assert torch.allclose(last, expected[-23:], atol=1e-3)
 
 
 def test_the_face_networks_features_are_those_of_the_face_and_its_mirror_image(store, tmp_path) -> None:

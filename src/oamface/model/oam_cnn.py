@@ -5,6 +5,7 @@ dlib's face network, and any of timm's that gives a map at a sixteenth of the pi
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,9 +181,13 @@ def parameter_count(model: nn.Module) -> int:
 
 def normalise(pictures: Tensor, framing: Framing) -> Tensor:
     """(B, S, S, 3) uint8 RGB, cut by the framing, to the (B, 3, S, S) float that the network takes."""
-    scale = torch.tensor(framing.deviation, device=pictures.device) * 255
-    shift = torch.tensor(framing.mean, device=pictures.device) * 255
+    shift, scale = _levels(framing, pictures.device)
     return ((pictures.float() - shift) / scale).permute(0, 3, 1, 2)
+
+
+@cache  # a copy to a GPU would wait for it at every batch
+def _levels(framing: Framing, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(framing.mean, device=device) * 255, torch.tensor(framing.deviation, device=device) * 255
 
 
 def pictures_of(chips: Iterable[RGBImage], framing: Framing, size: int, device: torch.device | str = "cpu") -> Tensor:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from oamface.align import CHIP_SIZE
 from oamface.data.duplicates import copies_of_test
@@ -26,12 +26,13 @@ from oamface.labels import TASKS
 from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_of
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
-from oamface.train.batches import Batch, Faces, batches, gather, mixed, standardised, steps_a_pass
+from oamface.train.batches import Batch, Faces, batches, gather, mixed, mixed_chips, standardised, steps_a_pass
+from oamface.train.captured import Captured
 from oamface.train.checkpoint import load_checkpoint, progress_of, save_checkpoint
 from oamface.train.narrow import narrow
 from oamface.train.recipe import Recipe, Stage
 from oamface.train.restore import is_model_file, restore, settle
-from oamface.train.teacher import Teacher, answers_of, soft_labels
+from oamface.train.teacher import Standard, Teacher, answers_of, soft_labels
 from oamface.train.team import Team, launch, process_lost
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -44,13 +45,13 @@ NARROWED = 768  # of these, on which a narrower network is fitted
 VALIDATED = 2000  # faces of the calibration part looked at after every pass
 
 Event = Callable[[dict[str, Any]], None]
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Run:
     """One training run in a folder. Make it, then call `train`; a folder with a checkpoint is gone on with.
 
-    stores: folders. on_event: gets every line of the log as it is written.
+    stores: folders. workers: processes that draw. compiled: by torch.compile, which on a GPU spares passes over memory,
+    after half a minute at the start. on_event: gets every line of the log as it is written.
     Raises StoreError, FileError, TrainError (no face to train on; `train`: another recipe or other data in the folder).
     """
 
@@ -61,9 +62,11 @@ class Run:
         out: Path,
         *,
         workers: int = 1,
+        compiled: bool = False,
         on_event: Event = lambda line: None,
     ) -> None:
         self.recipe, self.out, self.workers, self.on_event = recipe, out, workers, on_event
+        self.compiled = compiled
         opened = open_stores(stores, size=CHIP_SIZE)
         left_out = [copies_of_test(store) for store in opened]
         self.faces = gather(opened, "train", repeat=recipe.repeat, left_out=left_out)
@@ -123,7 +126,7 @@ class Run:
             if done >= first + steps:
                 continue
             if first == self._stage_start(first + 1) and done <= first:
-                self.averaged.n_averaged.zero_()  # the average starts anew: one over two image sizes fits neither
+                self.averagings.zero_()  # the average starts anew: one over two image sizes fits neither
             stream = batches(
                 self.faces,
                 size=stage.size,
@@ -142,17 +145,17 @@ class Run:
                 rate = self._rate(step)
                 torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout too is the same after an interruption
                 batch = batch.to(self.fabric.device)
-                values = self._step(batch, rate)
+                self._set_rate(rate)
+                values = self.step(batch)
                 for _ in range(recipe.echoes):
-                    with _statistics_kept(self.model):
-                        self._step(mixed(batch), rate)
+                    self.mixed_step(batch)
                 if step == done + 1:
                     began = time.monotonic()  # the first step pays for start-up
                 elif step == done + 1 + TIMED:
                     minutes = self._minutes_left((time.monotonic() - began) / TIMED, stage.size, step)
                     self._log({"event": "estimate", "step": step, "minutes": round(minutes, 1)})
                 if step % LOG_EVERY == 0:
-                    shown = {name: round(float(value.detach()), 4) for name, value in values.items()}
+                    shown = {name: round(float(value), 4) for name, value in values.items()}
                     if not all(math.isfinite(value) for value in shown.values()):
                         raise TrainError(f"the loss is no number at step {step}: {shown}; lower the learning rate")
                     rows = int(self.team.total(torch.tensor(len(batch.chips))))
@@ -197,12 +200,12 @@ class Run:
         torch.manual_seed(recipe.seed)  # the same whether a teacher has answered now or in an earlier start
         extra: dict[str, nn.Module] = {"uncertainty": Uncertainty(recipe.tasks)}
         if self.teacher:
-            extra["standard"] = nn.BatchNorm1d(self.teacher.model.channels, affine=False, momentum=None)
+            extra["standard"] = Standard(self.teacher.model.channels)
         if width := self.teacher.model.channels if self.teacher else self.faces.features.shape[1]:
             extra["features"] = nn.Linear(model.channels, width)
         self.extra = nn.ModuleDict(extra).to(self.fabric.device)
         self.same = nn.ModuleList([model.heads, self.extra])  # what every process computes alike
-        self.averaged = AveragedModel(self.model, multi_avg_fn=_moving_average(recipe.averaging), use_buffers=True)
+        self.averaged, self.averagings = deepcopy(model), torch.zeros((), device=self.fabric.device)
         groups: list[dict[str, Any]] = []
         for modules, share in (
             ((model.trunk, model.neck), recipe.trunk_rate),
@@ -213,8 +216,23 @@ class Run:
             decayed = [parameter for parameter in parameters if parameter.ndim > 1]
             free = [parameter for parameter in parameters if parameter.ndim <= 1]
             groups += [{"params": decayed, "share": share}, {"params": free, "share": share, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self.parts = {"model": self.model, "averaged": self.averaged.module, "extra": self.extra}
+        on_gpu = self.fabric.device.type == "cuda"
+        if on_gpu:
+            for group in groups:  # where a recorded step can read it
+                group["lr"] = torch.tensor(recipe.learning_rate, device=self.fabric.device)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, capturable=on_gpu
+        )
+        self.parts = {"model": self.model, "averaged": self.averaged, "extra": self.extra}
+        self.embed, self.mix = model.embed, mixed_chips
+        if self.compiled:
+            self.embed, self.mix = torch.compile(self.embed), torch.compile(self.mix)
+            if self.teacher:
+                self.teacher.model.compile()
+        self.step, self.mixed_step = self._step, self._mixed_step
+        # Partners make every batch another length; projection looks at its gradients before it goes on.
+        if on_gpu and self.team.size == 1 and not recipe.paired and recipe.balance != "pcgrad":
+            self.step, self.mixed_step = Captured(self._step), Captured(self._mixed_step)
 
     def _start_from_file(self, model: OamCnn) -> None:
         """Take over the network of a model file, its batch normalisation settled on training faces."""
@@ -249,7 +267,7 @@ class Run:
         if not path.exists():
             return 0
         step = int(load_checkpoint(path, self.parts, self.optimizer)["step"])
-        self.averaged.n_averaged.fill_(step - self._stage_start(step))
+        self.averagings.fill_(step - self._stage_start(step))
         return step
 
     def _save(self, step: int) -> None:
@@ -304,18 +322,26 @@ class Run:
         share = (step - warm) / max(1, self.total - warm)
         return self.recipe.learning_rate * max(0.002, 0.5 * (1 + math.cos(math.pi * share)))
 
-    def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
-        """One update; returns the parts of the loss, unweighted."""
-        self.model.train()
+    def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+            own = rate * group["share"]
+            group["lr"] = group["lr"].fill_(own) if isinstance(group["lr"], Tensor) else own
+
+    def _mixed_step(self, batch: Batch) -> dict[str, Tensor]:
+        """By the batch's faces mixed; batch normalisation's running means stay those of faces as they are."""
+        with _statistics_kept(self.model):
+            return self._step(mixed(batch, self.mix))
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimizer; returns the parts of the loss, unweighted."""
+        self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         pictures = normalise(batch.chips, self.model.framing).contiguous(memory_format=torch.channels_last)
         weights = self.recipe.weights
         if self.teacher:
             batch = self.teacher.answer(batch, pictures)
         with self.fabric.autocast():
-            z, attention = self.model.embed(pictures)
+            z, attention = self.embed(pictures)
             # From here on every process has the whole batch. The heads' gradients meet at the shared vector, where
             # `combine` can weigh them before the one pass back.
             batch, leaf, seen, layout = self.team.whole(batch, z, attention)
@@ -345,8 +371,7 @@ class Run:
         if guess is not None:
             features = batch.features
             if "standard" in self.extra:  # mean and deviation of a teacher's vectors become known on the way
-                self.extra["standard"].train()(features)
-                features = self.extra["standard"].eval()(features)
+                features = self.extra["standard"](features)
             parts["features"] = losses.feature_loss(guess, features)
             beside = beside + weights.features * parts["features"]
         if seen.requires_grad:
@@ -362,13 +387,27 @@ class Run:
         self.team.sum_gradients(self.divided, self.same)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
-        self.averaged.update_parameters(self.model)
-        return parts | {f"soft_{task}": loss for task, loss in soft.items()}
+        self._average()
+        parts |= {f"soft_{task}": loss for task, loss in soft.items()}
+        return {name: loss.detach() for name, loss in parts.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """The exponential moving average of the weights, with a shorter memory while there is little to remember."""
+        count = self.averagings  # a tensor where the weights lie: nothing waits for a GPU
+        share = torch.where(count == 0, 1.0, 1 - ((1 + count) / (10 + count)).clamp_max(self.recipe.averaging))
+        both = zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True)
+        for mean, value in both:
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:
+                mean.copy_(value)
+        count += 1
 
     @torch.no_grad()
     def _validate(self, stage: Stage) -> dict[str, float]:
         """The averaged network on bare faces of the calibration part: how often its answer is in the label's set."""
-        faces, model = self.validation, self.averaged.module.eval()
+        faces, model = self.validation, self.averaged.eval()
         chosen = np.random.default_rng(0).permutation(len(faces))[:VALIDATED][self.team.rank :: self.team.size]
         right: dict[str, list[float]] = {task: [] for task in self.recipe.tasks if task != "age"}
         away: list[float] = []
@@ -423,21 +462,6 @@ def _provenance(store: Store, copies: npt.NDArray[np.bool_]) -> dict[str, Any]:
         "taught": int((trained & ~copies & taught).sum()),
         "source": store.card["source"],
     }
-
-
-def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """The exponential moving average of weights, with a shorter memory while there is little to remember."""
-
-    def average(kept: Tensors, new: Tensors, count: Tensor | int) -> None:
-        # A tensor where the weights lie: nothing waits for a GPU.
-        share = 1 - torch.as_tensor((1 + count) / (10 + count)).clamp_max(decay)
-        for mean, value in zip(kept, new, strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, share)
-            else:
-                mean.copy_(value)
-
-    return average
 
 
 @contextmanager

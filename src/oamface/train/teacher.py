@@ -42,10 +42,10 @@ def answers_of(checkpoint: Path, faces: Faces) -> tuple[dict[str, npt.NDArray[np
     for start in range(0, len(faces), TOGETHER):
         rows = range(start, min(start + TOGETHER, len(faces)))
         pictures = pictures_of((faces.chip(row)[0] for row in rows), model.framing, size, device)
-        (soft, z), (turned_soft, turned_z) = _ask(model, pictures), _ask(model, pictures.flip(3))
+        soft, z = _ask_both(model, pictures)
         for task, table in said.items():
-            table[rows.start : rows.stop] = ((soft[task] + turned_soft[task]) / 2).cpu().numpy()
-        vectors[rows.start : rows.stop] = ((z + turned_z) / 2).cpu().numpy()
+            table[rows.start : rows.stop] = soft[task].cpu().numpy()
+        vectors[rows.start : rows.stop] = z.cpu().numpy()
     return said, vectors
 
 
@@ -65,10 +65,33 @@ class Teacher:
     def answer(self, batch: Batch, pictures: Tensor) -> Batch:
         """The batch with what this network says of its rows as their soft labels, and with its vectors as features.
 
-        pictures: (R, 3, S, S), the batch's chips as a network takes them.
+        The means of the pictures, (R, 3, S, S), the batch's chips as a network takes them, and their mirror images.
         """
-        soft, vectors = _ask(self.model, pictures)
+        soft, vectors = _ask_both(self.model, pictures)
         return replace(batch, soft=soft, features=vectors)
+
+
+class Standard(nn.Module):
+    """Columns of mean 0 and deviation 1, by all the rows that ever came."""
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("squares", torch.zeros(width))
+
+    @torch.no_grad()
+    def forward(self, rows: Tensor) -> Tensor:
+        """Take note of (R, F) rows, and return them standardised (Chan, Golub and LeVeque, 1979)."""
+        before, away = self.count.clone(), rows.mean(0) - self.mean
+        self.count += len(rows)
+        self.squares += rows.var(0, unbiased=False) * len(rows) + away**2 * (before * len(rows) / self.count)
+        self.mean += away * (len(rows) / self.count)
+        return (rows - self.mean) / ((self.squares / self.count).sqrt() + 1e-6)
 
 
 @torch.no_grad()
@@ -161,6 +184,16 @@ def _ask(model: OamCnn, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.is_cuda):
         logits, _, z = model(pictures)
     return {task: values.float().softmax(1) for task, values in logits.items()}, z.float()
+
+
+def _ask_both(model: OamCnn, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """What `_ask` gives, the means of pictures and their mirror images."""
+    soft, vectors = _ask(model, torch.cat([pictures, pictures.flip(3)]))
+    return {task: _halves(values).mean(0) for task, values in soft.items()}, _halves(vectors).mean(0)
+
+
+def _halves(rows: Tensor) -> Tensor:
+    return rows.view(2, len(rows) // 2, -1)
 
 
 def _device() -> str:

@@ -6,7 +6,7 @@ work is divided, and only its gradients are summed.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning
@@ -82,6 +82,10 @@ class Team:
         covered = functional.adaptive_avg_pool2d(
             batch.coverage[:, None].float(), (attention.shape[-2], attention.shape[-1])
         )[:, 0]
+        if self.size == 1:  # nothing is counted, or a GPU would be waited for
+            faces, pairs = len(z) - len(batch.covered), len(batch.covered)
+            alone = replace(batch, chips=batch.chips[:0], coverage=covered)
+            return alone, z.detach().float(), attention.detach().float(), Layout((faces,), (pairs,))
         pairs = len(batch.covered)
         counts = self._everybody(torch.tensor([len(z) - pairs, pairs], device=z.device)).tolist()
         layout = Layout(tuple(row[0] for row in counts), tuple(row[1] for row in counts))
@@ -89,8 +93,6 @@ class Team:
         order = torch.tensor([row for rank in range(self.size) for row in layout.rows(rank)], device=z.device)
 
         def together(part: Tensor) -> Tensor:
-            if self.size == 1:
-                return part
             padded = part.new_zeros(most, *part.shape[1:])
             padded[: len(part)] = part
             everybody = self._everybody(padded)
@@ -158,8 +160,6 @@ class Team:
 
     def _everybody(self, part: Tensor) -> Tensor:
         """(size, ...): the same tensor of all processes."""
-        if self.size == 1:
-            return part[None]
         bits = part.to(torch.uint8) if part.dtype == torch.bool else part
         gathered = torch.empty((self.size, *bits.shape), dtype=bits.dtype, device=bits.device)
         torch.distributed.all_gather(list(gathered.unbind()), bits.contiguous())
