@@ -6,6 +6,7 @@ from oamface.data.store import Store
 from oamface.engine import Engine
 from oamface.errors import ModelError, TrainError
 from oamface.model.oam_cnn import pictures_of
+from oamface.train import loop
 from oamface.train.checkpoint import history, load_network
 from oamface.train.loop import Run
 from oamface.train.recipe import Recipe, Stage, Weights
@@ -57,7 +58,8 @@ def test_it_can_be_asked_for_its_network_and_past_like_a_checkpoint() -> None:
     assert [past["recipe"]["name"] for past in history("oam")][:2] == ["oam-open", "oam"]
 
 
-def test_a_run_starts_from_it_and_is_taught_by_it(store_folder, tmp_path) -> None:
+def test_a_run_starts_from_it_and_is_taught_by_it(store_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SETTLED", 200)  # faces; 4,000 take half a minute
     stage = Stage(size=112, passes=1, batch=20)
     weights = Weights(features=0.0)
     recipe = Recipe(
@@ -92,7 +94,8 @@ def test_only_a_whole_network_of_its_kind_starts_from_it(store_folder, tmp_path,
         Run(recipe, [store_folder], tmp_path, workers=0).train()
 
 
-def test_a_narrower_run_starts_from_what_is_left_of_it(store_folder, tmp_path) -> None:
+def test_a_narrower_run_starts_from_what_is_left_of_it(store_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SETTLED", 200)
     stage = Stage(size=150, passes=1, batch=20)
     weights = Weights(features=0.0, soft_labels=0.0)
     recipe = Recipe("small", (stage,), weights, trunk="face-resnet", width=0.25, pretrained="oam", precision="32-true")
