@@ -94,19 +94,28 @@ def resident(root: int) -> float:
     return total / 1e3
 
 
-def rates(home: Path, pictures: int) -> None:
-    source = folder_of(home / "source", pictures, (320, 240))
-    paths = sorted(map(str, source.rglob("*.jpg")))[:300]
+def looked(paths: list[str]) -> tuple[float, float]:
+    """The bare analyzer's rate alone, and that of two side by side."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         alone = pool.submit(bare, paths).result()
         possible = sum(pool.map(bare, [paths] * 2))
-    print(f"the bare analyzer, one thread: {alone:.1f} pictures a second; two side by side: {possible:.1f}")
-    found = {}
+    print(f"the bare analyzer, one thread: {alone:.1f} pictures a second; two side by side: {possible:.1f}", flush=True)
+    return alone, possible
+
+
+def rates(home: Path, pictures: int) -> None:
+    source = folder_of(home / "source", pictures, (320, 240))
+    paths = sorted(map(str, source.rglob("*.jpg")))[:1000]
+    looks = [looked(paths)]  # before, between and after: a machine's speed drifts by more than what is asked
+    found, most = {}, {}
     for workers in (1, 2):
-        seconds, most = run(source, home / f"out{workers}", workers=workers)
+        seconds, most[workers] = run(source, home / f"out{workers}", workers=workers)
         found[workers] = 256 / seconds
-        share = found[workers] / (alone, possible)[workers - 1]
-        print(f"{workers} workers: {found[workers]:.1f} a second, {share:.2f} of as many bare, {most:.0f} MB")
+        looks.append(looked(paths))
+    alone, possible = (sum(rates) / len(rates) for rates in zip(*looks, strict=True))
+    for workers, bare_rate in ((1, alone), (2, possible)):
+        share = found[workers] / bare_rate
+        print(f"{workers} workers: {found[workers]:.1f} a second, {share:.2f} of as many bare, {most[workers]:.0f} MB")
     print(f"two workers against one: {found[2] / found[1]:.2f}, of {possible / alone:.2f} possible here")
 
 

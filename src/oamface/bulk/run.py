@@ -26,6 +26,8 @@ _STORE_BYTES = 100 * 2**20  # of Ray's shared memory, through which only numbers
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report this machine's use to its makers
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns that it will change its mind about GPUs
+for _switch in ("enable_metrics_collection", "event_stats", "task_events_report_interval_ms"):
+    os.environ.setdefault(f"RAY_{_switch}", "0")  # nobody looks at a Ray of our own, and its workers share these cores
 
 
 @dataclass(frozen=True)
