@@ -112,7 +112,7 @@ def rates(home: Path, pictures: int) -> None:
         seconds, most[workers] = run(source, home / f"out{workers}", workers=workers)
         found[workers] = 256 / seconds
         looks.append(looked(paths))
-    alone, possible = (sum(rates) / len(rates) for rates in zip(*looks, strict=True))
+    alone, possible = (sum(seen) / len(seen) for seen in zip(*looks, strict=True))
     for workers, bare_rate in ((1, alone), (2, possible)):
         share = found[workers] / bare_rate
         print(f"{workers} workers: {found[workers]:.1f} a second, {share:.2f} of as many bare, {most[workers]:.0f} MB")

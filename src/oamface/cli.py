@@ -297,7 +297,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; goes on there after an interruption.")],
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after half a minute.")
+        bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after a minute or two.")
     ] = False,
 ) -> None:
     """Train the network by a recipe; the checkpoint lies in OUT."""

@@ -51,7 +51,7 @@ class Run:
     """One training run in a folder. Make it, then call `train`; a folder with a checkpoint is gone on with.
 
     stores: folders. workers: processes that draw. compiled: by torch.compile, which on a GPU spares passes over memory,
-    after half a minute at the start. on_event: gets every line of the log as it is written.
+    after a minute or two at the start. on_event: gets every line of the log as it is written.
     Raises StoreError, FileError, TrainError (no face to train on; `train`: another recipe or other data in the folder).
     """
 

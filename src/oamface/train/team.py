@@ -82,11 +82,10 @@ class Team:
         covered = functional.adaptive_avg_pool2d(
             batch.coverage[:, None].float(), (attention.shape[-2], attention.shape[-1])
         )[:, 0]
-        if self.size == 1:  # nothing is counted, or a GPU would be waited for
-            faces, pairs = len(z) - len(batch.covered), len(batch.covered)
-            alone = replace(batch, chips=batch.chips[:0], coverage=covered)
-            return alone, z.detach().float(), attention.detach().float(), Layout((faces,), (pairs,))
         pairs = len(batch.covered)
+        if self.size == 1:  # nothing is counted on the device, or a GPU would be waited for
+            alone = replace(batch, chips=batch.chips[:0], coverage=covered)
+            return alone, z.detach().float(), attention.detach().float(), Layout((len(z) - pairs,), (pairs,))
         counts = self._everybody(torch.tensor([len(z) - pairs, pairs], device=z.device)).tolist()
         layout = Layout(tuple(row[0] for row in counts), tuple(row[1] for row in counts))
         most = max(map(sum, counts))
