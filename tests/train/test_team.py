@@ -8,6 +8,8 @@ import sys
 import time
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from drawn import write_store
 from oamface.train.checkpoint import load_network
@@ -15,7 +17,7 @@ from oamface.train.loop import CHECKPOINT, LOG
 from oamface.train.team import Layout
 
 RECIPE = """
-trunk = "resnet18"
+{trunk}
 precision = "32-true"
 balance = "pcgrad"
 learning_rate = 3e-4
@@ -23,9 +25,9 @@ dropout = 0.2
 weights = {{ features = 0.5, soft_labels = 1.0 }}
 
 [[stages]]
-size = 32
+size = {size}
 passes = {passes}
-batch = 12
+batch = {batch}
 """
 
 
@@ -34,9 +36,9 @@ def store(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("stores") / "taught", features=6)
 
 
-def recipe(folder, *, passes=7):
+def recipe(folder, *, trunk='trunk = "resnet18"', size=32, passes=7, batch=12):
     path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(passes=passes))
+    path.write_text(RECIPE.format(trunk=trunk, size=size, passes=passes, batch=batch))
     return path
 
 
@@ -74,6 +76,17 @@ def test_two_processes_learn_what_one_does(store, tmp_path) -> None:
             assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-3), (name, step, other)
 
 
+def test_two_processes_train_the_face_network_to_the_same_bits(store, tmp_path) -> None:
+    given = recipe(tmp_path, trunk='trunk = "face-resnet"\nwidth = 0.25', size=103, batch=13)
+    one, two = (curve(trained(count, given, store, tmp_path / str(count))) for count in (1, 2))
+    for line in one + two:
+        line.pop("valid_years", None)  # a mean over other groups of faces
+    assert one == two
+    single, shared = (load_file(tmp_path / str(count) / CHECKPOINT) for count in (1, 2))
+    assert single.keys() == shared.keys()
+    assert [name for name, value in single.items() if not torch.equal(value, shared[name])] == []
+
+
 def test_a_lost_process_ends_it_and_fewer_go_on(store, tmp_path) -> None:
     given = recipe(tmp_path, passes=200)
     out = tmp_path / "run"
@@ -99,8 +112,7 @@ def test_a_lost_process_ends_it_and_fewer_go_on(store, tmp_path) -> None:
 
 
 def test_more_processes_than_faces_in_a_batch(store, tmp_path) -> None:
-    given = recipe(tmp_path)
-    given.write_text(given.read_text().replace("batch = 12", "batch = 3"))
+    given = recipe(tmp_path, batch=3)
     run = start(2, given, store, tmp_path / "run")
     _, wrong = run.communicate(timeout=120)
     assert run.returncode != 0

@@ -1,5 +1,8 @@
 """Occlusion-aware attention: which channels matter, and where the face is bare."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -24,9 +27,23 @@ class OcclusionAttention(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) features to gated features of the same shape and the map's logits (B, 1, h, w)."""
-        gate = self.gate(features.mean((2, 3)))
-        gated = features * gate[:, :, None, None]
+        gated = self._gated(features)
         return gated, self.map(gated)
+
+    def parts(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """What `forward` gives, of every part of one batch, in training.
+
+        Its batch normalisation, which sees all of them, is one that takes parts (`train.team.SyncedBatchNorm2d`).
+        """
+        gated = [self._gated(part) for part in features]
+        norm: Any = self.map[1]
+        entry, rest = self.map[0], self.map[2:]
+        normed = norm.parts([entry(part) for part in gated])
+        return [(part, rest(entered)) for part, entered in zip(gated, normed, strict=True)]
+
+    def _gated(self, features: Tensor) -> Tensor:
+        gated: Tensor = features * self.gate(features.mean((2, 3)))[:, :, None, None]
+        return gated
 
 
 def bare_share(attention: Tensor) -> Tensor:

@@ -102,15 +102,28 @@ class OamCnn(nn.Module):
 
     def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The trunk and the attention alone: z (B, C) and the attention's logits (B, 1, h, w)."""
-        features = self.trunk(pictures)
+        ((z, attention),) = self.embed_parts([pictures])
+        return z, attention
+
+    def embed_parts(self, parts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """What `embed` gives, of every part of one batch: each is computed alone, so that gradients are sums over them.
+
+        More than one takes an attention whose batch normalisation sees them all, see `OcclusionAttention.parts`.
+        """
+        maps = [self._map(pictures) for pictures in parts]
+        if self.attention is None:
+            return [(self.neck(features).mean((2, 3)), torch.zeros_like(features[:, :1])) for features in maps]
+        attended = self.attention.parts(maps) if len(maps) > 1 else [self.attention(*maps)]
+        return [(self.neck(features * bare_share(shown)).mean((2, 3)), shown) for features, shown in attended]
+
+    def _map(self, pictures: Tensor) -> Tensor:
+        """The trunk's last map."""
+        features: Tensor | list[Tensor] = self.trunk(pictures)
         if isinstance(features, list):
             features = features[-1]
             if features.shape[1] != self.mapped:  # some transformers put channels last
                 features = features.permute(0, 3, 1, 2)
-        if self.attention is None:
-            return self.neck(features).mean((2, 3)), torch.zeros_like(features[:, :1])
-        features, attention = self.attention(features)
-        return self.neck(features * bare_share(attention)).mean((2, 3)), attention
+        return features
 
     def answer(self, z: Tensor) -> dict[str, Tensor]:
         """The heads alone: z (B, C) to task -> (B, classes) logits."""

@@ -103,7 +103,9 @@ class Run:
     def _train(self) -> Path:
         recipe = self.recipe
         self.fabric = launch(recipe.precision)
-        self.team = Team(self.fabric)
+        on_gpu = self.fabric.device.type == "cuda"
+        # Of other trunks some layers normalise over the batch; two processes then agree with one up to rounding.
+        self.team = Team(self.fabric, halved=recipe.trunk == FACE and not on_gpu)
         if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
             raise TrainError(
                 f"recipe {recipe.name}: {self.team.size} processes share a batch; give each at least 2 faces"
@@ -224,7 +226,7 @@ class Run:
             groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, capturable=on_gpu
         )
         self.parts = {"model": self.model, "averaged": self.averaged, "extra": self.extra}
-        self.embed, self.mix = model.embed, mixed_chips
+        self.embed, self.mix = model.embed_parts, mixed_chips
         if self.compiled:
             self.embed, self.mix = torch.compile(self.embed), torch.compile(self.mix)
             if self.teacher:
@@ -340,13 +342,15 @@ class Run:
         weights = self.recipe.weights
         if self.teacher:
             batch = self.teacher.answer(batch, pictures)
+        layout = self.team.layout(batch)
+        own = [part.contiguous(memory_format=torch.channels_last) for part in self.team.parts(layout, pictures)]
         with self.fabric.autocast():
-            z, attention = self.embed(pictures)
+            embedded = self.embed(own)
             # From here on every process has the whole batch. The heads' gradients meet at the shared vector, where
             # `combine` can weigh them before the one pass back.
-            batch, leaf, seen, layout = self.team.whole(batch, z, attention)
+            batch, leaf, seen = self.team.whole(batch, layout, embedded)
             leaf.requires_grad_()
-            seen.requires_grad_(attention.requires_grad)
+            seen.requires_grad_(embedded[0][1].requires_grad)
             logits = self.model.answer(leaf)
             guess = self.extra["features"](leaf) if "features" in self.extra else None
         credit = {task: batch.members[task].float() for task in TASKS}
@@ -379,10 +383,11 @@ class Run:
         beside.backward()
         if leaf.grad is not None:
             gradient = gradient + leaf.grad
-        roots, gradients = [z], [self.team.own(layout, gradient).to(z.dtype)]
+        roots = [z for z, _ in embedded]
+        gradients = [part.to(roots[0].dtype) for part in self.team.own(layout, gradient)]
         if seen.grad is not None:
-            roots.append(attention)
-            gradients.append(self.team.own(layout, seen.grad).to(attention.dtype))
+            roots += [attention for _, attention in embedded]
+            gradients += [part.to(roots[-1].dtype) for part in self.team.own(layout, seen.grad)]
         torch.autograd.backward(roots, gradients)
         self.team.sum_gradients(self.divided, self.same)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)

@@ -2,10 +2,11 @@
 
 What losses read of a face is small, so every process gets it of all faces and computes the whole batch's losses itself:
 means and the heads' batch statistics are those of the whole batch, however many processes share it. Only the trunk's
-work is divided, and only its gradients are summed.
+work is divided, and only its gradients are summed: sums over rows are all that rounding makes depend on who has which.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,25 +46,34 @@ def process_lost(error: RuntimeError) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a whole batch lie with its processes: each has so many `faces`, then so many bare `partners`.
+    """How the rows of a whole batch lie in its parts: each has so many `faces`, then so many bare `partners`.
 
-    The whole batch is in the order that one process alone would have: everybody's faces, then everybody's partners.
+    The whole batch has everybody's faces first, then everybody's partners.
     """
 
     faces: tuple[int, ...]
     partners: tuple[int, ...]
 
-    def rows(self, rank: int) -> list[int]:
-        """Where the rows of one process lie in the whole batch."""
-        face, partner = sum(self.faces[:rank]), sum(self.faces) + sum(self.partners[:rank])
-        return [*range(face, face + self.faces[rank]), *range(partner, partner + self.partners[rank])]
+    def rows(self, part: int) -> list[int]:
+        """Where the rows of one part lie in the whole batch."""
+        face, partner = sum(self.faces[:part]), sum(self.faces) + sum(self.partners[:part])
+        return [*range(face, face + self.faces[part]), *range(partner, partner + self.partners[part])]
+
+    def order(self, device: torch.device) -> Tensor:
+        """Where the rows of all parts, one part after the other, lie in the whole batch."""
+        return torch.tensor([row for part in range(len(self.faces)) for row in self.rows(part)], device=device)
 
 
 class Team:
-    """The processes of a run, and what they do together. One alone does nothing here that costs anything."""
+    """The processes of a run, and what they do together. One alone does nothing here that costs anything.
 
-    def __init__(self, fabric: lightning.Fabric) -> None:
+    halved: one process alone computes a batch in the two parts that two would, and adds up what they would: rounding
+    is then the same, and so are the trained weights, to the bit.
+    """
+
+    def __init__(self, fabric: lightning.Fabric, *, halved: bool = False) -> None:
         self.fabric, self.rank, self.size = fabric, fabric.global_rank, fabric.world_size
+        self.halved = halved and self.size == 1
 
     @property
     def leads(self) -> bool:
@@ -74,31 +84,41 @@ class Team:
         """For all others."""
         self.fabric.barrier()
 
-    def whole(self, batch: Batch, z: Tensor, attention: Tensor) -> tuple[Batch, Tensor, Tensor, Layout]:
-        """Of all processes' parts of a batch what losses read, and every face's z and attention, without their pasts.
+    def layout(self, batch: Batch) -> Layout:
+        """Of the whole batch, of which this process has `batch`."""
+        pairs = len(batch.covered)
+        faces = len(batch.chips) - pairs
+        if self.halved:
+            first = (faces + 1) // 2
+            paired = int((batch.covered < first).sum())
+            return Layout((first, faces - first), (paired, pairs - paired))
+        if self.size == 1:  # nothing is counted on the device, or a GPU would be waited for
+            return Layout((faces,), (pairs,))
+        counts = self._everybody(torch.tensor([faces, pairs], device=batch.chips.device)).tolist()
+        return Layout(tuple(row[0] for row in counts), tuple(row[1] for row in counts))
 
-        Chips stay where they are; coverage becomes that of the attention's cells.
+    def whole(
+        self, batch: Batch, layout: Layout, embedded: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Batch, Tensor, Tensor]:
+        """Of all parts of a batch what losses read, and every face's z and attention, without their pasts.
+
+        embedded: z and attention of every part that is computed here. Chips stay where they are; coverage becomes that
+        of the attention's cells.
         """
+        z, attention = (torch.cat([pair[at].detach().float() for pair in embedded]) for at in (0, 1))
         covered = functional.adaptive_avg_pool2d(
             batch.coverage[:, None].float(), (attention.shape[-2], attention.shape[-1])
         )[:, 0]
-        pairs = len(batch.covered)
-        if self.size == 1:  # nothing is counted on the device, or a GPU would be waited for
+        if self.size == 1:
             alone = replace(batch, chips=batch.chips[:0], coverage=covered)
-            return alone, z.detach().float(), attention.detach().float(), Layout((len(z) - pairs,), (pairs,))
-        counts = self._everybody(torch.tensor([len(z) - pairs, pairs], device=z.device)).tolist()
-        layout = Layout(tuple(row[0] for row in counts), tuple(row[1] for row in counts))
-        most = max(map(sum, counts))
-        order = torch.tensor([row for rank in range(self.size) for row in layout.rows(rank)], device=z.device)
+            return alone, _laid(z, layout), _laid(attention, layout)
+        counts = [sum(pair) for pair in zip(layout.faces, layout.partners, strict=True)]
 
         def together(part: Tensor) -> Tensor:
-            padded = part.new_zeros(most, *part.shape[1:])
+            padded = part.new_zeros(max(counts), *part.shape[1:])
             padded[: len(part)] = part
             everybody = self._everybody(padded)
-            found = torch.cat([rows[: sum(count)] for rows, count in zip(everybody, counts, strict=True)])
-            laid = torch.empty_like(found)
-            laid[order] = found
-            return laid
+            return _laid(torch.cat([rows[:count] for rows, count in zip(everybody, counts, strict=True)]), layout)
 
         partnered = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         partnered[batch.covered] = True
@@ -113,11 +133,17 @@ class Team:
             covered=together(partnered).nonzero()[:, 0],
             bare=torch.arange(faces, faces + sum(layout.partners), device=z.device),
         )
-        return everyones, together(z.detach().float()), together(attention.detach().float()), layout
+        return everyones, together(z), together(attention)
 
-    def own(self, layout: Layout, whole: Tensor) -> Tensor:
-        """The rows of this process, of a tensor over the whole batch."""
-        return whole if self.size == 1 else whole[torch.tensor(layout.rows(self.rank), device=whole.device)]
+    def parts(self, layout: Layout, rows: Tensor) -> list[Tensor]:
+        """A tensor over the rows that this process has, in the parts that it computes."""
+        if not self.halved:
+            return [rows]
+        return [rows[layout.rows(part)] for part in range(len(layout.faces))]
+
+    def own(self, layout: Layout, whole: Tensor) -> list[Tensor]:
+        """The parts that this process computes, of a tensor over the whole batch."""
+        return self.parts(layout, whole) if self.size == 1 else [whole[layout.rows(self.rank)]]
 
     def sum_gradients(self, divided: nn.Module, same: nn.Module) -> None:
         """Of parameters whose work is divided among the processes; those that all computed alike become their mean."""
@@ -132,7 +158,8 @@ class Team:
         flat = torch.cat(gradients)
         torch.distributed.all_reduce(flat)
         for parameter, summed in zip(trained, flat.split([len(gradient) for gradient in gradients]), strict=True):
-            parameter.grad = summed.view_as(parameter)
+            assert parameter.grad is not None
+            parameter.grad.copy_(summed.view_as(parameter))  # in place: how a sum is rounded depends on where it lies
 
     def total(self, counts: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -144,7 +171,7 @@ class Team:
 
     def synchronise(self, network: nn.ModuleList) -> None:
         """Let a network's batch normalisation see the whole batch. Raises TrainError: a kind that cannot."""
-        if self.size == 1:
+        if self.size == 1 and not self.halved:
             return
         if self.fabric.device.type == "cuda":
             from timm.layers.norm_act import convert_sync_batchnorm
@@ -166,23 +193,46 @@ class Team:
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the maps of all processes; torch's own does that on GPUs alone."""
+    """Batch normalisation over the maps of all parts of a batch and all processes; torch's own does that on GPUs alone.
+
+    What is done with a part is the same operations wherever it lies; only sums over parts leave it.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        count = _Sum.apply(input.new_full((), input.numel() / input.shape[1]))
-        mean = _Sum.apply(input.sum((0, 2, 3))) / count
-        centred = input - mean[:, None, None]
-        variance = _Sum.apply((centred**2).sum((0, 2, 3))) / count
+        return self.parts([input])[0] if self.training else super().forward(input)
+
+    def parts(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """Of every part (B, C, h, w) of one batch, in training."""
+        count = _total([part.new_full((), part.numel() / part.shape[1]) for part in given])
+        mean = _total([part.sum((0, 2, 3)) for part in given])
+        centred = [part - (mean / count)[:, None, None] for part in given]
+        square = _total([(part**2).sum((0, 2, 3)) for part in centred])
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.running_mean.lerp_(mean / count, self.momentum)
+            self.running_var.lerp_(square / (count - 1), self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
+        return [self._scaled(part, square / count) for part in centred]
+
+    def _scaled(self, centred: Tensor, variance: Tensor) -> Tensor:
         scale = self.weight / (variance + self.eps).sqrt()
         return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    """The sum over the parts of this process and of all others."""
+    total = sum(parts[1:], start=parts[0])
+    return _Sum.apply(total) if torch.distributed.is_initialized() else total
+
+
+def _laid(rows: Tensor, layout: Layout) -> Tensor:
+    """Rows that come part after part, in the order of the whole batch."""
+    if len(layout.faces) == 1:
+        return rows
+    laid = torch.empty_like(rows)
+    laid[layout.order(rows.device)] = rows
+    return laid
 
 
 class _Sum(torch.autograd.Function):
