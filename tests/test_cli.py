@@ -180,7 +180,7 @@ def test_analyze_does_not_import_the_training_half(pictures, untrained_model) ->
 import sys, oamface.analyzer as a
 from pathlib import Path
 a.Analyzer(Path({str(untrained_model)!r})).analyze({str(pictures / "a.png")!r})
-sys.exit(bool({{'torch', 'pyarrow', 'pandas', 'timm', 'lightning'}} & set(sys.modules)))
+sys.exit(bool({{'torch', 'pyarrow', 'pandas', 'timm', 'lightning_fabric'}} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

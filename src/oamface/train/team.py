@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import lightning
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +19,7 @@ from oamface.errors import TrainError
 from oamface.train.batches import Batch
 
 
-def launch(precision: str) -> lightning.Fabric:
+def launch(precision: str) -> Fabric:
     """Lightning's Fabric over all processes that torchrun started, or this one alone; on GPUs where there are any.
 
     precision: "auto" takes bfloat16 on a GPU and float32 elsewhere.
@@ -30,9 +30,7 @@ def launch(precision: str) -> lightning.Fabric:
     if precision == "auto":
         chosen = "bf16-mixed" if accelerator == "cuda" else "32-true"
     strategy = "ddp" if world > 1 else "auto"
-    fabric = lightning.Fabric(
-        accelerator=accelerator, devices=here, num_nodes=world // here, strategy=strategy, precision=chosen
-    )
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=world // here, strategy=strategy, precision=chosen)
     fabric.launch()
     return fabric
 
@@ -71,7 +69,7 @@ class Team:
     is then the same, and so are the trained weights, to the bit.
     """
 
-    def __init__(self, fabric: lightning.Fabric, *, halved: bool = False) -> None:
+    def __init__(self, fabric: Fabric, *, halved: bool = False) -> None:
         self.fabric, self.rank, self.size = fabric, fabric.global_rank, fabric.world_size
         self.halved = halved and self.size == 1
 
