@@ -97,18 +97,14 @@ class OamCnn(nn.Module):
 
     def forward(self, pictures: Tensor) -> Outputs:
         """pictures: (B, 3, H, W) float, as `normalise` makes them; H and W from 32 pixels, 103 for the face network."""
-        z, attention = self.embed(pictures)
+        ((z, attention),) = self.embed([pictures])
         return Outputs(self.answer(z), attention, z)
 
-    def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The trunk and the attention alone: z (B, C) and the attention's logits (B, 1, h, w)."""
-        ((z, attention),) = self.embed_parts([pictures])
-        return z, attention
+    def embed(self, parts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """The trunk and the attention alone, of a batch in parts: z (B, C) and attention's logits (B, 1, h, w) of each.
 
-    def embed_parts(self, parts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """What `embed` gives, of every part of one batch: each is computed alone, so that gradients are sums over them.
-
-        More than one takes an attention whose batch normalisation sees them all, see `OcclusionAttention.parts`.
+        Every part is computed by itself, so that gradients are sums over parts. More than one takes an attention whose
+        batch normalisation sees them all, see `OcclusionAttention.parts`.
         """
         maps = [self._map(pictures) for pictures in parts]
         if self.attention is None:

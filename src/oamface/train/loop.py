@@ -226,7 +226,7 @@ class Run:
             groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, capturable=on_gpu
         )
         self.parts = {"model": self.model, "averaged": self.averaged, "extra": self.extra}
-        self.embed, self.mix = model.embed_parts, mixed_chips
+        self.embed, self.mix = model.embed, mixed_chips
         if self.compiled:
             self.embed, self.mix = torch.compile(self.embed), torch.compile(self.mix)
             if self.teacher:
