@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from drawn import write_store
 from oamface.train.checkpoint import load_network
 from oamface.train.loop import CHECKPOINT, LOG
-from oamface.train.team import Layout
+from oamface.train.team import Layout, SyncedBatchNorm2d
 
 RECIPE = """
 {trunk}
@@ -124,3 +124,19 @@ def test_every_row_has_its_place() -> None:
     layout = Layout((3, 2), (1, 2))
     assert layout.rows(0) == [0, 1, 2, 5]
     assert layout.rows(1) == [3, 4, 6, 7]
+
+
+def test_parts_are_normalised_as_the_batch_that_they_make() -> None:
+    torch.manual_seed(0)
+    whole = torch.randn(7, 5, 3, 4, requires_grad=True)
+    parted = whole.detach().clone().requires_grad_()
+    plain, synced = torch.nn.BatchNorm2d(5), SyncedBatchNorm2d(5)
+    expected, given = plain(whole), torch.cat(synced.parts(parted.split([4, 3])))
+    torch.testing.assert_close(given, expected)
+    for norms in (expected, given):
+        (norms**3).sum().backward()
+    torch.testing.assert_close(parted.grad, whole.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-4)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(synced.state_dict()[name], value)
+    torch.testing.assert_close(synced.eval()(whole), plain.eval()(whole))
