@@ -103,9 +103,8 @@ class Run:
     def _train(self) -> Path:
         recipe = self.recipe
         self.fabric = launch(recipe.precision)
-        on_gpu = self.fabric.device.type == "cuda"
         # Of other trunks some layers normalise over the batch; two processes then agree with one up to rounding.
-        self.team = Team(self.fabric, halved=recipe.trunk == FACE and not on_gpu)
+        self.team = Team(self.fabric, halved=recipe.trunk == FACE)
         if any(stage.batch < 2 * self.team.size for stage in recipe.stages):
             raise TrainError(
                 f"recipe {recipe.name}: {self.team.size} processes share a batch; give each at least 2 faces"

@@ -2,7 +2,7 @@
 
 What losses read of a face is small, so every process gets it of all faces and computes the whole batch's losses itself:
 means and the heads' batch statistics are those of the whole batch, however many processes share it. Only the trunk's
-work is divided, and only its gradients are summed: sums over rows are all that rounding makes depend on who has which.
+work is divided, and only its gradients are summed; how these sums are rounded is all that depends on who has what.
 """
 
 import os
@@ -57,21 +57,25 @@ class Layout:
         face, partner = sum(self.faces[:part]), sum(self.faces) + sum(self.partners[:part])
         return [*range(face, face + self.faces[part]), *range(partner, partner + self.partners[part])]
 
-    def order(self, device: torch.device) -> Tensor:
-        """Where the rows of all parts, one part after the other, lie in the whole batch."""
-        return torch.tensor([row for part in range(len(self.faces)) for row in self.rows(part)], device=device)
+    def laid(self, rows: Tensor) -> Tensor:
+        """The rows of all parts, given one part after the other, in the order of the whole batch."""
+        if len(self.faces) == 1:
+            return rows
+        whole = torch.empty_like(rows)
+        whole[[row for part in range(len(self.faces)) for row in self.rows(part)]] = rows
+        return whole
 
 
 class Team:
     """The processes of a run, and what they do together. One alone does nothing here that costs anything.
 
-    halved: one process alone computes a batch in the two parts that two would, and adds up what they would: rounding
-    is then the same, and so are the trained weights, to the bit.
+    halved: on processors one alone computes a batch in the two parts that two would, and adds up what they would:
+    rounding is then the same, and so are the trained weights, to the bit.
     """
 
     def __init__(self, fabric: Fabric, *, halved: bool = False) -> None:
         self.fabric, self.rank, self.size = fabric, fabric.global_rank, fabric.world_size
-        self.halved = halved and self.size == 1
+        self.halved = halved and self.size == 1 and fabric.device.type == "cpu"
 
     @property
     def leads(self) -> bool:
@@ -109,14 +113,14 @@ class Team:
         )[:, 0]
         if self.size == 1:
             alone = replace(batch, chips=batch.chips[:0], coverage=covered)
-            return alone, _laid(z, layout), _laid(attention, layout)
+            return alone, layout.laid(z), layout.laid(attention)
         counts = [sum(pair) for pair in zip(layout.faces, layout.partners, strict=True)]
 
         def together(part: Tensor) -> Tensor:
             padded = part.new_zeros(max(counts), *part.shape[1:])
             padded[: len(part)] = part
             everybody = self._everybody(padded)
-            return _laid(torch.cat([rows[:count] for rows, count in zip(everybody, counts, strict=True)]), layout)
+            return layout.laid(torch.cat([rows[:count] for rows, count in zip(everybody, counts, strict=True)]))
 
         partnered = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         partnered[batch.covered] = True
@@ -222,15 +226,6 @@ def _total(parts: Sequence[Tensor]) -> Tensor:
     """The sum over the parts of this process and of all others."""
     total = sum(parts[1:], start=parts[0])
     return _Sum.apply(total) if torch.distributed.is_initialized() else total
-
-
-def _laid(rows: Tensor, layout: Layout) -> Tensor:
-    """Rows that come part after part, in the order of the whole batch."""
-    if len(layout.faces) == 1:
-        return rows
-    laid = torch.empty_like(rows)
-    laid[layout.order(rows.device)] = rows
-    return laid
 
 
 class _Sum(torch.autograd.Function):
