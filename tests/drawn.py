@@ -16,7 +16,7 @@ from oamface.occlusion.sheet import plain_face
 SMALL_STUDY = """
 [common]
 trunk = "face-resnet"
-width = 0.25
+levels = [[8, 1], [16, 1], [32, 1], [64, 1], [64, 1]]
 faces_a_pass = 32
 stages = [{ size = 103, passes = 1, batch = 16 }]
 [variants.full]

@@ -152,7 +152,8 @@ def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
     """Train, export, evaluate, describe and use one tiny network, by commands alone."""
     store = write_store(tmp_path / "store")
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text('trunk = "face-resnet"\nwidth = 0.25\n[[stages]]\nsize = 103\npasses = 1\nbatch = 20\n')
+    small = 'trunk = "face-resnet"\nlevels = [[8, 1], [16, 1], [32, 1], [64, 1]]\n'
+    recipe.write_text(small + "[[stages]]\nsize = 64\npasses = 1\nbatch = 20\n")
     trained = run("train", recipe, "--store", store, "--out", tmp_path / "run", "--workers", 0)
     assert trained.returncode == 0, trained.stderr
     assert "2 steps to go" in trained.stderr
@@ -165,7 +166,7 @@ def test_from_a_store_to_an_answer(pictures, tmp_path) -> None:
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "clean" in figures["data_sets"]["utkface"]["conditions"]
     described = run("card", model)
-    assert "Recipe `tiny`, from random weights: 1 passes at 103 px" in described.stdout
+    assert "Recipe `tiny`, from random weights: 1 passes at 64 px" in described.stdout
     answer = run("analyze", pictures / "a.png", "--json", "--weights", model)
     assert len(json.loads(answer.stdout)["faces"]) == 1
 

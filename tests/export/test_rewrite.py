@@ -14,7 +14,7 @@ from oamface.runtime import OnnxRuntime
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return trace(OamCnn(trunk="face-resnet", width=0.25), 110)
+    return trace(OamCnn(trunk="face-resnet", levels=((8, 1), (16, 1), (32, 1), (64, 1), (64, 1))), 110)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from drawn import serialised
-from oamface.errors import ModelError
-from oamface.model.face_resnet import MEAN, SIDE, STD, FaceResNet, load_dlib
+from oamface.errors import ModelError, OamfaceError
+from oamface.model.face_resnet import LEVELS, MEAN, SIDE, STD, FaceResNet, least_side, load_dlib
 
 
 def test_weights_are_read_and_their_normalisation_folded_in(tmp_path) -> None:
@@ -56,3 +56,20 @@ def test_normalisation_is_dlibs() -> None:
 @pytest.mark.parametrize("side", [103, 112, 128, 150, 160])
 def test_other_sizes_from_103_pixels_work_too(side) -> None:
     assert FaceResNet().eval()(torch.zeros(1, 3, side, side)).shape == (1, 256)
+
+
+@pytest.mark.parametrize("levels", [LEVELS, ((8, 2), (8, 1), (16, 3), (24, 1)), ((8, 1),) * 6])
+def test_levels_make_the_network_and_the_smallest_picture_that_it_takes(levels) -> None:
+    network, least = FaceResNet(levels).eval(), least_side(len(levels))
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 1 + 2 * sum(blocks for _, blocks in levels)
+    assert network.early(torch.zeros(1, 3, least, least)).shape[1] == levels[2][0]
+    assert network(torch.zeros(1, 3, least, least)).shape == (1, levels[-1][0])
+    with pytest.raises(RuntimeError):
+        network(torch.zeros(1, 3, least - 1, least - 1))
+
+
+@pytest.mark.parametrize("levels", [(), LEVELS[:3], ((8, 1), (4, 1), (8, 1), (8, 1)), ((8, 1), (8, 0), (8, 1), (8, 1))])
+def test_levels_that_make_none(levels) -> None:
+    with pytest.raises(OamfaceError, match="levels"):
+        FaceResNet(levels)

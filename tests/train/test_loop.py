@@ -15,7 +15,7 @@ from oamface.train.recipe import Recipe, Stage
 
 
 def recipe(**changes) -> Recipe:
-    trunk = {"trunk": "face-resnet", "width": 0.25}  # a small one
+    trunk = {"trunk": "face-resnet", "levels": ((8, 1), (16, 1), (32, 1), (64, 1), (64, 1))}  # a small one
     settings = {"name": "tiny", "stages": (Stage(103, 1, 8), Stage(112, 1, 8)), "precision": "32-true", **trunk}
     return Recipe(**(settings | changes))
 

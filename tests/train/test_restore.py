@@ -12,6 +12,8 @@ from oamface.train.loop import Run
 from oamface.train.recipe import Recipe, Stage, Weights
 from oamface.train.restore import is_model_file, restore, settle
 
+SMALL = ((8, 1), (16, 1), (32, 1), (64, 1))
+
 
 @pytest.fixture(scope="module")
 def pictures(store_folder):
@@ -94,13 +96,14 @@ def test_only_a_whole_network_of_its_kind_starts_from_it(store_folder, tmp_path,
         Run(recipe, [store_folder], tmp_path, workers=0).train()
 
 
-def test_a_narrower_run_starts_from_what_is_left_of_it(store_folder, tmp_path, monkeypatch) -> None:
+def test_a_smaller_run_starts_from_what_is_left_of_it(store_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(loop, "SETTLED", 200)
-    stage = Stage(size=150, passes=1, batch=20)
+    stage = Stage(size=64, passes=1, batch=20)
     weights = Weights(features=0.0, soft_labels=0.0)
-    recipe = Recipe("small", (stage,), weights, trunk="face-resnet", width=0.25, pretrained="oam", precision="32-true")
-    network, progress = load_network(Run(recipe, [store_folder], tmp_path, workers=0).train())
-    assert network.width == progress["recipe"]["width"] == 0.25
+    start = {"trunk": "face-resnet", "levels": SMALL, "pretrained": "oam"}
+    recipe = Recipe("small", (stage,), weights, precision="32-true", **start)
+    network, _ = load_network(Run(recipe, [store_folder], tmp_path, workers=0).train())
+    assert network.levels == SMALL
     assert [run["recipe"]["name"] for run in history(tmp_path / "checkpoint.safetensors")][-2:] == [
         "oam-taught-twice",
         "small",

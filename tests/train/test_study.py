@@ -12,14 +12,14 @@ STUDY = """
 seeds = 2
 [start]
 trunk = "face-resnet"
-width = 0.25
+levels = [[8, 1], [16, 1], [32, 1], [64, 1], [64, 1]]
 tasks = []
 attention = false
 weights = { features = 1.0 }
 stages = [{ size = 103, passes = 1, batch = 8 }]
 [common]
 trunk = "face-resnet"
-width = 0.25
+levels = [[8, 1], [16, 1], [32, 1], [64, 1], [64, 1]]
 faces_a_pass = 16
 weights = { features = 0.0, soft_labels = 0.0, attention = 0.0 }
 stages = [{ size = 103, passes = 1, batch = 8 }]

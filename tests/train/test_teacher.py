@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from drawn import serialised, write_store
 from oamface.data.store import Store
@@ -71,17 +72,20 @@ def test_a_network_that_lacks_a_task_cannot_teach(store, tmp_path) -> None:
         answers_of(path, gather([store], "train", repeat={}))
 
 
-def test_a_consistent_teacher_answers_what_the_network_sees(store, tmp_path) -> None:
+@pytest.mark.parametrize("size", [64, 48])
+def test_a_consistent_teacher_answers_what_the_network_sees(store, tmp_path, size) -> None:
     path, device = tmp_path / "checkpoint.safetensors", torch.device("cpu")
-    save_checkpoint(path, {"averaged": OamCnn()}, None, {"recipe": {}})
+    stages = [{"size": 64, "passes": 1, "batch": 8}]
+    save_checkpoint(path, {"averaged": OamCnn()}, None, {"recipe": {"stages": stages}})
     model = load_network(path)[0]
     faces = gather([store], "train", repeat={})
-    settings = {"size": 64, "batch": 8, "seed": 0, "number": 0, "skip": 0, "occluded": 0.5, "paired": 1.0, "workers": 0}
-    batch = next(batches(faces, framing=model.framing, **settings))
+    settings = {"batch": 8, "seed": 0, "number": 0, "skip": 0, "occluded": 0.5, "paired": 1.0, "workers": 0}
+    batch = next(batches(faces, size=size, framing=model.framing, **settings))
     pictures = normalise(batch.chips, model.framing)
     told = Teacher(path, model.framing, device).answer(batch, pictures)
+    known = functional.interpolate(pictures, size=(64, 64), mode="bilinear")  # the size that it was trained at
     with torch.no_grad():
-        (logits, _, z), (turned, _, turned_z) = model(pictures), model(pictures.flip(3))
+        (logits, _, z), (turned, _, turned_z) = model(known), model(known.flip(3))
     assert told.soft.keys() == set(TASKS)
     for task, said in told.soft.items():
         assert torch.allclose(said, (logits[task].softmax(1) + turned[task].softmax(1)) / 2, atol=1e-4)
@@ -89,7 +93,7 @@ def test_a_consistent_teacher_answers_what_the_network_sees(store, tmp_path) -> 
     assert torch.equal(told.chips, batch.chips) and told.members is batch.members
     with pytest.raises(ModelError, match="frames otherwise"):
         Teacher(path, Framing(WINDOW, MEAN, STD), device)
-    save_checkpoint(path, {"averaged": OamCnn(tasks=("age",))}, None, {"recipe": {"tasks": ["age"]}})
+    save_checkpoint(path, {"averaged": OamCnn(tasks=("age",))}, None, {"recipe": {"tasks": ["age"], "stages": stages}})
     with pytest.raises(ModelError, match="does not answer gender, race, mask"):
         Teacher(path, model.framing, device)
 

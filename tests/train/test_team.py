@@ -36,6 +36,9 @@ def store(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("stores") / "taught", features=6)
 
 
+FACE = 'trunk = "face-resnet"\nlevels = [[8, 1], [16, 1], [32, 1], [64, 1]]'
+
+
 def recipe(folder, *, trunk='trunk = "resnet18"', size=32, passes=7, batch=12):
     path = folder / "recipe.toml"
     path.write_text(RECIPE.format(trunk=trunk, size=size, passes=passes, batch=batch))
@@ -78,7 +81,7 @@ def test_two_processes_learn_what_one_does(store, tmp_path) -> None:
 
 
 def test_two_processes_train_the_face_network_to_the_same_bits(store, tmp_path) -> None:
-    given = recipe(tmp_path, trunk='trunk = "face-resnet"\nwidth = 0.25', size=103, batch=13)
+    given = recipe(tmp_path, trunk=FACE, size=64, batch=13)
     one, two = (curve(trained(count, given, store, tmp_path / str(count))) for count in (1, 2))
     for line in one + two:
         line.pop("valid_years", None)  # a mean over other groups of faces

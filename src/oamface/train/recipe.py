@@ -7,7 +7,7 @@ from typing import Any
 
 from oamface.errors import RecipeError
 from oamface.labels import TASKS
-from oamface.model.face_resnet import LEAST
+from oamface.model.face_resnet import LEVELS, Levels, least_side, level_problem
 from oamface.model.oam_cnn import FACE
 from oamface.train.balance import METHODS
 
@@ -42,8 +42,8 @@ class Weights:
 class Recipe:
     """Everything that decides a training run but the data.
 
-    trunk, width: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start; or a model
-    file with the face network, such as "oam", whose strongest channels are kept where width is less than its own.
+    trunk, levels: see OamCnn. pretrained: "scratch", "hub", "package" or a safetensors file, see load_start; or a model
+    file with the face network, such as "oam", which is pruned where its levels are others.
     teacher: a checkpoint or such a model file; its network's answers for the bare faces stand beside the labels as soft
     labels, its vectors z as features to learn. Without one, the stores' features do both, where they have any.
     consistent: the teacher answers every picture just as the network sees it, covered or not, instead of each bare face
@@ -60,7 +60,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     weights: Weights = field(default_factory=Weights)
     trunk: str = "resnet50"
-    width: float = 1.0
+    levels: Levels = ()
     pretrained: str = "scratch"
     teacher: str = ""
     consistent: bool = False
@@ -85,8 +85,11 @@ class Recipe:
         problems = []
         if not self.stages:
             problems.append("no stage; give at least one [[stages]] with size, passes and batch")
+        wrong = level_problem(self.levels) if self.levels else ""
+        if wrong or (self.levels and self.trunk != FACE):
+            problems.append(wrong or f"levels: only the trunk {FACE!r} has them")
+        least = 32 if wrong or self.trunk != FACE else least_side(len(self.levels or LEVELS))
         for stage in self.stages:
-            least = LEAST if self.trunk == FACE else 32
             if stage.size < least or stage.size > 512 or stage.passes < 1 or stage.batch < 2:
                 problems.append(f"stage {asdict(stage)}: size {least} to 512, passes from 1, batch from 2")
         if any(task not in TASKS for task in self.tasks) or len(set(self.tasks)) < len(self.tasks):
@@ -102,8 +105,6 @@ class Recipe:
         for name in ("trunk_rate", "warm_up", "averaging", "dropout", "occluded", "paired"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name}: {getattr(self, name)} is not within 0 to 1")
-        if not 0 < self.width <= 1:
-            problems.append(f"width: {self.width} is not above 0 and up to 1")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             problems.append("learning_rate has to be above 0, weight_decay at least 0")
         if any(not isinstance(count, int) or count < 0 for count in self.repeat.values()):
@@ -145,6 +146,8 @@ def build_recipe(values: dict[str, Any], name: str, path: Path) -> Recipe:
         weights = _fill(Weights, values.pop("weights", {}))
         if "tasks" in values:
             values["tasks"] = tuple(values["tasks"])
+        if "levels" in values:
+            values["levels"] = tuple(tuple(level) for level in values["levels"])
         recipe: Recipe = _fill(Recipe, {"name": name, "stages": stages, "weights": weights, **values})
         return recipe
     except (TypeError, ValueError, AttributeError) as error:

@@ -58,7 +58,7 @@ def restore(name: str) -> OamCnn:
         for tensor in graph.graph.initializer
         if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     }
-    model = OamCnn(trunk=FACE, width=recipe.get("width", 1.0))
+    model = OamCnn(trunk=FACE, levels=recipe.get("levels", ()))
     assert model.attention is not None
     norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, _NORMS)}
     for layer in norms.values():

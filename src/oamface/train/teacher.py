@@ -17,7 +17,7 @@ from oamface.engine import Framing
 from oamface.errors import ModelError
 from oamface.labels import TASKS
 from oamface.model.face_resnet import MEAN, SIDE, STD, WIDTH, WINDOW, FaceResNet, load_dlib
-from oamface.model.oam_cnn import OamCnn, pictures_of
+from oamface.model.oam_cnn import OamCnn, pictures_of, resized
 from oamface.train.batches import Batch, Faces
 from oamface.train.checkpoint import load_network
 from oamface.train.losses import age_credit, set_loss, years_loss
@@ -57,7 +57,8 @@ class Teacher:
     """
 
     def __init__(self, checkpoint: Path, framing: Framing, device: torch.device) -> None:
-        self.model, _ = _loaded(checkpoint, tuple(TASKS), device)
+        self.model, progress = _loaded(checkpoint, tuple(TASKS), device)
+        self.size = progress["recipe"]["stages"][-1]["size"]
         if self.model.framing != framing:
             raise ModelError(f"{checkpoint}: cannot teach a network of another trunk what it sees; it frames otherwise")
 
@@ -65,9 +66,10 @@ class Teacher:
     def answer(self, batch: Batch, pictures: Tensor) -> Batch:
         """The batch with what this network says of its rows as their soft labels, and with its vectors as features.
 
-        The means of the pictures, (R, 3, S, S), the batch's chips as a network takes them, and their mirror images.
+        The means of the pictures, (R, 3, S, S), the batch's chips as a network takes them, and their mirror images, at
+        the size that this network knows.
         """
-        soft, vectors = _ask_both(self.model, pictures)
+        soft, vectors = _ask_both(self.model, resized(pictures, self.size))
         return replace(batch, soft=soft, features=vectors)
 
 
