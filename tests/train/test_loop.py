@@ -1,6 +1,8 @@
 import errno
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,7 +13,7 @@ from oamface.errors import FileError, TrainError
 from oamface.train import loop
 from oamface.train.checkpoint import history, load_network
 from oamface.train.loop import CHECKPOINT, LOG, Run
-from oamface.train.recipe import Recipe, Stage
+from oamface.train.recipe import Recipe, Stage, Weights
 
 
 def recipe(**changes) -> Recipe:
@@ -157,6 +159,19 @@ def test_a_consistent_teacher_is_asked_at_every_step_and_echo(store, finished, t
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in statistics)
     line = json.loads((echoed.parent / LOG).read_text().splitlines()[1])
     assert {"features", "soft_age", "soft_gender", "soft_race", "soft_mask"} <= line.keys()
+
+
+@pytest.mark.parametrize("labels", [0.0, 1.0])
+def test_a_teacher_alone_is_listened_to_where_labels_count_nothing(store, finished, tmp_path, labels) -> None:
+    taught = {"teacher": str(finished / CHECKPOINT), "consistent": True, "stages": (Stage(103, 1, 20),)}
+    runs = [
+        Run(recipe(**taught, weights=Weights(labels=labels)), [store], tmp_path / name) for name in ("as", "turned")
+    ]
+    turned = {task: np.roll(table, 1, axis=1) for task, table in runs[1].faces.members.items() if task != "mask"}
+    runs[1].faces = replace(runs[1].faces, members=runs[1].faces.members | turned)
+    one, other = (tensors(run.train().parent) for run in runs)
+    same = [torch.equal(one[key], other[key]) for key in one if key.startswith("model/heads.gender.")]
+    assert all(same) if labels == 0 else not all(same)
 
 
 def test_a_compiled_run_takes_the_same_steps(store, finished, tmp_path) -> None:

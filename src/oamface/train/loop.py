@@ -360,10 +360,10 @@ class Run:
             "attention": losses.attention_loss(seen, batch.coverage, batch.traced),
             "recovery": losses.recovery_loss(leaf[batch.covered], leaf[batch.bare]),
         }
-        tasks = {task: getattr(weights, task) * parts[task] for task in self.recipe.tasks}
+        tasks = {task: weights.labels * getattr(weights, task) * parts[task] for task in self.recipe.tasks}
         if "age" in tasks:
             parts["years"] = losses.years_loss(logits["age"], batch.members["age"])
-            tasks["age"] = tasks["age"] + weights.years * parts["years"]
+            tasks["age"] = tasks["age"] + weights.labels * weights.years * parts["years"]
         soft = {task: losses.soft_loss(logits[task], target) for task, target in batch.soft.items() if task in tasks}
         for task, loss in soft.items():
             tasks[task] = tasks[task] + weights.soft_labels * getattr(weights, task) * loss

@@ -25,7 +25,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Weights:
-    """What each part of the loss counts. features, soft_labels: of the teacher, where there is one."""
+    """What each part of the loss counts. features: of the teacher, where there is one.
+
+    labels, soft_labels: what the labels and a teacher's answers count within each task.
+    """
 
     age: float = 0.5
     years: float = 0.5
@@ -34,6 +37,7 @@ class Weights:
     mask: float = 0.5
     attention: float = 0.5
     recovery: float = 0.5
+    labels: float = 1.0
     features: float = 0.5
     soft_labels: float = 1.0
 
