@@ -71,7 +71,7 @@ $(WEIGHTS)/oam.onnx: runs/oam-taught-twice/checkpoint.safetensors
 $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
-# Made out of oam and taught by it, first on a GPU.
+# Pruned out of oam and taught by it, first on a GPU.
 runs/oam-medium-views/checkpoint.safetensors runs/oam-small-views/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
 runs/oam-medium/checkpoint.safetensors: runs/oam-medium-views/checkpoint.safetensors
 runs/oam-small/checkpoint.safetensors: runs/oam-small-views/checkpoint.safetensors
