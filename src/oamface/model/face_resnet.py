@@ -6,7 +6,6 @@ them it is a small residual network that starts from scratch. Batch normalisatio
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -110,15 +109,10 @@ def level_problem(levels: Sequence[Sequence[int]]) -> str:
 
 def least_side(levels: int) -> int:
     """The smallest picture, in pixels, of which so many levels leave something: 103 of dlib's five, 55 of four."""
-
-    def enough(side: int) -> bool:
-        for _ in range(levels - 1):
-            if side < 3:
-                return False
-            side = side // 2  # the shortcut's side, never below the convolution's
-        return side > 0
-
-    return next(side for side in count(11) if enough(((side - 7) // 2 + 1 - 3) // 2 + 1))
+    side = 1
+    for _ in range(levels - 1):
+        side = max(3, 2 * side)  # a convolution needs three, and a shortcut halves
+    return 4 * side + 7  # the stem halves twice
 
 
 def load_dlib(network: FaceResNet, path: Path | None = None) -> None:

@@ -30,8 +30,7 @@ def prune(model: OamCnn, levels: Levels, pictures: Tensor, size: int) -> OamCnn:
     Shortcuts carry a level's channels on as the first of the next, so each level keeps what the one before kept.
     Raises OamfaceError: another trunk, a network without attention, or one that has less of anything.
     """
-    have = model.levels
-    if model.trunk_name != FACE or model.attention is None or not _within(levels, have):
+    if model.trunk_name != FACE or model.attention is None or not _within(levels, model.levels):
         raise OamfaceError(f"only a whole {FACE!r} with at least levels of {levels} can be pruned to them")
     model.eval()
     small = OamCnn(trunk=FACE, levels=levels, tasks=tuple(model.heads)).eval()
@@ -94,9 +93,9 @@ def _prune_blocks(
 
     Its second convolution makes up for what the shortcut has lost.
     """
-    block = blocks[0]
-    inner = _strongest(_strength(block.first.weight, 0) + _strength(block.second.weight, 1), small.first.out_channels)
-    _fit(small.first, few, _in_parts(block.first, wide)[:, inner])
+    first, second = blocks[0].first, blocks[0].second
+    inner = _strongest(_strength(first.weight, 0) + _strength(second.weight, 1), small.first.out_channels)
+    _fit(small.first, few, _in_parts(first, wide)[:, inner])
     for block in blocks:
         added = block.second(functional.relu(block.first(wide)))
         whole = block.join(wide, added)

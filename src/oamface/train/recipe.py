@@ -89,10 +89,12 @@ class Recipe:
         problems = []
         if not self.stages:
             problems.append("no stage; give at least one [[stages]] with size, passes and batch")
-        wrong = level_problem(self.levels) if self.levels else ""
-        if wrong or (self.levels and self.trunk != FACE):
-            problems.append(wrong or f"levels: only the trunk {FACE!r} has them")
-        least = 32 if wrong or self.trunk != FACE else least_side(len(self.levels or LEVELS))
+        levels = self.levels or LEVELS
+        if wrong := level_problem(levels):
+            problems.append(wrong)
+        elif self.levels and self.trunk != FACE:
+            problems.append(f"levels: only the trunk {FACE!r} has them")
+        least = least_side(len(levels)) if self.trunk == FACE and not wrong else 32
         for stage in self.stages:
             if stage.size < least or stage.size > 512 or stage.passes < 1 or stage.batch < 2:
                 problems.append(f"stage {asdict(stage)}: size {least} to 512, passes from 1, batch from 2")

@@ -5,7 +5,6 @@ that read them."""
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +34,7 @@ def answers_of(checkpoint: Path, faces: Faces) -> tuple[dict[str, npt.NDArray[np
     The means of the face and its mirror image. Raises ModelError: no checkpoint, or one that lacks a task.
     """
     device = _device()
-    model, progress = _loaded(checkpoint, TAUGHT, device)
-    size = progress["recipe"]["stages"][-1]["size"]
+    model, size = _loaded(checkpoint, TAUGHT, device)
     said = {task: np.empty((len(faces), len(TASKS[task])), np.float32) for task in TAUGHT}
     vectors = np.empty((len(faces), model.channels), np.float32)
     for start in range(0, len(faces), TOGETHER):
@@ -57,8 +55,7 @@ class Teacher:
     """
 
     def __init__(self, checkpoint: Path, framing: Framing, device: torch.device) -> None:
-        self.model, progress = _loaded(checkpoint, tuple(TASKS), device)
-        self.size = progress["recipe"]["stages"][-1]["size"]
+        self.model, self.size = _loaded(checkpoint, tuple(TASKS), device)
         if self.model.framing != framing:
             raise ModelError(f"{checkpoint}: cannot teach a network of another trunk what it sees; it frames otherwise")
 
@@ -171,13 +168,16 @@ def _fit(faces: Faces, rows: npt.NDArray[np.int64], passes: int) -> _Probe:
     return probe.eval()
 
 
-def _loaded(checkpoint: Path, tasks: Sequence[str], device: torch.device | str) -> tuple[OamCnn, dict[str, Any]]:
-    """What `load_network` gives, on a device. Raises ModelError: besides, a network that lacks one of the tasks."""
+def _loaded(checkpoint: Path, tasks: Sequence[str], device: torch.device | str) -> tuple[OamCnn, int]:
+    """What `load_network` gives, on a device, and the side of the pictures that it knows, in pixels.
+
+    Raises ModelError: besides, a network that lacks one of the tasks.
+    """
     model, progress = load_network(checkpoint)
     if lacking := [task for task in tasks if task not in model.heads]:
         raise ModelError(f"{checkpoint}: cannot teach, it does not answer {', '.join(lacking)}")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, progress
+    return model, progress["recipe"]["stages"][-1]["size"]
 
 
 def _ask(model: OamCnn, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor]:
