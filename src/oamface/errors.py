@@ -55,3 +55,7 @@ class ServeError(OamfaceError):
 
 class ModelError(OamfaceError):
     """A model file that is missing, damaged or not ours."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: what was done is kept, then the program ends. No Exception, so that no handler swallows it."""

@@ -1,28 +1,132 @@
-"""Writes files whole or not at all; every refusal of the disk is a FileError."""
+"""Writes files whole or not at all; every refusal of the disk is a FileError. Knows nothing of what is written."""
 
 import os
-from collections.abc import Callable
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
 from oamface.errors import FileError
 
+_LEAST_ROOM = 2**20  # bytes that have to be free before work on a file starts
+
+
+def check_output(path: Path, *, inputs: Iterable[str | os.PathLike[str]] = (), suffixes: Sequence[str] = ()) -> None:
+    """Make sure that a file can be written there before the work starts; nothing is touched.
+
+    inputs: files that the command reads or writes besides; none of them may be this one, by any spelling or link.
+    suffixes: the endings that the file may have, such as (".png", ".jpg"); any if empty.
+    Raises FileError: another ending, a folder, an input, no such folder, no right to write there, or a full disk.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise FileError(f"{path}: the name has to end in {' or '.join(suffixes)}")
+    target = _target(path)
+    if target.is_dir():
+        raise FileError(f"{path}: is a folder; name a file")
+    identity = _identity(target)
+    if any(_target(Path(other)) == target or (identity and _identity(Path(other)) == identity) for other in inputs):
+        raise FileError(f"{path}: is also an input or another output of this command; name another file")
+    if _is_device(target):
+        return
+    folder = target.parent
+    if not folder.is_dir():
+        raise FileError(f"{path}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK) or (target.exists() and not os.access(target, os.W_OK)):
+        raise FileError(f"{path}: cannot be written (no permission)")
+    if shutil.disk_usage(folder).free < _LEAST_ROOM:
+        raise FileError(f"{path}: the disk is full; free some space or name another place")
+
+
+class OutputFile:
+    """A file that is written while the work goes on. Checked and opened when the constructor returns.
+
+    What is written lies in a draft beside it and takes the file's name in `close`, so that what existed before is
+    replaced only by its whole successor. A device such as /dev/stdout is written to at once.
+
+    path, inputs, suffixes: see `check_output`. lines: each write is a result of its own; a file that did not exist is
+    then written under its own name from the start, so that others can follow it.
+    file: the open binary stream; draft: the path that it writes to, for libraries that open files themselves.
+    Raises FileError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        inputs: Iterable[str | os.PathLike[str]] = (),
+        suffixes: Sequence[str] = (),
+        lines: bool = False,
+    ) -> None:
+        check_output(path, inputs=inputs, suffixes=suffixes)
+        self.path, self._target = path, _target(path)
+        self._existed = self._target.exists()
+        in_place = _is_device(self._target) or (lines and not self._existed)
+        self.draft = self._target if in_place else _draft(self._target)
+        try:
+            self.file: IO[bytes] = self.draft.open("wb")
+        except OSError as error:
+            raise _refused(path, error) from error
+
+    def write(self, data: bytes) -> None:
+        """Add bytes and hand them to the system. Raises FileError."""
+        try:
+            self.file.write(data)
+            self.file.flush()
+        except OSError as error:
+            raise _refused(self.path, error) from error
+
+    def write_line(self, text: str) -> None:
+        """Add a line of UTF-8; bytes of a name that are none are escaped as \\udcXX. Raises FileError."""
+        self.write((text + "\n").encode("utf-8", "backslashreplace"))
+
+    def close(self, *, whole: bool) -> Path | None:
+        """Give the draft its name and return where what was written lies now; None if it was empty and dropped.
+
+        whole: the work is done. Where it is not, a file that existed stays, and the draft lies beside it as
+        NAME.partial.SUFFIX. Raises FileError.
+        """
+        try:
+            self._sync()
+            if self.draft == self._target:
+                return self.path
+            if not whole and not self.draft.stat().st_size:
+                self.draft.unlink()
+                return None
+            place = self._target if whole or not self._existed else _partial(self._target)
+            self.draft.replace(place)
+            return self.path if place == self._target else place
+        except OSError as error:
+            raise _refused(self.path, error) from error
+
+    def discard(self) -> None:
+        """Drop what was written; what existed before stays."""
+        self.file.close()
+        if not _is_device(self.draft):
+            self.draft.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        if self.file.closed:
+            return
+        self.file.flush()
+        if self.draft.is_file():
+            os.fsync(self.file.fileno())
+        self.file.close()
+
 
 def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write through a draft beside it: whatever interrupts, `path` is the old file or the new one. Raises FileError."""
-    draft = path.with_name(path.name + ".draft")
+    output = OutputFile(path)
     try:
-        try:
-            with draft.open("wb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        fill(output.file)
+        output.close(whole=True)
     except OSError as error:
+        output.discard()
         raise _refused(path, error) from error
+    except BaseException:
+        output.discard()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,11 +149,67 @@ def append_line(path: Path, line: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """With its parents, unless it is there. Raises FileError."""
+    """With its parents, unless it is there; it can be written to, or a FileError is raised."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refused(path, error) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise FileError(f"{path}: cannot be written to (no permission)")
+    if shutil.disk_usage(path).free < _LEAST_ROOM:
+        raise FileError(f"{path}: the disk is full; free some space or name another place")
+
+
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file, by any spelling or link."""
+    identity = _identity(Path(one))
+    return _target(Path(one)) == _target(Path(other)) or (identity is not None and identity == _identity(Path(other)))
+
+
+def fitting_name(stem: str, suffix: str) -> str:
+    """stem + suffix, with the stem cut where a file system would refuse a name of more than 255 bytes."""
+    room = 255 - len(os.fsencode(suffix))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + suffix
+
+
+def _target(path: Path) -> Path:
+    """Where a path leads to through every link."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return path.absolute()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_device(path: Path) -> bool:
+    """Something that exists and is neither a file nor a folder: a terminal, a pipe, /dev/null."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".oamface-{uuid.uuid4().hex[:12]}{path.suffix if len(path.suffix) < 16 else ''}")
+
+
+def _partial(path: Path) -> Path:
+    """A free name beside a file for its unfinished successor."""
+    number, middle = 1, ".partial"
+    while (place := path.with_name(fitting_name(path.stem, middle + path.suffix))).exists():
+        number += 1
+        middle = f".partial-{number}"
+    return place
 
 
 def _refused(path: Path, error: OSError) -> FileError:
