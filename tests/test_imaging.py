@@ -1,15 +1,21 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from oamface.errors import ImageError
-from oamface.imaging import FORMATS, check_image, read_image
+from oamface.imaging import FORMATS, check_image, decode, is_image_bytes, read_image
+
+pillow_heif.register_heif_opener()  # to write HEIF; reading does not need it
 
 
 def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -78,7 +84,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(side: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "empty"), (b"just some text", "not a picture"), (bytes(1000), "not a picture")]
+    ("content", "message"), [(b"", "empty"), (b"just some text", "not an image"), (bytes(1000), "not an image")]
 )
 def test_files_that_are_no_pictures(tmp_path, content: bytes, message: str) -> None:
     path = tmp_path / "face.jpg"
@@ -125,3 +131,89 @@ def test_damaged_files_are_read_or_refused_never_anything_else(form, edits, keep
 def test_check_image_refuses_what_is_not_rgb(array) -> None:
     with pytest.raises(ImageError):
         check_image(array)
+
+
+def test_decode_reads_every_page_of_a_tiff_without_thumbnails() -> None:
+    pages = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    data = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    first = decode(data)
+    assert first.pages == (0, 1, 2)
+    colours = [decode(data, page=page).image[0, 0].tolist() for page in first.pages]
+    assert colours == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(np.full((8, 6, 3), 9, np.uint8), photometric="rgb")
+        writer.write(np.full((4, 3, 3), 9, np.uint8), photometric="rgb", subfiletype=1)
+    assert decode(buffer.getvalue()).pages == (0,)
+
+
+def test_decode_reduces_large_images_and_knows_their_size() -> None:
+    for form in ("JPEG", "PNG"):
+        decoded = decode(encode(ramp(640, 480), form), decoded_pixels=640 * 480 // 3)
+        assert (decoded.width, decoded.height) == (640, 480)
+        assert decoded.image.shape == (240, 320, 3)
+        assert np.abs(decoded.image.astype(int) - np.asarray(ramp(320, 240)).astype(int)).max() <= 6
+
+
+def test_decode_turns_reduced_images_upright() -> None:
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        data = encode(ramp(640, 480), "JPEG", exif=exif, quality=95)
+        decoded, whole = decode(data, decoded_pixels=640 * 480 // 3), read_image(data)
+        assert (decoded.height, decoded.width) == whole.shape[:2]
+        assert np.abs(decoded.image[::40, ::40].astype(int) - whole[::80, ::80]).max() <= 8
+        assert (whole == np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))).all()
+
+
+def test_jpegs_may_have_more_pixels_than_other_formats() -> None:
+    image = ramp(200, 100)
+    assert decode(encode(image, "JPEG"), max_pixels=10_000, max_jpeg_pixels=20_000).image.shape == (100, 200, 3)
+    with pytest.raises(ImageError):
+        decode(encode(image, "PNG"), max_pixels=10_000, max_jpeg_pixels=20_000)
+
+
+def test_planes_of_sixteen_bits_are_right_or_refused() -> None:
+    pixels = np.asarray(ramp(40, 30))
+    for compression in (None, "zlib"):
+        buffer = io.BytesIO()
+        planes = pixels.transpose(2, 0, 1).astype(np.uint16) * 257
+        tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate", compression=compression)
+        try:
+            assert (read_image(buffer.getvalue()) == pixels).all()
+        except ImageError:
+            assert compression is None
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_is_image_bytes_knows_every_format(form: str) -> None:
+    assert is_image_bytes(encode(ramp(), form)[:32])
+
+
+@given(st.text())
+def test_is_image_bytes_takes_no_text_for_an_image(text: str) -> None:
+    assert not is_image_bytes(text.encode()) or text.startswith("GIF8")
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO, lambda data: Image.open(io.BytesIO(data))])
+def test_every_kind_of_source_gives_the_same_pixels(kind, tmp_path) -> None:
+    data = encode(ramp())
+    assert (read_image(kind(data)) == np.asarray(ramp())).all()
+    (tmp_path / "a.png").write_bytes(data)
+    with (tmp_path / "a.png").open("rb") as file:
+        assert (read_image(file) == np.asarray(ramp())).all()
+
+
+def test_a_file_of_text_is_no_source() -> None:
+    with pytest.raises(ImageError):
+        read_image(io.StringIO("text"))
+
+
+def test_reading_registers_nothing_in_pillow() -> None:
+    code = (
+        "import sys; from PIL import Image; Image.init(); before = set(Image.OPEN);"
+        "from oamface.imaging import read_image; read_image(sys.stdin.buffer.read());"
+        "sys.exit(set(Image.OPEN) != before)"
+    )
+    data = encode(ramp(), "HEIF")
+    assert subprocess.run([sys.executable, "-c", code], input=data, check=False).returncode == 0
