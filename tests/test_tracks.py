@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from oamface.analyzer import Analyzer
 from oamface.detect import Detection
@@ -45,7 +47,7 @@ def staged(untrained_model):
         return Answers(tables, np.ones((len(chips), 4, 4), np.float32))
 
     analyzer.detector = SimpleNamespace(detect=detect)
-    analyzer.engine = SimpleNamespace(answer=answer, description=analyzer.engine.description)
+    analyzer.engine.answer = answer
     stage.analyzer = analyzer
     return stage
 
@@ -121,3 +123,44 @@ def test_nobody_and_frames_of_another_size(staged) -> None:
     staged.seen = [face(10, 10)]
     larger = np.zeros((480, 640, 3), np.uint8)
     assert len(tracker.update(larger, 0.1)) == 1  # looked at once, though no look was due
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(gaps=some.lists(some.floats(0.001, 120), min_size=1, max_size=40), every=some.integers(1, 50))
+def test_a_still_face_is_one_track_in_every_frame_at_any_times(staged, gaps, every) -> None:
+    tracker, image = Tracker(staged.analyzer, every=every), frame((100, 80))
+    staged.seen = [face(100, 80)]
+    for seconds in np.cumsum([0.0, *gaps]):
+        assert [track.number for track, _ in tracker.update(image, float(seconds))] == [1]
+    ((track, _),) = tracker.summary()
+    assert track.frames == len(gaps) + 1
+
+
+def test_a_face_is_given_up_only_after_looks_that_missed_it(staged) -> None:
+    """One look that misses it is not enough, however long it took; two within the patience are not either."""
+    for times, number in (((0.0, 10.0, 20.0), 1), ((0.0, 0.1, 0.2, 0.3), 1), ((0.0, 10.0, 20.0, 30.0), 2)):
+        tracker = Tracker(staged.analyzer, every=1, patience=1.0)
+        for seconds in times:
+            staged.seen = [] if seconds not in (times[0], times[-1]) else [face(100, 80)]
+            told = tracker.update(frame((100, 80)), seconds)
+        assert [track.number for track, _ in told] == [number]
+
+
+def test_a_face_that_moved_far_between_two_looks_keeps_its_number(staged) -> None:
+    tracker = Tracker(staged.analyzer, every=1)
+    for step, x in enumerate((10, 100, 190)):
+        staged.seen = [face(x, 80)]
+        assert [track.number for track, _ in tracker.update(frame((x, 80)), float(step))] == [1]
+
+
+def test_people_who_cross_keep_their_numbers(staged) -> None:
+    """For two looks the one in front hides the other."""
+    tracker, sides = Tracker(staged.analyzer, every=3), {}
+    for step in range(60):
+        left, right = (4 * step, 90), (240 - 4 * step, 90)  # the second is in front
+        apart = abs(left[0] - right[0]) > 40
+        staged.seen = [face(*left), face(*right)] if apart else [face(*right)]
+        for track, found in tracker.update(frame(left, right), step / 25):
+            if step in (0, 57):
+                sides.setdefault(step, {})[found.box[0] < 120] = track.number
+    assert sides[57] == {True: sides[0][False], False: sides[0][True]}

@@ -16,6 +16,10 @@ from oamface.faces import Face
 from oamface.imaging import RGBImage
 
 SAME = 0.25  # least intersection over union of a followed box and a detected one that are taken for one face
+ALIKE = 0.6  # least likeness of two crops of one face that has left its box meanwhile
+REACH = 1.0  # widths of a face that it may be away from where it is expected, and as many more each second
+LOOKS = 2  # in a row that have to miss a face before it may be given up
+_LOOK_SIDE = 16  # pixels of a crop's side in which likeness is measured
 _SIDE = 640  # pixels of the frame's long side in which motion is followed
 _LEAST = 8  # points that have to agree on a motion
 _FLOW: dict[str, Any] = {
@@ -31,14 +35,20 @@ FloatArray = npt.NDArray[np.float32]
 class Track:
     """One person's way through a video. number: from 1 in order of appearance. first, last: seconds.
 
-    found: where the face is now. seen: whether the last look found it. frames: in how many it was followed.
+    found: where the face is now. seen: whether the last look found it. missed: looks in a row that did not.
+    frames: in how many it was followed. pace: pixels a second, (2,). looks: how its crops look, see `_appearance`.
+    at: where the last look found it.
     """
 
     number: int
     found: Detection
     first: float
     last: float
+    at: Box
+    looks: FloatArray
+    pace: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))
     seen: bool = True
+    missed: int = 0
     frames: int = 0
     answered: float = 0.0
     recent: "_Mean" = field(default_factory=lambda: _Mean())
@@ -66,8 +76,9 @@ class Tracker:
     """Finds, follows and answers for the faces of one video, frame after frame.
 
     every: frames from one look for faces to the next; in between they are followed by optical flow (Lucas and Kanade,
-    1981). half_life: seconds after which an answer counts half. patience: seconds for which a face that is not found
-    is still awaited before it counts as another one.
+    1981). A look gives each face to the track whose place and appearance fit best. half_life: seconds after which an
+    answer counts half. patience: seconds for which a face that is not found is still awaited before it counts as
+    another one; at least LOOKS looks, so that no frame rate and no `every` gives up a face that was not looked for.
     """
 
     def __init__(self, analyzer: Analyzer, *, every: int = 5, half_life: float = 1.5, patience: float = 1.0) -> None:
@@ -83,7 +94,7 @@ class Tracker:
         small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
         grey: npt.NDArray[np.uint8] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         if self._before is not None and self._before.shape == grey.shape:
-            for track in self._here:
+            for track in self._shown():
                 track.found = _followed(track.found, self._before, grey, scale)
         else:
             self._until_look = 0  # the first frame, or one of another size
@@ -92,8 +103,7 @@ class Tracker:
             self._look(frame, seconds)
             self._until_look = self.every
         self._until_look -= 1
-        self._here = [track for track in self._here if seconds - track.last <= self.patience]
-        shown = [track for track in self._here if track.seen]
+        shown = self._shown()
         for track in shown:
             track.frames += 1
         return list(zip(shown, self._faces(shown, [track.recent for track in shown]), strict=True))
@@ -102,39 +112,55 @@ class Tracker:
         """Every track with the answers of its whole length."""
         return list(zip(self.tracks, self._faces(self.tracks, [track.whole for track in self.tracks]), strict=True))
 
+    def _shown(self) -> list[Track]:
+        return [track for track in self._here if track.seen]
+
     def _look(self, frame: RGBImage, seconds: float) -> None:
         found = self.analyzer.detector.detect(frame)
+        chips = [cut_chip(frame, face.landmarks) for face in found]
+        looks = [_appearance(chip) for chip in chips]
+        owner = self._owners(found, looks, seconds)
+        for track in self._here:
+            track.seen, track.missed = False, track.missed + 1
+        answers = self.analyzer.engine.answer(chips)
+        visible = answers.visibility()
+        for row, face in enumerate(found):
+            track = owner.get(row) or self._begun(face, looks[row], seconds)
+            track.pace = _pace(track, face, seconds)
+            track.looks = track.looks + (looks[row] - track.looks) * np.float32(0.3)
+            track.found, track.at, track.seen, track.missed, track.last = face, face.box, True, 0, seconds
+            # A face that is large, sure and bare says more; 30 pixels between the eyes are enough to see all.
+            eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
+            weight = max(1e-3, face.score * float(visible[row]) * min(1.0, eyes / 30))
+            track.recent.add(answers, row, weight, 0.5 ** ((seconds - track.answered) / self.half_life))
+            track.whole.add(answers, row, weight, 1.0)
+            track.answered = seconds
+        self._here = [track for track in self._here if track.missed < LOOKS or seconds - track.last <= self.patience]
+
+    def _begun(self, face: Detection, looks: FloatArray, seconds: float) -> Track:
+        track = Track(len(self.tracks) + 1, face, seconds, seconds, face.box, looks, answered=seconds)
+        self.tracks.append(track)
+        self._here.append(track)
+        return track
+
+    def _owners(self, found: Sequence[Detection], looks: Sequence[FloatArray], seconds: float) -> dict[int, Track]:
+        """Which track each detection, by its row, goes on; the best pairs first."""
         pairs = sorted(
             (
-                (overlap(track.found.box, face.box), number, at)
+                (score, number, row)
                 for number, track in enumerate(self._here)
-                for at, face in enumerate(found)
+                for row, face in enumerate(found)
+                if (score := _fit(track, face, looks[row], seconds)) is not None
             ),
             reverse=True,
         )
         owner: dict[int, Track] = {}
         taken: set[int] = set()
-        for share, number, at in pairs:
-            if share >= SAME and number not in taken and at not in owner:
-                owner[at] = self._here[number]
+        for _, number, row in pairs:
+            if number not in taken and row not in owner:
+                owner[row] = self._here[number]
                 taken.add(number)
-        for track in self._here:
-            track.seen = False
-        answers = self.analyzer.engine.answer([cut_chip(frame, face.landmarks) for face in found])
-        visible = answers.visibility()
-        for at, face in enumerate(found):
-            if at not in owner:
-                owner[at] = Track(len(self.tracks) + 1, face, seconds, seconds, answered=seconds)
-                self.tracks.append(owner[at])
-                self._here.append(owner[at])
-            track = owner[at]
-            track.found, track.seen, track.last = face, True, seconds
-            # A face that is large, sure and bare says more; 30 pixels between the eyes are enough to see all.
-            eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-            weight = max(1e-3, face.score * float(visible[at]) * min(1.0, eyes / 30))
-            track.recent.add(answers, at, weight, 0.5 ** ((seconds - track.answered) / self.half_life))
-            track.whole.add(answers, at, weight, 1.0)
-            track.answered = seconds
+        return owner
 
     def _faces(self, tracks: Sequence[Track], means: Sequence[_Mean]) -> list[Face]:
         if not tracks:
@@ -145,6 +171,51 @@ class Tracker:
             np.stack([mean.attention for mean in means]),
         )
         return list(self.analyzer.faces([track.found for track in tracks], answers))
+
+
+def _fit(track: Track, face: Detection, looks: FloatArray, seconds: float) -> float | None:
+    """How well a detection goes on a track, by place and appearance; None if it cannot."""
+    likeness = float(np.dot(track.looks, looks) / max(float(np.linalg.norm(track.looks)), 1e-9))
+    gap = max(seconds - track.last, 0.0)
+    expected = _moved(track.at, track.pace * min(gap, 1.0))
+    # Flow may have gone over to a face that passed in front; the pace of before has not.
+    share = max(overlap(track.found.box, face.box) if track.seen else 0.0, overlap(expected, face.box))
+    if share >= SAME:
+        return share + likeness
+    size = (track.at[2] + face.box[2]) / 2
+    away = min(_distance(place, face.box) for place in (track.at, track.found.box, expected)) / max(size, 1e-9)
+    alike = likeness >= ALIKE and 0.6 < face.box[2] / max(track.at[2], 1e-9) < 1.7
+    return likeness - 0.1 * away if alike and away <= REACH * (1 + gap) else None
+
+
+def _pace(track: Track, face: Detection, seconds: float) -> FloatArray:
+    """Pixels a second after a look found the face again: half as it was, half as it moved since."""
+    gap = seconds - track.last
+    if gap <= 0:
+        return track.pace
+    moved = np.array(_centre(face.box)) - _centre(track.at)
+    return (0.5 * track.pace + 0.5 * moved / gap).astype(np.float32)
+
+
+def _appearance(chip: RGBImage) -> FloatArray:
+    """A crop's middle as a vector of length 1 whose product with another's says how alike they look, -1..1."""
+    rim = chip.shape[0] // 8
+    small = cv2.resize(chip[rim:-rim, rim:-rim], (_LOOK_SIDE, _LOOK_SIDE), interpolation=cv2.INTER_AREA)
+    vector = small.astype(np.float32).ravel()
+    vector -= vector.mean()
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
+
+
+def _distance(one: Box, other: Box) -> float:
+    return float(np.hypot(*(np.array(_centre(one)) - _centre(other))))
+
+
+def _moved(box: Box, by: FloatArray) -> Box:
+    return box[0] + float(by[0]), box[1] + float(by[1]), box[2], box[3]
 
 
 def _followed(face: Detection, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], scale: float) -> Detection:
