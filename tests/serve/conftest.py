@@ -7,12 +7,22 @@ from starlette.testclient import TestClient
 
 from oamface.analyzer import Analyzer
 from oamface.serve.app import create_app
+from oamface.serve.interface import PROBLEM
 
 
 def encoded(image: np.ndarray, kind: str = "JPEG") -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, kind)
     return stream.getvalue()
+
+
+def problem(response, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    told = response.json()
+    assert told["status"] == status
+    assert told["title"]
+    return told["detail"]
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from oamface.serve.app import PAGE, PROBLEM, Limits, create_app
-from serve.conftest import encoded
+from oamface.serve.app import PAGE, create_app
+from oamface.serve.body import OPTIONS
+from oamface.serve.gate import Limits
+from oamface.serve.interface import PROBLEM
+from serve.conftest import encoded, problem
 
 KEY = "a-key-that-is-long-enough"
-
-
-def problem(response, status: int) -> str:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == PROBLEM
-    told = response.json()
-    assert told["status"] == status
-    assert told["title"]
-    return told["detail"]
 
 
 def test_the_answer_is_that_of_the_command_line(client, analyzer, jpeg) -> None:
@@ -74,8 +68,8 @@ def test_what_is_no_picture_is_a_problem(client, body, status) -> None:
 
 
 def test_forms_that_are_none(client, jpeg) -> None:
-    problem(client.post("/v1/analyze", files={"photo": ("a.jpg", jpeg)}), 400)
-    problem(client.post("/v1/analyze", data={"image": "text"}, files={"x": ("x", b"x")}), 400)
+    problem(client.post("/v1/analyze", files={"photo": ("a.jpg", jpeg)}), 422)
+    problem(client.post("/v1/analyze", data={"image": "text"}, files={"x": ("x", b"x")}), 422)
     two = [("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))]
     problem(client.post("/v1/analyze", files=two), 400)
     for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
@@ -170,6 +164,18 @@ def test_the_interface_is_described_with_examples(client) -> None:
     answer = told["paths"]["/v1/analyze"]["post"]["responses"]
     assert answer["200"]["content"]["application/json"]["example"]["faces"][0]["age"]
     assert PROBLEM in answer["503"]["content"]
+
+
+@pytest.mark.parametrize(("route", "field"), [("/v1/analyze", "image"), ("/v1/batch", "images")])
+def test_the_interface_names_what_may_be_sent(client, route, field) -> None:
+    told = client.get("/openapi.json").json()["paths"][route]["post"]
+    assert {item["name"] for item in told["parameters"] if item["in"] == "query"} == set(OPTIONS)
+    for kind, name in (("application/json", field), ("multipart/form-data", "image")):
+        schema = told["requestBody"]["content"][kind]["schema"]
+        assert set(schema["properties"]) == {name, *OPTIONS}
+        assert schema["required"] == [name]
+        assert schema["additionalProperties"] is False
+    assert {"400", "401", "408", "413", "415", "422", "503", "504"} <= set(told["responses"])
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from oamface.errors import ServeError
-from oamface.serve.run import read_keys
+from oamface.serve.run import listen, read_keys
 
 
 def free_port() -> int:
@@ -115,21 +115,108 @@ def test_told_to_stop_it_answers_what_it_accepted(untrained_model, jpeg, tmp_pat
         process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert len((tmp_path / "two" / "output").read_text().splitlines()) == 1  # where it serves, and no traceback
     # Answered, or never accepted: nothing in between.
     assert set(codes) <= {200, 503, "ConnectError", "RemoteProtocolError", "ReadError"}
     assert codes.count(200) > 1  # the first, and those that it had accepted by then
 
 
-def test_a_taken_port_is_a_clear_error(server, untrained_model) -> None:
-    _, address = server
+def refused(*options: object) -> str:
+    """What a server that cannot start says, in one line and nothing else."""
     program = Path(sys.executable).with_name("oamface")
+    command = [program, "serve", *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_taken_port_is_said_before_anything_else(server) -> None:
+    _, address = server
     port = address.rsplit(":", 1)[1]
-    done = subprocess.run(
-        [program, "serve", "--port", port, "--weights", untrained_model], capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
+    # Before the networks are loaded: the model that is not there is not missed.
+    assert port in refused("--port", port, "--weights", "nowhere.onnx")
+
+
+def test_hosts_that_are_none() -> None:
+    assert "no-such-host.invalid" in refused("--host", "no-such-host.invalid", "--weights", "nowhere.onnx")
+    assert "203.0.113.9" in refused("--host", "203.0.113.9", "--weights", "nowhere.onnx")
+    assert "nowhere.onnx" in refused("--port", 0, "--weights", "nowhere.onnx")
+
+
+def test_keys_are_looked_at_first(server, tmp_path) -> None:
+    port = server[1].rsplit(":", 1)[1]
+    assert "missing-keys" in refused("--keys", tmp_path / "missing-keys", "--port", port)
+
+
+def test_memory_that_holds_no_body() -> None:
+    assert "--memory" in refused("--memory", 16, "--port", 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_every_address_of_a_host_listens_at_one_port(host) -> None:
+    try:
+        sockets = listen(host, 0)
+    except ServeError:
+        pytest.skip(f"this machine has no {host}")
+    try:
+        names = {each.getsockname()[:2] for each in sockets}
+        (port,) = {port for _, port in names}
+        for address, _ in names:
+            socket.create_connection((address, port), timeout=5).close()
+        with pytest.raises(ServeError, match="taken"):
+            listen(host, port)
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_port_zero_is_told_and_a_stop_is_no_error(untrained_model, number) -> None:
+    program = Path(sys.executable).with_name("oamface")
+    command = [program, "serve", "--port", "0", "--weights", untrained_model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        assert httpx.get(f"{address}/readyz", timeout=20).status_code == 200
+        process.send_signal(number)
+        rest, errors = process.communicate(timeout=20)
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_bodies_that_are_too_large_are_refused_before_they_are_sent(server) -> None:
+    host, port = server[1].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert b" 413 " in connection.recv(200)
+
+
+HEADS = (
+    b"Content-Type: multipart/form-data; boundary=\xff\x00",
+    b"Content-Type: " + b"a" * 30_000,
+    b"Content-Type: application/json\r\nContent-Type: image/png",
+    b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked",
+    b"Host: [\r\nX-Forwarded-For: \xff",
+    b"Authorization: Bearer \xff\xfe",
+    b"Accept-Encoding: \xff, gzip;q=\xff",
+    b"Origin: \xff\r\nRange: bytes=5-1,9-\r\nIf-None-Match: \xff",
+    b"Expect: 100-continue\r\nContent-Length: 5",
+    b"Content-Length: 3\r\nContent-Length: 4",
+)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "line", [b"POST /v1/analyze", b"GET /page.css", b"HEAD /v1/analyze/?\xff=%zz", b"POST /v1/%ff"]
+)
+def test_hostile_heads_get_an_answer_and_never_500(server, head, line) -> None:
+    host, port = server[1].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(line + b" HTTP/1.1\r\nConnection: close\r\n" + head + b"\r\n\r\n5\r\nabcde\r\n0\r\n\r\n")
+        status = connection.recv(200).split(b" ")[1]
+    assert status[:1] in (b"2", b"4"), status
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "short\n", "long-enough-for-a-key\nshort\n"])

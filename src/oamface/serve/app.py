@@ -1,59 +1,38 @@
-"""The application: routes, limits, problems, metrics. Reads pictures, answers, and forgets them."""
+"""The application: routes, limits, problems, metrics. Reads images, answers, and forgets them."""
 
 import hmac
-import os
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from oamface import __version__
 from oamface.align import chip_corners, chip_transform
 from oamface.analyzer import Analyzer
 from oamface.detect import centerface
 from oamface.errors import ImageError, LabelError, OamfaceError
-from oamface.faces import SCHEMA, Face, Failure, Photograph
-from oamface.imaging import read_image
-from oamface.labels import TASKS, check_tasks
+from oamface.faces import Face, Failure, Photograph
+from oamface.imaging import decode
+from oamface.labels import TASKS
 from oamface.runtime import OPENVINO
-from oamface.serve.body import BodyError, pictures
-from oamface.serve.gate import BusyError, Gate, SlowError
+from oamface.serve.body import BodyError, Options, Sent, read, unknown
+from oamface.serve.gate import BusyError, Gate, Limits, Room, SlowError
+from oamface.serve.interface import EXAMPLE, PROBLEM, errors, operation
 
 PAGE = Path(str(files("oamface") / "serve" / "page"))
-PROBLEM = "application/problem+json"
-EXAMPLE = {
-    "schema": SCHEMA,
-    "source": None,
-    "width": 640,
-    "height": 480,
-    "faces": [
-        {
-            "box": [231.4, 118.0, 190.2, 251.7],
-            "score": 0.9312,
-            "landmarks": [[280.1, 229.4], [392.0, 228.8], [341.5, 297.2], [297.7, 338.6], [376.9, 336.0]],
-            "age": {"years": 31.4, "low": 24.0, "high": 39.0, "level": 0.9},
-            "gender": {"label": "female", "probability": 0.9471, "probabilities": {"male": 0.0529, "female": 0.9471}},
-            "mask": {
-                "label": "none",
-                "probability": 0.9987,
-                "probabilities": {"none": 0.9987, "incorrect": 0.0013, "worn": 0.0},
-            },
-            "visibility": 0.9931,
-        }
-    ],
-}
 # Nothing of the page may come from, or go, anywhere else.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
@@ -66,24 +45,6 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), geolocation=(), microphone=()",
 }
-_ALL = ",".join(TASKS)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """bytes: of one picture. pixels: of it. faces: answered for in it. pictures: of one batch.
-
-    working: requests that are computed at once; waiting: others in line. seconds: for a body to arrive, and again for
-    the answer.
-    """
-
-    bytes: int = 16 * 2**20
-    pixels: int = 40_000_000
-    faces: int = 100
-    pictures: int = 32
-    working: int = field(default_factory=lambda: os.cpu_count() or 1)
-    waiting: int = 32
-    seconds: float = 30.0
 
 
 def create_app(
@@ -107,6 +68,150 @@ def create_app(
         state["ready"] = False
         gate.close()
 
+    app = FastAPI(
+        title="oamface",
+        version=__version__,
+        description="Apparent age, perceived gender and race, and mask of every face in an image. Every GET takes HEAD "
+        "too. A parameter, form field or key that is not named here is refused with 422.",
+        lifespan=living,
+        docs_url=None,  # FastAPI's own pages of the interface load their scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,  # its own route would take any parameter
+        redirect_slashes=False,  # the address to go to would be made of whatever the client says the host is
+    )
+    guarded = [Depends(_guard(keys))]
+    _add_answers(app, analyzer, limits, gate, metrics.faces, guarded)
+    plain = [Depends(_no_parameters)]
+
+    @app.get("/v1/model", dependencies=guarded + plain, responses=errors(401, 422))
+    def model() -> Response:
+        """What the model file says of itself: classes, training data, calibration, and every figure measured."""
+        return _Json({"digest": analyzer.engine.digest, **analyzer.engine.description})
+
+    @app.get("/healthz", dependencies=plain, responses=errors(422))
+    def healthz() -> Response:
+        """The process lives."""
+        return _Json({"status": "ok"})
+
+    @app.get("/readyz", dependencies=plain, responses=errors(422, 503))
+    def readyz() -> Response:
+        """It can answer: the networks are loaded, and it is not shutting down."""
+        if not state["ready"]:
+            raise HTTPException(503, "not ready")
+        return _Json({"status": "ready"})
+
+    @app.get("/metrics", dependencies=guarded + plain, responses=errors(401, 422))
+    def metrics_of() -> Response:
+        """Counts and times for Prometheus; nothing in them comes from an image or tells who sent it."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/openapi.json", dependencies=plain, include_in_schema=False)
+    def interface() -> Response:
+        return _Json(app.openapi())
+
+    _add_networks(app, analyzer, guarded + plain)
+    for path in PAGE.rglob("*.*"):  # a mounted folder would hide that a route takes another method
+        name = path.relative_to(PAGE).as_posix()
+        for route in ("", name) if name == "index.html" else (name,):
+            app.add_api_route(f"/{route}", _file(path), include_in_schema=False, dependencies=plain)
+    _add_problems(app)
+    if origins:
+        methods = ["GET", "HEAD", "POST"]
+        app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=methods, allow_headers=["*"])
+    app.add_middleware(_Zip)
+    app.add_middleware(_Shell, metrics=metrics)
+    return app
+
+
+def _add_answers(
+    app: FastAPI, analyzer: Analyzer, limits: Limits, gate: Gate, counter: Counter, guarded: Sequence[params.Depends]
+) -> None:
+    """The routes that take images."""
+    room = Room(limits.memory)
+
+    def answer(data: bytes, options: Options) -> dict[str, Any]:
+        most = {"max_bytes": limits.bytes, "max_pixels": limits.pixels, "max_jpeg_pixels": 2 * limits.pixels}
+        photograph = analyzer.analyze(decode(data, **most), crop=options.crop)
+        counter.inc(len(photograph.faces))
+        return _told(photograph, options.tasks, options.attention, limits.faces)
+
+    def one(sent: Sent) -> dict[str, Any]:
+        ((_, data),) = sent.images
+        return answer(data, sent.options)
+
+    def each(sent: Sent) -> dict[str, Any]:
+        told = []
+        for name, data in sent.images:
+            try:
+                told.append({**answer(data, sent.options), "source": name})
+            except OamfaceError as error:
+                told.append(Failure(name, error).to_dict())
+        return {"pictures": told}
+
+    async def answered(request: Request, work: Callable[[Sent], dict[str, Any]], *, many: bool) -> Response:
+        with ExitStack() as held:
+            share = held.enter_context(room.share())
+            sent = await read(request, limits, share, many=many)
+            # The share is given back when the work is done, which may be after the client was told that it is slow.
+            return _Json(await gate.run(work, sent, after=held.pop_all().close))
+
+    answers = {200: {"content": {"application/json": {"example": EXAMPLE}}}, **errors()}
+
+    @app.post("/v1/analyze", dependencies=list(guarded), responses=answers, openapi_extra=operation(many=False))
+    async def analyze(request: Request) -> Response:
+        """One image, as the body, as the form field `image`, or as `image` in JSON, in base64.
+
+        The answer is that of `oamface analyze --json`.
+        """
+        return await answered(request, one, many=False)
+
+    batch_answers = {**answers, 200: {"content": {"application/json": {"example": {"pictures": [EXAMPLE]}}}}}
+
+    @app.post("/v1/batch", dependencies=list(guarded), responses=batch_answers, openapi_extra=operation(many=True))
+    async def batch(request: Request) -> Response:
+        """Several images, as form fields `image`, or as the list `images` in JSON, in base64.
+
+        One answer each in their order; of one that cannot be read an `error`.
+        """
+        return await answered(request, each, many=True)
+
+
+def _add_networks(app: FastAPI, analyzer: Analyzer, dependencies: Sequence[params.Depends]) -> None:
+    held: dict[str, tuple[str, Callable[[], bytes]]] = {"detector": (__version__, centerface)}
+    if analyzer.engine.path.suffix != OPENVINO:
+        held["engine"] = (analyzer.engine.digest, analyzer.engine.path.read_bytes)
+
+    @app.get("/models/{network}.onnx", dependencies=list(dependencies), include_in_schema=False)
+    def models(network: str, request: Request) -> Response:
+        """The networks themselves, for the page to answer on the visitor's own device."""
+        if network not in held:
+            raise HTTPException(404, f"no network {network!r} that a browser could run")
+        version, load = held[network]
+        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}  # kept by the browser, asked about each time
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(load(), media_type="application/octet-stream", headers=headers)
+
+
+def _add_problems(app: FastAPI) -> None:
+    @app.exception_handler(OamfaceError)
+    def wrong(request: Request, error: OamfaceError) -> Response:
+        headers = error.headers if isinstance(error, BodyError) else {}
+        return _problem(_status(error), str(error), {"Retry-After": "1"} if isinstance(error, BusyError) else headers)
+
+    @app.exception_handler(StarletteHTTPException)
+    def refused(request: Request, error: StarletteHTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
+        return _problem(error.status_code, str(error.detail), headers)
+
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> Response:
+        return _problem(500, "something went wrong here; the image is not kept")
+
+
+def _guard(keys: Sequence[str]) -> Callable[[Request], None]:
     def allowed(request: Request) -> None:
         if not keys:
             return
@@ -116,139 +221,25 @@ def create_app(
         if scheme.lower() != "bearer" or not any(matches):
             raise HTTPException(401, "a key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
 
-    app = FastAPI(
-        title="oamface",
-        version=__version__,
-        description="Apparent age, perceived gender and race, and mask of every face in a photograph.",
-        lifespan=living,
-        docs_url=None,  # FastAPI's own pages of the interface load their scripts from elsewhere
-        redoc_url=None,
-    )
-    guarded = [Depends(allowed)]
-    answers: dict[int | str, dict[str, Any]] = {
-        200: {"content": {"application/json": {"example": EXAMPLE}}},
-        **{status: {"content": {PROBLEM: {}}} for status in (400, 401, 408, 413, 415, 422, 503, 504)},
-    }
-    body = {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "image/*": {"schema": {"type": "string", "format": "binary"}},
-                "multipart/form-data": {
-                    "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
-                },
-            },
-        }
-    }
-    Tasks = Annotated[str, Query(description="Which of age, gender, race, mask to answer, joined by commas.")]
-    Crop = Annotated[bool, Query(description="Every picture shows one face that fills it.")]
-    Attention = Annotated[bool, Query(description="Add where the network looked.")]
+    return allowed
 
-    def answer(data: bytes, tasks: tuple[str, ...], crop: bool, attention: bool) -> dict[str, Any]:
-        image = read_image(data, max_bytes=limits.bytes, max_pixels=limits.pixels)
-        photograph = analyzer.analyze(image, crop=crop)
-        metrics.faces.inc(len(photograph.faces))
-        return _told(photograph, tasks, attention, limits.faces)
 
-    @app.post("/v1/analyze", dependencies=guarded, responses=answers, openapi_extra=body)
-    async def analyze(
-        request: Request, tasks: Tasks = _ALL, crop: Crop = False, attention: Attention = False
-    ) -> JSONResponse:
-        """One picture, as the body or as the form field `image`; the answer is that of `oamface analyze --json`."""
-        chosen = check_tasks(tasks.split(","))
-        ((_, data),) = await pictures(request, field="image", count=1, size=limits.bytes, seconds=limits.seconds)
-        return JSONResponse(await gate.run(answer, data, chosen, crop, attention))
-
-    @app.post("/v1/batch", dependencies=guarded, responses={**answers, 200: {}})
-    async def batch(
-        request: Request, tasks: Tasks = _ALL, crop: Crop = False, attention: Attention = False
-    ) -> JSONResponse:
-        """Several pictures, as the form fields `image`; one answer each in their order, a bad one an `error`."""
-        chosen = check_tasks(tasks.split(","))
-        count = limits.pictures
-        given = await pictures(request, field="image", count=count, size=limits.bytes, seconds=limits.seconds)
-
-        def each() -> list[dict[str, Any]]:
-            told = []
-            for name, data in given:
-                try:
-                    told.append({**answer(data, chosen, crop, attention), "source": name})
-                except OamfaceError as error:
-                    told.append(Failure(name, error).to_dict())
-            return told
-
-        return JSONResponse({"pictures": await gate.run(each)})
-
-    @app.get("/v1/model", dependencies=guarded)
-    def model() -> dict[str, Any]:
-        """What the model file says of itself: classes, training data, calibration, and every figure measured."""
-        return {"digest": analyzer.engine.digest, **analyzer.engine.description}
-
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """The process lives."""
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    def readyz() -> dict[str, str]:
-        """It can answer: the networks are loaded, and it is not shutting down."""
-        if not state["ready"]:
-            raise HTTPException(503, "not ready")
-        return {"status": "ready"}
-
-    @app.get("/metrics", dependencies=guarded)
-    def metrics_of() -> Response:
-        """Counts and times for Prometheus; nothing in them comes from a picture or tells who sent it."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.exception_handler(OamfaceError)
-    def wrong(request: Request, error: OamfaceError) -> JSONResponse:
-        return _problem(_status(error), str(error), {"Retry-After": "1"} if isinstance(error, BusyError) else {})
-
-    @app.exception_handler(StarletteHTTPException)
-    def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        return _problem(error.status_code, str(error.detail), dict(error.headers or {}))
-
-    @app.exception_handler(RequestValidationError)
-    def unclear(request: Request, error: RequestValidationError) -> JSONResponse:
-        said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        return _problem(422, said)
-
-    @app.exception_handler(Exception)
-    def broken(request: Request, error: Exception) -> JSONResponse:
-        return _problem(500, "something went wrong here; the picture is not kept")
-
-    held: dict[str, tuple[str, Callable[[], bytes]]] = {"detector": (__version__, centerface)}
-    if analyzer.engine.path.suffix != OPENVINO:
-        held["engine"] = (analyzer.engine.digest, analyzer.engine.path.read_bytes)
-
-    @app.get("/models/{network}.onnx", dependencies=guarded, include_in_schema=False)
-    def models(network: str, request: Request) -> Response:
-        """The networks themselves, for the page to answer on the visitor's own device."""
-        if network not in held:
-            raise HTTPException(404, f"no network {network!r} that a browser could run")
-        version, read = held[network]
-        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}  # kept by the browser, asked about each time
-        if request.headers.get("if-none-match") == headers["etag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(read(), media_type="application/octet-stream", headers=headers)
-
-    for path in PAGE.rglob("*.*"):  # a mounted folder would hide that a route takes another method
-        name = path.relative_to(PAGE).as_posix()
-        for route in ("", name) if name == "index.html" else (name,):
-            app.add_api_route(f"/{route}", _file(path), include_in_schema=False)
-    if origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["*"]
-        )
-    app.add_middleware(_Shell, metrics=metrics)
-    return app
+async def _no_parameters(request: Request) -> None:
+    for name in request.query_params:
+        raise unknown("parameter", name, ())
 
 
 def _file(path: Path) -> Callable[[], FileResponse]:
     # Not every system knows an .mjs, and a browser runs no script that is called something else.
     kind = "text/javascript" if path.suffix in (".js", ".mjs") else None
     return lambda: FileResponse(path, media_type=kind)
+
+
+class _Json(JSONResponse):
+    """In ASCII, since a name that a client sends can hold what UTF-8 cannot."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 class _Metrics:
@@ -270,8 +261,27 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+class _Zip(GZipMiddleware):
+    """Compresses for clients that ask for it; never the networks, whose weights do not get smaller."""
+
+    def __init__(self, app: Asgi) -> None:
+        super().__init__(app, minimum_size=1000, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        networks = scope["type"] == "http" and str(scope["path"]).startswith("/models/")
+        if networks or _refuses_gzip(scope):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def _refuses_gzip(scope: Scope) -> bool:
+    said = dict(scope.get("headers", [])).get(b"accept-encoding", b"")
+    return re.search(rb"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", said) is not None
+
+
 class _Shell:
-    """Around every request: security headers, no caching of answers, counts."""
+    """Around every request: security headers, no caching of answers, HEAD as GET without the body, counts."""
 
     def __init__(self, app: Asgi, metrics: _Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -281,7 +291,9 @@ class _Shell:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
-        path = str(scope["path"])
+        path, headless = str(scope["path"]), scope["method"] == "HEAD"
+        if headless:
+            scope = {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -292,6 +304,8 @@ class _Shell:
                 if path.startswith("/v1"):
                     headers.append((b"cache-control", b"no-store"))
                 message["headers"] = headers
+            elif headless:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -337,8 +351,8 @@ def _status(error: OamfaceError) -> int:
     return 400
 
 
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """A problem document (RFC 9457)."""
     title = HTTPStatus(status).phrase
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return JSONResponse(content, status, headers, media_type=PROBLEM)
+    return _Json(content, status, headers, media_type=PROBLEM)
