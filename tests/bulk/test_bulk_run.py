@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from oamface.bench import PERSON
-from oamface.bulk.plan import place
-from oamface.bulk.run import bulk, write
+from oamface.bulk.run import bulk
 from oamface.errors import DataError, FileError, LabelError, ModelError
 from oamface.imaging import read_image
 from oamface.labels import TASKS
@@ -43,10 +42,10 @@ def once_each(out, folder) -> None:
     names = sorted(Path(row["source"]).name for row in rows)
     assert names == sorted(path.name for path in folder.iterdir())
     told = {Path(row["source"]).name: row for row in rows}
-    assert "not a picture" in told["bad.jpg"]["error"]
+    assert told["bad.jpg"]["error"]
     assert told["black.png"]["faces"] == 0
     assert len({(row["age"], row["gender"]) for row in rows if row["face"] == 0}) == 1  # all show the same person
-    assert not list(out.glob("*.draft"))
+    assert not list(out.glob(".*"))
 
 
 def workers():
@@ -59,45 +58,105 @@ def workers():
     return found
 
 
-def test_workers_and_the_driver_are_killed_and_every_picture_is_there_once(folder, tmp_path) -> None:
-    out = tmp_path / "answers"
-    program = Path(sys.executable).with_name("oamface")
-    call = [program, "bulk", folder, "--out", out, "--part", str(PART), "--workers", "2"]
+def processes():
+    """Every process of Ray's on this machine, by number, with its command line."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end in this moment
+            line = (process / "cmdline").read_bytes()
+            if b"ray" in line and (b"raylet" in line or b"gcs_server" in line or line.startswith(b"ray::")):
+                found[int(process.name)] = line
+    return found
 
-    def start():
-        return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def done() -> int:
-        return len(list(out.glob("part-*.parquet")))
+@pytest.fixture
+def job(folder, tmp_path):
+    return Starts(folder, tmp_path / "answers")
 
-    def wait(until, seconds=240) -> None:
+
+class Starts:
+    """The same job, started again and again."""
+
+    def __init__(self, folder, out) -> None:
+        self.out = out
+        program = Path(sys.executable).with_name("oamface")
+        self.call = [program, "bulk", folder, "--out", out, "--part", str(PART), "--workers", "2"]
+        self.driver: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self.driver = subprocess.Popen(self.call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def done(self) -> int:
+        return len(list(self.out.glob("part-*.parquet")))
+
+    def wait(self, until, seconds=240) -> None:
         end = time.monotonic() + seconds
         while not until():
-            assert time.monotonic() < end, (done(), driver.poll())
+            assert time.monotonic() < end, (self.done(), self.driver.poll())
             time.sleep(0.02)
 
-    driver = start()
-    wait(lambda: done() >= 1)
+    def finish(self) -> str:
+        told, wrong = self.driver.communicate(timeout=400)
+        assert self.driver.returncode == 0, wrong
+        return told
+
+    def whole(self) -> None:
+        """What lies there can be read."""
+        for path in self.out.glob("*.parquet"):
+            pq.read_table(path)
+
+
+def test_workers_and_the_driver_are_killed_and_every_picture_is_there_once(folder, job) -> None:
+    job.start()
+    job.wait(lambda: job.done() >= 1)
     for _ in range(2):
-        before = done()
-        wait(workers)
+        before = job.done()
+        job.wait(workers)
         os.kill(workers()[0], signal.SIGKILL)
-        wait(lambda before=before: done() > before)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    kept = done()
+        job.wait(lambda before=before: job.done() > before)
+    os.kill(job.driver.pid, signal.SIGKILL)
+    job.driver.wait()
+    kept = job.done()
     assert 3 <= kept < PICTURES // PART  # it was in the middle of it
-    driver = start()
-    told, wrong = driver.communicate(timeout=400)
-    assert driver.returncode == 0, wrong
-    assert f"{PICTURES} pictures, {PICTURES - 2} faces, 1 unreadable" in told
-    once_each(out, folder)
-    stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    summary = bulk(str(folder), str(out), tasks=ALL, size=PART)  # all is there: Ray is not even started
-    assert (summary.pictures, summary.done) == (PICTURES, 0)
-    assert stamps == {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    job.start()
+    assert f"{PICTURES} images, {PICTURES - 2} faces, 1 unreadable, 0 files skipped" in job.finish()
+    once_each(job.out, folder)
+    stamps = {path: path.stat().st_mtime_ns for path in job.out.iterdir()}
+    summary = bulk(str(folder), str(job.out), tasks=ALL, size=PART)  # all is there: Ray is not even started
+    assert (summary.counted.pictures, summary.done) == (PICTURES, 0)
+    assert stamps == {path: path.stat().st_mtime_ns for path in job.out.iterdir()}
     with pytest.raises(DataError, match="another question"):
-        bulk(str(folder), str(out), tasks=("age",), size=PART)
+        bulk(str(folder), str(job.out), tasks=("age",), size=PART)
+
+
+def test_an_interrupted_job_keeps_its_parts_and_leaves_no_process(folder, job) -> None:
+    others = set(processes())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = job.done()
+        job.start()
+        job.wait(lambda before=before: job.done() > before)
+        os.kill(job.driver.pid, number)
+        told, wrong = job.driver.communicate(timeout=60)
+        assert (job.driver.returncode, told) == (130, ""), wrong
+        assert "Traceback" not in wrong
+        assert not set(processes()) - others
+        assert job.done() > before
+        assert not list(job.out.glob(".*"))
+        job.whole()
+
+
+def test_kills_at_random_moments(folder, job) -> None:
+    rng, others = np.random.default_rng(), set(processes())
+    for _ in range(2):
+        job.start()
+        time.sleep(rng.uniform(0.5, 15))
+        job.driver.kill()
+        job.driver.communicate()
+        job.wait(lambda: not set(processes()) - others, seconds=60)
+        job.whole()
+    job.start()
+    job.finish()
+    once_each(job.out, folder)
 
 
 def test_mistakes_are_told_before_anything_starts(folder, tmp_path) -> None:
@@ -111,12 +170,4 @@ def test_mistakes_are_told_before_anything_starts(folder, tmp_path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(FileError):
         bulk(str(folder), str(tmp_path / "file"), tasks=ALL)
-    assert not list(tmp_path.glob("answers/part-*"))
-
-
-def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch) -> None:
-    with pytest.raises(FileError, match="cannot be written"):
-        write(place(str(tmp_path / "missing" / "part.parquet")), b"data")
-    write(place(str(tmp_path / "part.parquet")), b"data")
-    assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
-    assert (tmp_path / "part.parquet").read_bytes() == b"data"
+    assert not (tmp_path / "answers").exists()

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pyarrow as pa
 
@@ -31,7 +33,19 @@ def test_nobody_and_nothing_are_rows_too() -> None:
     ]
 
 
+def test_rows_say_whether_a_face_was_detected() -> None:
+    crop = Analyzer("oam", tasks=["mask"], threads=1).analyze(np.full((60, 60, 3), 90, np.uint8), crop=True)
+    (told,) = pa.Table.from_pylist(list(rows_of(crop)), SCHEMA).to_pylist()
+    assert told["detected"] is False
+
+
 def test_what_was_not_asked_is_null(portrait) -> None:
     (row,) = rows_of(Analyzer("oam", tasks=["mask"], threads=1).analyze(portrait))
     assert {"age", "gender", "race_probability"}.isdisjoint(row)
     assert row["mask"] == "none"
+
+
+def test_names_that_are_no_utf8_are_escaped() -> None:
+    (row,) = rows_of(Failure(os.fsdecode(b"\xff\n.jpg"), ImageError(os.fsdecode(b"\xff: damaged"))))
+    (told,) = pa.Table.from_pylist([row], SCHEMA).to_pylist()
+    assert (told["source"], told["error"]) == ("\\udcff\n.jpg", "\\udcff: damaged")

@@ -1,10 +1,14 @@
-"""What there is to do: a source as parts, written down before anything starts: a second start finds the same."""
+"""What there is to do: a source as parts, always the same ones in the same order, and the images of each part."""
 
+import lzma
+import os
+import stat
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self, cast
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Self
 
 import fsspec
 import pyarrow as pa
@@ -12,17 +16,24 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from oamface.errors import DataError
-from oamface.imaging import MAX_BYTES, is_picture
+from oamface.files import same_file
+from oamface.imaging import MAX_BYTES, is_image_bytes, is_picture
 
-PART = 256  # pictures of a part, where the source does not already come in parts
+PART = 256  # images of a part, where the source does not already come in parts
 
-SCHEMA = pa.schema([("kind", pa.string()), ("path", pa.string()), ("row_group", pa.int32()), ("column", pa.string())])
 _TARS = (".tar", ".tar.gz", ".tgz")
+_TABLE = ".parquet"
+_HEAD = 64  # bytes by which a file without an ending is known
+
+Skip = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A file system and a path in it: a local path, or an address such as s3://bucket/folder."""
+    """A file system and a path in it: a local path, or an address such as s3://bucket/folder.
+
+    A local path may hold bytes that are no UTF-8, as Python escapes them; Arrow cannot open such a path.
+    """
 
     files: pafs.FileSystem
     path: str
@@ -34,12 +45,20 @@ class Place:
     def child(self, name: str) -> "Place":
         return Place(self.files, f"{self.path.rstrip('/')}/{name}")
 
+    def same(self, other: "Place") -> bool:
+        """Whether both are one file or folder, by any local spelling or link."""
+        if self.local and other.local:
+            return same_file(self.path, other.path)
+        return bool(self.files.equals(other.files)) and self.path.rstrip("/") == other.path.rstrip("/")
+
 
 def place(address: str) -> Place:
     """Arrow's own file systems (local, S3, Google, Azure, HDFS), or any that fsspec knows.
 
     Raises DataError: neither knows it, or what it takes is not installed.
     """
+    if not address:
+        raise DataError("an empty path: name a folder, a file or an address such as s3://bucket/folder")
     try:
         if "://" not in address:
             return Place(pafs.LocalFileSystem(), str(Path(address).absolute()))
@@ -56,7 +75,7 @@ def place(address: str) -> Place:
 class Part:
     """A piece of work that is done whole or not at all.
 
-    kind: "files" (a picture each), "tar" (one archive) or "parquet" (a row group with a column of pictures).
+    kind: "files" (an image each), "tar" (one archive) or "parquet" (a row group with a column of images).
     paths: of the files, or the archive or table alone.
     """
 
@@ -65,30 +84,37 @@ class Part:
     row_group: int | None = None
     column: str | None = None
 
-    def table(self) -> pa.Table:
-        """As it is written down, a row for each path."""
-        rows = [(self.kind, path, self.row_group, self.column) for path in self.paths]
-        return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], SCHEMA)
+    def plain(self) -> list[Any]:
+        """As values of JSON."""
+        return [self.kind, list(self.paths), self.row_group, self.column]
 
     @classmethod
-    def of(cls, table: pa.Table) -> "Part":
-        rows = table.to_pylist()
-        first = rows[0]
-        return cls(first["kind"], tuple(row["path"] for row in rows), first["row_group"], first["column"])
+    def of(cls, plain: list[Any]) -> Self:
+        kind, paths, row_group, column = plain
+        return cls(kind, tuple(paths), row_group, column)
 
 
-def parts_of(source: Place, *, size: int = PART, column: str = "image") -> Iterator[Part]:
-    """A folder of pictures, tar archives or Parquet files, or one such file, as parts, always in the same order.
+def parts_of(
+    source: Place,
+    *,
+    size: int = PART,
+    column: str = "image",
+    without: Place | None = None,
+    on_skip: Skip = lambda path: None,
+) -> Iterator[Part]:
+    """A folder of images, tar archives or Parquet files, or one such file, as parts, always in the same order.
 
-    Raises DataError: nothing there, nothing of a known kind, or a table without that column of bytes.
+    without: a folder that is left out, wherever it lies. on_skip: gets every file that is none of these and every
+    hidden file or folder. Raises DataError: nothing there, nothing of a known kind, or a table without that column of
+    bytes.
     """
     loose: list[str] = []
     found = False
-    for path in _listed(source):
+    for path in _listed(source, without, on_skip):
         found = True
-        if path.endswith(_TARS):
+        if path.lower().endswith(_TARS):
             yield Part("tar", (path,))
-        elif path.endswith(".parquet"):
+        elif path.lower().endswith(_TABLE):
             yield from _row_groups(source.files, path, column)
         else:
             loose.append(path)
@@ -98,56 +124,139 @@ def parts_of(source: Place, *, size: int = PART, column: str = "image") -> Itera
     if loose:
         yield Part("files", tuple(loose))
     if not found:
-        raise DataError(f"{source.path}: holds no picture, tar archive or Parquet file")
+        raise DataError(f"{source.path}: holds no image, tar archive or Parquet file")
 
 
-def pictures_of(files: pafs.FileSystem, part: Part) -> Iterator[tuple[str, bytes | OSError]]:
-    """Name and bytes of every picture of a part, one after the other; an error where there are none to be had.
+def pictures_of(
+    files: pafs.FileSystem, part: Part, *, on_skip: Skip = lambda path: None
+) -> Iterator[tuple[str, bytes | OSError]]:
+    """Name and bytes of every image of a part, one after the other; an error where there are none to be had.
 
-    A name is the file's path; in an archive or table it is PATH:MEMBER or PATH:ROW.
+    A name is the file's path; in an archive or table it is PATH:MEMBER or PATH:ROW. on_skip: gets every file in an
+    archive that is no image.
     """
     if part.kind == "files":
         for path in part.paths:
             yield path, _read(files, path)
     elif part.kind == "tar":
-        yield from _members(files, part.paths[0])
+        yield from _members(files, part.paths[0], on_skip)
     else:
         yield from _cells(files, part)
 
 
-def _listed(source: Place) -> Iterator[str]:
-    """Every file of a known kind below a folder, sorted, hidden ones left out; or the one file that it is."""
+def _open(files: pafs.FileSystem, path: str) -> IO[bytes]:
+    """A local file by Python, which opens names that are no UTF-8."""
+    if isinstance(files, pafs.LocalFileSystem):
+        return Path(path).open("rb")
+    return files.open_input_file(path)
+
+
+def _listed(source: Place, without: Place | None, on_skip: Skip) -> Iterator[str]:
+    """Every file of a known kind below a folder, sorted; or the one file that it is. Linked folders come once."""
+    kind = _kind(source.files, source.path)
+    if kind == pafs.FileType.File:
+        yield source.path
+        return
+    if kind != pafs.FileType.Directory:
+        raise DataError(f"{source.path}: there is no such file or folder")
+    seen = set() if without is None else {_identity(source.files, without.path)}
+    waiting = [source.path]
+    while waiting:  # folder by folder, so that a large tree never lies in memory whole
+        folder = waiting.pop()
+        identity = _identity(source.files, folder)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            entries = _entries(source.files, folder)
+        except OSError as error:
+            if folder == source.path:
+                raise DataError(f"{source.path}: cannot be listed ({error})") from error
+            yield folder  # a row with an error, rather than images that nobody misses
+            continue
+        folders = []
+        for path, kind in entries:
+            if PurePosixPath(path).name.startswith("."):
+                on_skip(path)
+            elif kind == pafs.FileType.Directory:
+                folders.append(path)
+            elif _wanted(source.files, path, kind):
+                yield path
+            else:
+                on_skip(path)
+        waiting += reversed(folders)
+
+
+def _entries(files: pafs.FileSystem, folder: str) -> list[tuple[str, pafs.FileType]]:
+    """Path and kind of all that lies in a folder, sorted by path."""
+    if isinstance(files, pafs.LocalFileSystem):
+        paths = sorted(f"{folder.rstrip('/')}/{name}" for name in os.listdir(folder))  # noqa: PTH208 (no Path each)
+        return [(path, _local_kind(path)) for path in paths]
+    found = files.get_file_info(pafs.FileSelector(folder))
+    return sorted(((entry.path, entry.type) for entry in found), key=lambda entry: entry[0])
+
+
+def _kind(files: pafs.FileSystem, path: str) -> pafs.FileType:
+    if isinstance(files, pafs.LocalFileSystem):
+        return _local_kind(path)
     try:
-        info = source.files.get_file_info(source.path)
-        if info.type == pafs.FileType.NotFound:
-            raise DataError(f"{source.path}: there is no such file or folder")
-        if info.type == pafs.FileType.File:
-            yield source.path
-            return
-        waiting = [source.path]
-        while waiting:  # folder by folder, so that a large tree never lies in memory whole
-            entries = source.files.get_file_info(pafs.FileSelector(waiting.pop()))
-            entries.sort(key=lambda entry: cast(str, entry.path))
-            names = [entry for entry in entries if not entry.base_name.startswith(".")]
-            waiting += [entry.path for entry in reversed(names) if entry.type == pafs.FileType.Directory]
-            for entry in names:
-                if entry.type == pafs.FileType.File and (
-                    is_picture(entry.path) or entry.path.endswith((*_TARS, ".parquet"))
-                ):
-                    yield entry.path
+        return files.get_file_info(path).type
     except OSError as error:
-        raise DataError(f"{source.path}: cannot be listed ({error})") from error
+        raise DataError(f"{path}: cannot be looked at ({error})") from error
+
+
+def _local_kind(path: str) -> pafs.FileType:
+    """File or Directory, through links; NotFound also for a link to nothing; Unknown for pipes and devices."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return pafs.FileType.NotFound
+    if stat.S_ISDIR(mode):
+        return pafs.FileType.Directory
+    return pafs.FileType.File if stat.S_ISREG(mode) else pafs.FileType.Unknown
+
+
+def _identity(files: pafs.FileSystem, folder: str) -> object:
+    """Equal for two paths of one folder."""
+    if isinstance(files, pafs.LocalFileSystem):
+        try:
+            found = Path(folder).stat()
+        except OSError:
+            return folder
+        return found.st_dev, found.st_ino
+    return folder.rstrip("/")
+
+
+def _wanted(files: pafs.FileSystem, path: str, kind: pafs.FileType) -> bool:
+    """Whether a file is analysed: by its ending, or by its first bytes where it has none."""
+    if kind == pafs.FileType.NotFound:  # a link to nothing: an image that is missed gets its row
+        return is_picture(path)
+    if kind != pafs.FileType.File:
+        return False
+    if is_picture(path) or path.lower().endswith((*_TARS, _TABLE)):
+        return True
+    return _is_bare(path) and is_image_bytes(_head(files, path))
+
+
+def _head(files: pafs.FileSystem, path: str) -> bytes:
+    try:
+        with _open(files, path) as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""
 
 
 def _row_groups(files: pafs.FileSystem, path: str, column: str) -> Iterator[Part]:
     try:
-        table = pq.ParquetFile(files.open_input_file(path))
+        with _open(files, path) as file:
+            table = pq.ParquetFile(file)
+            schema, groups = table.schema_arrow, table.num_row_groups
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: no Parquet file ({error})") from error
-    names = table.schema_arrow.names
-    if column not in names or not _holds_pictures(table.schema_arrow.field(column).type):
-        raise DataError(f"{path}: has no column {column!r} of pictures (it has {', '.join(names)}); name it: --column")
-    for number in range(table.num_row_groups):
+    if column not in schema.names or not _holds_pictures(schema.field(column).type):
+        known = ", ".join(schema.names)
+        raise DataError(f"{path}: has no column {column!r} of images (it has {known}); name it: --column")
+    for number in range(groups):
         yield Part("parquet", (path,), number, column)
 
 
@@ -160,13 +269,17 @@ def _holds_pictures(kind: pa.DataType) -> bool:
 
 def _cells(files: pafs.FileSystem, part: Part) -> Iterator[tuple[str, bytes | OSError]]:
     path, group, column = part.paths[0], part.row_group, part.column
-    table = pq.ParquetFile(files.open_input_file(path))
-    row = sum(table.metadata.row_group(before).num_rows for before in range(group or 0))
-    for batch in table.iter_batches(32, row_groups=[group], columns=[column]):
-        for cell in batch.column(0).to_pylist():
-            data: Any = cell.get("bytes") if isinstance(cell, dict) else cell
-            yield f"{path}:{row}", data if data is not None else OSError("the cell is empty")
-            row += 1
+    try:
+        with _open(files, path) as file:
+            table = pq.ParquetFile(file)
+            row = sum(table.metadata.row_group(before).num_rows for before in range(group or 0))
+            for batch in table.iter_batches(32, row_groups=[group], columns=[column]):
+                for cell in batch.column(0).to_pylist():
+                    data: Any = cell.get("bytes") if isinstance(cell, dict) else cell
+                    yield f"{path}:{row}", data if data is not None else OSError("the cell is empty")
+                    row += 1
+    except (OSError, pa.ArrowException) as error:  # what was read so far stands
+        yield path, OSError(f"the table is damaged or cannot be read ({error})")
 
 
 class _Member(tarfile.TarInfo):
@@ -182,23 +295,36 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(f"no mark of its end: {error}") from error
 
 
-def _members(files: pafs.FileSystem, path: str) -> Iterator[tuple[str, bytes | OSError]]:
+def _members(files: pafs.FileSystem, path: str, on_skip: Skip) -> Iterator[tuple[str, bytes | OSError]]:
     try:
         with (
-            files.open_input_stream(path, compression=None) as stream,
-            tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member) as tar,
+            _open(files, path) as stream,
+            tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member, bufsize=2**20) as tar,
         ):
             for member in tar:
-                if member.isfile() and is_picture(member.name):
-                    file = tar.extractfile(member)
-                    yield f"{path}:{member.name}", OSError("is a link") if file is None else file.read(MAX_BYTES + 1)
-    except (OSError, tarfile.TarError, EOFError) as error:  # what was read so far stands
+                if member.isdir():
+                    continue
+                name = f"{path}:{member.name}"
+                file = tar.extractfile(member) if member.isfile() else None
+                if is_picture(member.name):
+                    yield name, OSError("is a link or no file") if file is None else file.read(MAX_BYTES + 1)
+                elif file is not None and _is_bare(member.name) and is_image_bytes(head := file.read(_HEAD)):
+                    yield name, head + file.read(MAX_BYTES + 1 - len(head))
+                else:
+                    on_skip(name)
+    except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:  # what was read so far stands
         yield path, OSError(f"the archive is damaged or cannot be read ({error})")
+
+
+def _is_bare(name: str) -> bool:
+    """Whether a name has no ending and is not hidden."""
+    path = PurePosixPath(name)
+    return not path.suffix and not path.name.startswith(".")
 
 
 def _read(files: pafs.FileSystem, path: str) -> bytes | OSError:
     try:
-        with files.open_input_stream(path) as stream:
+        with _open(files, path) as stream:
             return bytes(stream.read(MAX_BYTES + 1))
-    except OSError as error:
-        return error
+    except (OSError, ValueError) as error:
+        return error if isinstance(error, OSError) else OSError(str(error))

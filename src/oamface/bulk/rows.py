@@ -1,4 +1,4 @@
-"""Answers as rows: schema oamface/1 laid flat, a row a face, and one for a photograph without any or with an error."""
+"""Answers as rows: schema oamface/1 laid flat, a row a face, and one for an image without any or with an error."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,13 +11,14 @@ _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 SCHEMA = pa.schema(
     [
-        ("source", pa.string()),  # the photograph
+        ("source", pa.string()),  # the image; bytes of its name that are no UTF-8 as \udcXX
         ("error", pa.string()),  # why it could not be analysed, or null
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("faces", pa.int32()),  # of the photograph
-        ("face", pa.int32()),  # which of them, from 0; null in the only row of a photograph without faces
+        ("faces", pa.int32()),  # of the image
+        ("face", pa.int32()),  # which of them, from 0; null in the only row of an image without faces
         *((name, pa.float32()) for name in ("x", "y", "box_width", "box_height", "score", "visibility")),
+        ("detected", pa.bool_()),  # whether landmarks were found; assumed ones may lie on no face at all
         *((f"{mark}_{axis}", pa.float32()) for mark in _LANDMARKS for axis in "xy"),
         *((name, pa.float32()) for name in ("age", "age_low", "age_high")),
         *(
@@ -36,14 +37,15 @@ SCHEMA = pa.schema(
 def rows_of(photograph: Photograph | Failure) -> Iterator[dict[str, Any]]:
     """Under SCHEMA; what was not asked or does not apply is left out, which is null in a table."""
     if isinstance(photograph, Failure):
-        yield {"source": photograph.source, "error": str(photograph.error)}
+        yield {"source": _text(photograph.source), "error": _text(str(photograph.error))}
         return
-    told = {"source": photograph.source, "width": photograph.width, "height": photograph.height}
+    told: dict[str, Any] = {"source": _text(photograph.source), "width": photograph.width, "height": photograph.height}
     told["faces"] = len(photograph.faces)
     if not photograph.faces:
         yield told
     for number, face in enumerate(photograph.to_dict()["faces"]):
         row = {**told, "face": number, "score": face["score"], "visibility": face["visibility"]}
+        row["detected"] = face["detected"]
         row |= dict(zip(("x", "y", "box_width", "box_height"), face["box"], strict=True))
         for mark, (x, y) in zip(_LANDMARKS, face["landmarks"], strict=True):
             row |= {f"{mark}_x": x, f"{mark}_y": y}
@@ -54,3 +56,8 @@ def rows_of(photograph: Photograph | Failure) -> Iterator[dict[str, Any]]:
                 row[task], row[f"{task}_probability"] = face[task]["label"], face[task]["probability"]
                 row[f"{task}_probabilities"] = list(face[task]["probabilities"].items())
         yield row
+
+
+def _text(value: str | None) -> str | None:
+    """As UTF-8 can hold it, which is all that Parquet takes for text."""
+    return None if value is None else value.encode("utf-8", "backslashreplace").decode()
