@@ -114,6 +114,23 @@ def test_age_bounds_reach_as_far_as_the_answer_is_unsure() -> None:
     assert [list(bound[:1]) for bound in answers.age_bounds(np.full(101, -1))] == [[40], [40]]
 
 
+def test_age_bounds_with_quantiles_of_each_face() -> None:
+    ages = np.zeros((2, 101), np.float32)
+    ages[:, 40] = 1
+    answers = Answers({"age": ages}, np.ones((2, 2, 2), np.float32))
+    low, high = answers.age_bounds(np.stack([np.full(101, 2.0), np.full(101, np.inf)]))
+    assert [list(low), list(high)] == [[38, 0], [42, 100]]
+
+
+def test_without_quantiles_of_undetected_faces_no_year_is_ruled_out(engine, untrained_model, tmp_path) -> None:
+    assert np.isinf(engine.undetected).all()
+    model = onnx.load(untrained_model)
+    text = model.metadata_props[0].value
+    model.metadata_props[0].value = text.replace('"quantiles"', f'"undetected": {[3.0] * 101}, "quantiles"', 1)
+    onnx.save(model, tmp_path / "calibrated.onnx")
+    assert (Engine(tmp_path / "calibrated.onnx").undetected == 3).all()
+
+
 def test_visibility_is_that_of_the_face_not_of_the_chip() -> None:
     attention = np.ones((1, 8, 8), np.float32)
     attention[:, :, 0] = 0

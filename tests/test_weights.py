@@ -37,6 +37,13 @@ def test_they_are_small_and_describe_themselves(weights, learnt_from) -> None:
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
+def test_undetected_faces_have_wider_intervals_than_others(weights) -> None:
+    engine = Engine(weights)
+    assert np.isfinite(engine.undetected).all()
+    assert engine.undetected.mean() > engine.quantiles.mean()
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
 def test_the_card_beside_them_is_their_own(weights) -> None:
     from oamface.export.card import model_card
 

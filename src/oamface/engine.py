@@ -81,8 +81,8 @@ class Answers:
     def age_bounds(self, quantiles: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """(N,) each: the first and the last year that the answer does not rule out, and at least the mean itself.
 
-        quantiles: (101,), how many of (the distribution's deviation + 1) the mean may lie off that year, from the
-        calibration part: label-conditional conformal prediction (Vovk, 2012).
+        quantiles: (101,), or (N, 101) of each face, how many of (the distribution's deviation + 1) the mean may lie off
+        that year, from the calibration part: label-conditional conformal prediction (Vovk, 2012).
         """
         ages, means = self.probabilities["age"], self.years
         years = np.arange(ages.shape[1], dtype=np.float32)
@@ -123,6 +123,8 @@ class Engine:
     weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. threads: of the CPU, 0
     for all.
     description: what the file says of itself (size, temperatures, intervals, training, figures). digest: its SHA-256.
+    quantiles, undetected: for `Answers.age_bounds`, the second where no face was detected; infinite (no year is ruled
+    out) where the file holds none.
     Raises ModelError: no such file, no model, or not one of ours.
     """
 
@@ -130,6 +132,9 @@ class Engine:
         self.path = weights_file(weights)
         self._network, self.digest = load(self.path, threads)
         self.description = _description(self.path, self._network.description(), self._network.outputs)
+        intervals = self.description["intervals"]
+        self.quantiles = np.array(intervals["quantiles"], np.float32)
+        self.undetected = np.array(intervals.get("undetected", [np.inf] * len(TASKS["age"])), np.float32)
         taken = self.description["input"]
         self.size: int = taken["size"]
         self.framing = Framing(tuple(taken.get("window", WHOLE)), tuple(taken["mean"]), tuple(taken["deviation"]))

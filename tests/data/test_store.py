@@ -126,6 +126,69 @@ def test_of_several_faces_the_one_in_the_data_sets_box(tmp_path) -> None:
     assert apart < np.abs(opened.chips[0].astype(int) - opened.chips[1]).mean() / 2
 
 
+@pytest.fixture
+def aged(tmp_path):
+    """Images of one face, or none, in every part, with and without a known age; and how they are read."""
+    (tmp_path / "aged").mkdir()
+    portrait, nobody = Image.fromarray(skimage.data.astronaut()[40:190, 150:300]), Image.new("RGB", (80, 60))
+    splits = ("train", "calibrate", "test")
+    for split in splits:
+        for name, image in (("face", portrait), ("none", nobody), ("unknown", nobody)):
+            image.save(tmp_path / "aged" / f"{split}_{name}.png")
+
+    def read(source) -> Catalogue:
+        def entry(split, name):
+            return Entry(f"{split}_{name}.png", split, Label() if name == "unknown" else Label((30, 39)))
+
+        return Catalogue("aged", [entry(split, name) for split in splits for name in ("face", "none", "unknown")])
+
+    return tmp_path / "aged", read
+
+
+def test_a_store_keeps_crops_whose_detection_was_taken_away(aged, tmp_path) -> None:
+    card = prepare(*aged, tmp_path / "out", size=64)
+    opened = Store.open(tmp_path / "out", size=64)
+    assert card["faces"] == {"train": 1, "calibrate": 1, "test": 1}
+    blind = opened.undetected
+    assert dict(zip(blind.names, blind.splits, strict=True)) == {
+        "calibrate_face.png": "calibrate",
+        "calibrate_none.png": "undetected",
+        "train_none.png": "undetected",
+    }
+    assert all(label.age == (30, 39) for label in blind.labels)
+    row = blind.names.index("calibrate_face.png")
+    assert np.abs(blind.chips[row].astype(int) - opened.chips[1]).mean() > 5  # cut in another place
+    assert np.linalg.norm(blind.landmarks[row] - template(64), axis=1).mean() < 20  # and yet of the face
+
+
+def test_a_store_without_calibration_faces_of_known_age_keeps_no_such_crops(tree, tmp_path) -> None:
+    prepare(tree, mask_folders.read, tmp_path / "out", size=32)
+    assert Store.open(tmp_path / "out").undetected is None
+
+
+def test_interrupted_the_crops_are_kept_too(aged, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "PART", 4)
+    prepare(*aged, tmp_path / "whole", size=32)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(*aged, tmp_path / "cut", size=32, on_progress=interrupt)
+    prepare(*aged, tmp_path / "cut", size=32)
+    for file in ("chips.npy", "landmarks.npy", "card.json"):
+        whole, cut = (tmp_path / name / "undetected" / file for name in ("whole", "cut"))
+        assert whole.read_bytes() == cut.read_bytes()
+
+
+def test_shards_join_their_undetected_faces(tmp_path) -> None:
+    folders = [write_store(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    write_store(folders[0] / "undetected", splits={"calibrate": 4}, seed=3)
+    assert open_stores(folders)[0].undetected is None
+    write_store(folders[1] / "undetected", splits={"calibrate": 3, "undetected": 2}, seed=4)
+    assert len(open_stores(folders)[0].undetected.chips) == 9
+
+
 def test_the_shards_of_a_data_set_are_one_store(tmp_path) -> None:
     shards = [
         write_store(tmp_path / "other", seed=1, features=4),

@@ -4,7 +4,7 @@ from scipy.special import softmax
 
 from oamface.engine import Answers
 from oamface.errors import DataError
-from oamface.export.calibrate import fit_quantiles, fit_temperature
+from oamface.export.calibrate import fit_quantiles, fit_temperature, widened
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -60,3 +60,24 @@ def test_too_few_ages() -> None:
     members[:3] = np.eye(101, dtype=bool)[40]
     with pytest.raises(DataError, match="hold 3"):
         fit_quantiles(np.zeros((50, 101)), members)
+
+
+def test_widened_quantiles_hold_for_a_few_harder_faces() -> None:
+    rng = np.random.default_rng(4)
+    quantiles = fit_quantiles(*faces(rng, 4000))
+    logits, members = faces(rng, 4060, pull=0.8)
+    wide = widened(quantiles, logits[:60], members[:60])
+    answers = Answers({"age": softmax(logits[60:], axis=1).astype(np.float32)}, np.ones((4000, 2, 2), np.float32))
+    true = members[60:].argmax(1)
+    held = [(low <= true) & (true <= high) for low, high in map(answers.age_bounds, (quantiles, wide))]
+    assert held[0].mean() < 0.8
+    assert 0.85 < held[1].mean() < 0.97
+    assert (wide >= quantiles).all()
+
+
+def test_nothing_is_widened_for_easy_unknown_or_no_faces() -> None:
+    rng = np.random.default_rng(5)
+    quantiles = fit_quantiles(*faces(rng, 4000)) + 5
+    logits, members = faces(rng, 50)
+    for few, known in ((logits, members), (logits, np.ones_like(members)), (logits[:0], members[:0])):
+        assert (widened(quantiles, few, known) == quantiles).all()

@@ -136,6 +136,21 @@ def test_a_model_file_can_be_calibrated_anew(exported, store_folder, tmp_path) -
     assert (one == other).all()
 
 
+def test_undetected_faces_are_calibrated_where_the_store_holds_them(exported, tmp_path) -> None:
+    plain, description = exported
+    assert "undetected" not in description["intervals"]
+    assert "not calibrated" in model_card(description)
+    folder = write_store(tmp_path / "store")
+    write_store(folder / "undetected", splits={"calibrate": 20, "undetected": 5}, seed=1)
+    again = export(plain, [Store.open(folder)], tmp_path / "again.onnx")
+    table = Engine(tmp_path / "again.onnx").undetected
+    assert np.isfinite(table).all()
+    assert table.shape == (101,)
+    assert again["intervals"]["quantiles"] == description["intervals"]["quantiles"]
+    assert again["intervals"]["undetected"] == pytest.approx(table.tolist())
+    assert "not calibrated" not in model_card(again)
+
+
 def test_stores_without_a_calibration_part(checkpoint, tmp_path) -> None:
     store = Store.open(write_store(tmp_path / "store", splits={"train": 5, "test": 5}))
     with pytest.raises(DataError, match="calibration"):

@@ -6,18 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oamface.align import CHIP_SIZE, align
+from oamface.align import CHIP_SIZE, align, apply, chip_transform, cut_chip
+from oamface.analyzer import assumed
 from oamface.data.catalogue import Catalogue, Entry
 from oamface.data.source import Source
 from oamface.detect import Box, Detection, Detector, nearest, prominent
@@ -28,6 +30,7 @@ from oamface.labels import Label
 
 FORMAT = 1
 WANTED = 0.25  # least intersection over union with the box that a data set names
+UNDETECTED = "undetected"  # where a store keeps what detection was taken away from, and the split of what had none
 PART = 500  # pictures whose work is lost at most when preparing is interrupted
 
 Prepared = tuple[RGBImage, npt.NDArray[np.float64], float]  # chip, landmarks in the chip, score
@@ -62,6 +65,9 @@ class Store:
     chips: (N, S, S, 3) uint8 RGB, memory-mapped. landmarks: (N, 5, 2) float32, in the chip's pixels.
     names, splits: N strings each. labels: N labels. card: what was read, what was refused and why.
     features: (N, F) float16 of a frozen teacher, rows of NaN where it saw no face, or None (see attach_features).
+    undetected: a store of crops cut as if no face had been detected, or None where it was prepared without. Its split
+    "calibrate" are the same faces as this store's, with the landmarks that were found; "undetected" are faces of the
+    training and calibration parts that really were not detected, with assumed landmarks.
     """
 
     chips: npt.NDArray[np.uint8] | Shards
@@ -71,6 +77,7 @@ class Store:
     labels: list[Label]
     card: dict[str, Any]
     features: npt.NDArray[np.float16] | None = None
+    undetected: "Store | None" = None
 
     @classmethod
     def open(cls, folder: Path, *, size: int | None = None) -> Self:
@@ -83,6 +90,8 @@ class Store:
             labels = [_label(row) for row in rows]
             taught = folder / "teacher.npy"
             features = np.load(taught, allow_pickle=False) if taught.exists() else None
+            blind = folder / UNDETECTED
+            undetected = Store.open(blind, size=size) if blind.exists() else None
         except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
             raise StoreError(f"{folder}: not a whole store ({error}); run oamface's prepare again") from error
         if not len(chips) == len(landmarks) == len(rows):
@@ -92,7 +101,7 @@ class Store:
         if features is not None and (features.ndim != 2 or len(features) != len(rows)):
             raise StoreError(f"{taught}: expected one row for each of {len(rows)} faces, got {features.shape}")
         names, splits = [row["name"] for row in rows], [row["split"] for row in rows]
-        return cls(chips, landmarks, names, splits, labels, card, features)
+        return cls(chips, landmarks, names, splits, labels, card, features, undetected)
 
 
 def open_stores(folders: Sequence[Path], *, size: int | None = None) -> list[Store]:
@@ -120,6 +129,7 @@ def _joined(data_set: str, shards: list[Store]) -> Store:
         np.full((len(store.chips), *widths), np.nan, np.float16) if store.features is None else store.features
         for store in shards
     ]
+    undetected = [store.undetected for store in shards if store.undetected is not None]
     return Store(
         Shards([store.chips for store in shards if not isinstance(store.chips, Shards)]),
         np.concatenate([store.landmarks for store in shards]),
@@ -134,6 +144,7 @@ def _joined(data_set: str, shards: list[Store]) -> Store:
             "refused": {name: why for store in shards for name, why in store.card["refused"].items()},
         },
         np.concatenate(features) if widths else None,
+        _joined(data_set, undetected) if len(undetected) == len(shards) else None,
     )
 
 
@@ -196,7 +207,7 @@ def attach_features(folder: Path, table: Path) -> int:
         known = rows >= 0
         kept = np.full((len(rows), features.shape[1]), np.nan, np.float16)
         kept[known] = features[rows[known]]
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, BadZipFile) as error:
         raise StoreError(f"{table}: no table of teacher features ({error})") from error
     if not known.any():
         raise StoreError(f"{table}: knows none of the faces of {folder}; was it made from the same archive?")
@@ -209,17 +220,32 @@ def keep_features(folder: Path, features: npt.NDArray[np.float16]) -> None:
     write_whole(folder / "teacher.npy", partial(np.save, arr=features))
 
 
-def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> Prepared | str:
-    """The face of one picture, or the reason why there is none."""
+def _prepare(source: Source, entry: Entry, detector: Detector, size: int) -> tuple[Prepared | str, Prepared | None]:
+    """The face of one image, or the reason why there is none; and what `_undetected` gives of it."""
     try:
         image = read_image(source.read(entry.name))
-        faces = detector.detect(image)
-        face = _meant(faces, image, entry.box)
+        face = _meant(detector.detect(image), image, entry.box)
+        blind = _undetected(image, entry, face, size)
         if face is None:
-            return "no face found"
-        return *align(image, face.landmarks, size), face.score
+            return "no face found", blind
+        return (*align(image, face.landmarks, size), face.score), blind
     except OamfaceError as error:
-        return str(error)
+        return str(error), None
+
+
+def _undetected(image: RGBImage, entry: Entry, face: Detection | None, size: int) -> Prepared | None:
+    """What calibrates the ages of undetected faces: the crop as `assumed` places it, or None.
+
+    Of images that are one face of known age: those of the calibration part, and those of the training part in which
+    no face was detected, which were never trained on.
+    """
+    calibrates = entry.split == "calibrate" or (face is None and entry.split == "train")
+    if not calibrates or entry.box is not None or entry.label.age == Label().age:
+        return None
+    blind = assumed((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), crop=True)
+    seen = blind if face is None else face
+    landmarks = apply(seen.landmarks, chip_transform(blind.landmarks, size))
+    return cut_chip(image, blind.landmarks, size), landmarks, seen.score
 
 
 def _meant(faces: list[Detection], image: RGBImage, box: Box | None) -> Detection | None:
@@ -229,15 +255,21 @@ def _meant(faces: list[Detection], image: RGBImage, box: Box | None) -> Detectio
     return nearest(faces, box, WANTED)
 
 
-def _save_part(file: IO[bytes], done: list[Prepared | str], size: int) -> None:
-    found = [item for item in done if not isinstance(item, str)]
-    np.savez(
-        file,
-        chips=np.array([item[0] for item in found], np.uint8).reshape(-1, size, size, 3),
-        landmarks=np.array([item[1] for item in found], np.float32).reshape(-1, 5, 2),
-        scores=np.array([item[2] for item in found], np.float32),
-        reasons=np.array([item if isinstance(item, str) else "" for item in done], np.str_),
-    )
+def _save_part(file: IO[bytes], done: list[tuple[Prepared | str, Prepared | None]], size: int) -> None:
+    found = _columns([item for item, _ in done if not isinstance(item, str)], size)
+    blind = _columns([item for _, item in done if item is not None], size)
+    arrays: dict[str, Any] = found | {f"{UNDETECTED}_{key}": values for key, values in blind.items()}
+    arrays["reasons"] = np.array([item if isinstance(item, str) else "" for item, _ in done], np.str_)
+    arrays[UNDETECTED] = np.array([item is not None for _, item in done], bool)
+    np.savez(file, **arrays)
+
+
+def _columns(items: list[Prepared], size: int) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "chips": np.array([item[0] for item in items], np.uint8).reshape(-1, size, size, 3),
+        "landmarks": np.array([item[1] for item in items], np.float32).reshape(-1, 5, 2),
+        "scores": np.array([item[2] for item in items], np.float32),
+    }
 
 
 def save_store(
@@ -285,15 +317,27 @@ def _join(out: Path, catalogue: Catalogue) -> dict[str, Any]:
     for start in range(0, len(catalogue.entries), PART):
         with np.load(out / "parts" / f"{start:08d}.npz", allow_pickle=False) as part:
             loaded.append({key: part[key] for key in part.files})
-    reasons = np.concatenate([part["reasons"] for part in loaded])
-    chips, landmarks, scores = (
-        np.concatenate([part[key] for part in loaded]) for key in ("chips", "landmarks", "scores")
-    )
-    card = save_store(out, catalogue, chips, landmarks, scores, refused=reasons.tolist())
+    keys = loaded[0].keys() & loaded[-1].keys()  # an older version's parts lack some
+    joined = {key: np.concatenate([part[key] for part in loaded]) for key in keys}
+    if joined.get(UNDETECTED, np.zeros(0)).any():
+        _keep_undetected(out / UNDETECTED, catalogue, joined)
+    arrays = (joined[key] for key in ("chips", "landmarks", "scores"))
+    card = save_store(out, catalogue, *arrays, refused=joined["reasons"].tolist())
     for part_file in (out / "parts").iterdir():
         part_file.unlink()
     (out / "parts").rmdir()
     return card
+
+
+def _keep_undetected(out: Path, catalogue: Catalogue, joined: dict[str, npt.NDArray[Any]]) -> None:
+    entries = [
+        replace(entry, split=UNDETECTED) if reason else entry
+        for entry, reason, kept in zip(catalogue.entries, joined["reasons"], joined[UNDETECTED], strict=True)
+        if kept
+    ]
+    make_folder(out)
+    arrays = (joined[f"{UNDETECTED}_{key}"] for key in ("chips", "landmarks", "scores"))
+    save_store(out, Catalogue(catalogue.data_set, entries), *arrays)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

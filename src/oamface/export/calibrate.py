@@ -41,25 +41,45 @@ def fit_quantiles(logits: FloatArray, members: BoolArray, *, level: float = LEVE
     exact, each range stands for a year drawn from the answer's own distribution inside it.
     Raises DataError: fewer faces of known age than the level needs.
     """
-    ages = softmax(logits, axis=1).astype(np.float32)
-    known, exact = ~members.all(1), members.sum(1) == 1
+    exact = members.sum(1) == 1
     if exact.sum() < NEAREST:
-        inside = np.where(members, ages, 0).astype(np.float64) + 1e-12 * members
-        sums = inside.cumsum(1)
-        drawn = np.random.default_rng(0).random(len(ages)) * sums[:, -1]
-        true, exact = (sums < drawn[:, None]).sum(1), known
-    else:
-        true = members.argmax(1)
+        exact = ~members.all(1)
     least = int(np.ceil(level / (1 - level)))
     if exact.sum() < least:
         raise DataError(f"age intervals at {level:.0%} take {least} faces of known age, the stores hold {exact.sum()}")
-    ages, true = ages[exact], true[exact]
-    years = np.arange(ages.shape[1])
-    scores = np.abs(ages @ years - true) / (age_deviation(ages) + 1)
+    true, scores = (values[exact] for values in _true_and_scores(logits, members))
+    years = np.arange(logits.shape[1])
     quantiles = np.empty(len(years), np.float32)
     for year in years:
         away = np.abs(true - year)
         near = scores[away <= max(WITHIN, np.sort(away)[:NEAREST][-1])]
-        rank = min(1.0, np.ceil((len(near) + 1) * level) / len(near))
-        quantiles[year] = np.quantile(near, rank, method="higher")
+        quantiles[year] = _quantile(near, level)
     return quantiles
+
+
+def widened(quantiles: FloatArray, logits: FloatArray, members: BoolArray, *, level: float = LEVEL) -> FloatArray:
+    """(101,): quantiles, none below that of these faces all together, so that intervals hold for `level` of them too.
+
+    For faces too few to have quantiles of their own for every year. logits, members: (N, 101), N may be 0; with fewer
+    than fit_quantiles takes, the worst face counts.
+    """
+    known = ~members.all(1)
+    if not known.any():
+        return quantiles
+    _, scores = _true_and_scores(logits[known], members[known])
+    return np.maximum(quantiles, _quantile(scores, level)).astype(np.float32)
+
+
+def _true_and_scores(logits: FloatArray, members: BoolArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
+    """(N,) each: the true year, drawn inside a range, and how many of (deviation + 1) the answer lies off it."""
+    ages = softmax(logits, axis=1).astype(np.float32)
+    sums = (np.where(members, ages, 0).astype(np.float64) + 1e-12 * members).cumsum(1)
+    drawn = np.random.default_rng(0).random(len(ages)) * sums[:, -1]
+    true = (sums < drawn[:, None]).sum(1)
+    return true, np.abs(ages @ np.arange(ages.shape[1]) - true) / (age_deviation(ages) + 1)
+
+
+def _quantile(scores: FloatArray, level: float) -> float:
+    """The score that `level` of further faces stay below, as far as so many faces can tell."""
+    rank = min(len(scores), int(np.ceil((len(scores) + 1) * level)))
+    return float(np.sort(scores)[rank - 1])

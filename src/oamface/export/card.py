@@ -30,7 +30,13 @@ def model_card(description: dict[str, Any]) -> str:
     ]
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())
     thresholds = ", ".join(f"{value:.2f} ({task})" for task, value in description["thresholds"].items())
-    reach = intervals["quantiles"]
+    reach, blind = intervals["quantiles"], intervals.get("undetected")
+    undetected = (
+        f"{min(blind):.2f} to {max(blind):.2f}, from the same faces with their detection taken away, widened to hold"
+        " for those of the training and calibration parts that really were not detected"
+        if blind
+        else "not calibrated; the interval is 0 to 100"
+    )
     restricted = any("utkface" in run["data"] for run in runs)
     use = (
         "UTKFace may be used for non-commercial research only, and so may these weights."
@@ -77,7 +83,8 @@ Do not use the answers to decide about people: not for identification, surveilla
 
 A tenth of the training parts, never trained on, bare and with drawn masks: temperatures {temperatures}. Age intervals
 by label-conditional split conformal prediction: a year stays possible while the mean lies within
-{min(reach):.2f} to {max(reach):.2f} (by year) times (the distribution's deviation + 1) of it. "uncertain"
+{min(reach):.2f} to {max(reach):.2f} (by year) times (the distribution's deviation + 1) of it. Where no face was
+detected (`"detected": false`): {undetected}. "uncertain"
 is said instead of a class below {thresholds}.
 
 ## Measured on the test parts

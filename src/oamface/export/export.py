@@ -10,22 +10,24 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from oamface.data.store import Store
+from oamface.data.store import UNDETECTED, Store
 from oamface.engine import Answers, Engine
 from oamface.errors import DataError, ModelError
 from oamface.evaluate.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
 from oamface.evaluate.evaluate import evaluate
 from oamface.evaluate.predictions import TOGETHER
-from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature
+from oamface.export.calibrate import LEVEL, fit_quantiles, fit_temperature, widened
 from oamface.export.model_file import TOLERANCE, describe, trace, write_model
-from oamface.export.openvino import convert
+from oamface.export.openvino import check_name, convert
 from oamface.export.quantise import quantise
+from oamface.files import check_output
 from oamface.labels import MASKS, TASKS, members
 from oamface.model.oam_cnn import OamCnn, pictures_of
 from oamface.occlusion import STYLES
-from oamface.runtime import FloatArray
+from oamface.runtime import FloatArray, import_openvino
 from oamface.train.checkpoint import history, load_network
 from oamface.train.restore import is_model_file, read_model
+from oamface.weights import weights_file
 
 TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 COMPARED = 64  # faces on which network and file have to agree
@@ -49,13 +51,13 @@ def export(
     to: of FORMS; "int8" quantises the trunk and refuses what that may not cost (see ALLOWED); "openvino" writes an .xml
     and a .bin, and takes a model file as it is, calibration and figures included, when there are no stores.
     Temperatures and the age intervals' quantiles are fitted on the stores' calibration part, each face bare and covered
-    with styles of training; the figures are those of the test part, and of that of the stores in `also`, which
-    calibrate nothing. on_progress: what is being done, faces done, all.
+    with styles of training, and the quantiles of undetected faces (see `fit_undetected`) where the stores were prepared
+    with such; else those may be of any age. The figures are those of the test part, and of that of the stores in
+    `also`, which calibrate nothing. on_progress: what is being done, faces done, all.
     Raises ModelError (source, disk, a file that answers otherwise than the network, one that lost too much), DataError
     (no such faces).
     """
-    if to not in FORMS:
-        raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
+    check_export(str(source), stores, out, to)
     if to == "openvino":
         if not stores:
             return convert(source, out)
@@ -63,8 +65,6 @@ def export(
             calibrated = Path(folder) / "calibrated.onnx"
             export(source, stores, calibrated, also=also, on_progress=on_progress)
             return convert(calibrated, out)
-    if not stores:
-        raise DataError(f"--to {to} calibrates and measures: name at least one --store")
     model = None
     if is_model_file(str(source)):
         graph, description = read_model(str(source))
@@ -93,6 +93,26 @@ def export(
     return description
 
 
+def check_export(source: str, stores: Sequence[Store], out: Path, to: str) -> None:
+    """Make sure that `export` can write what it is asked for, before its minutes; nothing is touched.
+
+    Raises ModelError (an unknown form, openvino missing), FileError (`out`), DataError (no stores).
+    """
+    if to not in FORMS:
+        raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
+    path = weights_file(source)
+    inputs = [path, path.with_suffix(".bin")]
+    if to == "openvino":
+        check_name(out)
+        for part in (out, out.with_suffix(".bin")):
+            check_output(part, inputs=inputs)
+        import_openvino()
+        return
+    check_output(out, inputs=inputs, suffixes=(".onnx",))
+    if not stores:
+        raise DataError(f"--to {to} calibrates and measures: name at least one --store")
+
+
 def _calibrated(
     draft: Path,
     graph: onnx.ModelProto,
@@ -104,14 +124,37 @@ def _calibrated(
     description["temperatures"] = dict.fromkeys(TASKS, 1.0)
     description["figures"] = None
     write_model(draft, graph, description)
-    logits, known = _calibration(Engine(draft), stores, on_progress)
+    engine = Engine(draft)
+    logits, known = _calibration(engine, stores, on_progress)
     # Flatter ages would pull their mean, the estimate, to the middle of life; quantiles calibrate the intervals.
     classed = [task for task in TASKS if task != "age"]
     description["temperatures"] |= {task: fit_temperature(logits[task], known[task]) for task in classed}
-    quantiles = fit_quantiles(logits["age"], known["age"])
-    description["intervals"] = {"level": LEVEL, "quantiles": [round(float(value), 4) for value in quantiles]}
+    quantiles = {"quantiles": fit_quantiles(logits["age"], known["age"])}
+    if any(store.undetected for store in stores):
+        quantiles[UNDETECTED] = fit_undetected(engine, stores, on_progress)
+    tables = {name: [round(float(value), 4) for value in table] for name, table in quantiles.items()}
+    description["intervals"] = {"level": LEVEL, **tables}
     write_model(draft, graph, description)
     return Engine(draft)
+
+
+def fit_undetected(
+    engine: Engine,
+    stores: Sequence[Store],
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> FloatArray:
+    """(101,): the quantiles of age intervals where no face was detected.
+
+    Fitted as the others, on the same faces with their detection taken away, bare and covered; then widened to hold for
+    the few that really were not detected, which are harder. Raises DataError: too few faces, or no store with such.
+    """
+    blind = [store.undetected for store in stores if store.undetected is not None]
+    logits, known = _calibration(engine, blind, on_progress)
+    quantiles = fit_quantiles(logits["age"], known["age"])
+    chosen = [(store, row) for store in blind for row in rows_of(store, UNDETECTED, CONDITIONS[CLEAN])]
+    answers = engine.answer([np.array(store.chips[row]) for store, row in chosen])
+    ages = np.log(answers.probabilities["age"].clip(1e-12))
+    return widened(quantiles, ages, members([store.labels[row] for store, row in chosen], "age"))
 
 
 def _pictures(engine: Engine, stores: Sequence[Store]) -> FloatArray:

@@ -23,8 +23,7 @@ def convert(source: str | Path, out: Path) -> dict[str, Any]:
 
     Raises ModelError (source, `out` of another ending, openvino missing, a file that answers otherwise), FileError.
     """
-    if out.suffix != OPENVINO:
-        raise ModelError(f"{out}: a model for OpenVINO is two files, NAME{OPENVINO} and NAME.bin; name the first")
+    check_name(out)
     engine, openvino = Engine(source), import_openvino()
     with TemporaryDirectory() as folder:
         draft = Path(folder) / f"draft{OPENVINO}"
@@ -38,6 +37,12 @@ def convert(source: str | Path, out: Path) -> dict[str, Any]:
         for ending in (".bin", OPENVINO):  # the file that needs the other comes last
             write_bytes(out.with_suffix(ending), draft.with_suffix(ending).read_bytes())
     return engine.description
+
+
+def check_name(out: Path) -> None:
+    """Raises ModelError: of another ending."""
+    if out.suffix != OPENVINO:
+        raise ModelError(f"{out}: a model for OpenVINO is two files, NAME{OPENVINO} and NAME.bin; name the first")
 
 
 def _faces() -> list[RGBImage]:

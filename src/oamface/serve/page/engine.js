@@ -10,7 +10,7 @@ const IN_BOX = [[0.27, 0.327], [0.73, 0.327], [0.5, 0.529], [0.314, 0.716], [0.6
 
 export function assumed({ width, height }) {
   const at = (share, length) => ((share - 0.5) * 0.75 + 0.5) * length;
-  return { box: [0, 0, width, height], landmarks: IN_BOX.map(([x, y]) => [at(x, width), at(y, height)]), score: null };
+  return { box: [0, 0, width, height], landmarks: IN_BOX.map(([x, y]) => [at(x, width), at(y, height)]), score: null, assumed: true };
 }
 
 export class Engine {
@@ -38,9 +38,10 @@ export class Engine {
     const face = {
       box: found.box.map(tenth),
       score: found.score === null ? null : fine(found.score),
+      detected: !found.assumed,
       landmarks: found.landmarks.map((mark) => mark.map(tenth)),
     };
-    if (tasks.includes("age")) face.age = this.age(outputs.age.data);
+    if (tasks.includes("age")) face.age = this.age(outputs.age.data, !found.assumed);
     for (const task of ["gender", "race", "mask"]) if (tasks.includes(task)) face[task] = this.choice(task, outputs[task].data);
     face.visibility = fine(visibility(map, this.template.map((mark) => mark.map((at) => at / this.chip))));
     if (attention) {
@@ -88,13 +89,14 @@ export class Engine {
     return warped(small, transform.map(([a, b, c]) => [a * stretch[0], b * stretch[1], c + a * offset[0] + b * offset[1]]), this.chip);
   }
 
-  age(logits) {
-    const { level, quantiles } = this.description.intervals;
+  age(logits, detected) {
+    const { level, quantiles, undetected } = this.description.intervals;
+    const table = detected ? quantiles : undetected || quantiles.map(() => Infinity); // which rules out no year
     const ages = softmax(logits, this.description.temperatures.age);
     const mean = ages.reduce((sum, share, year) => sum + share * year, 0);
     const square = ages.reduce((sum, share, year) => sum + share * year * year, 0);
     const deviation = Math.sqrt(Math.max(square - mean * mean, 0));
-    const possible = [...ages.keys()].filter((year) => Math.abs(mean - year) <= quantiles[year] * (deviation + 1));
+    const possible = [...ages.keys()].filter((year) => Math.abs(mean - year) <= table[year] * (deviation + 1));
     return { years: tenth(mean), low: tenth(Math.min(mean, ...possible)), high: tenth(Math.max(mean, ...possible)), level };
   }
 

@@ -181,6 +181,7 @@ function describe(face, number) {
   title.textContent = `Face ${number + 1}`;
   const list = document.createElement("dl");
   item.append(title, list);
+  if (face.detected === false) row(list, "Detection", "no face was detected: taken to fill the image").className = "unsure";
   if (face.age) {
     const { years, low, high, level } = face.age;
     row(list, "Age", `${Math.round(years)} years, ${Math.round(low)} to ${Math.round(high)} in ${Math.round(level * 100)} of 100 such faces`,
@@ -246,7 +247,7 @@ function meter(parts) { // 0 to 100, hidden from readers, who get the words
 
 function csv() {
   const columns = ["picture", "face", "x", "y", "width", "height", "years", "low", "high", "gender", "gender_probability", "race",
-    "race_probability", "mask", "mask_probability", "visibility"];
+    "race_probability", "mask", "mask_probability", "visibility", "detected"];
   const cell = (value) => {
     const text = value === undefined ? "" : String(value);
     const safe = /^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text; // no formula for a spreadsheet
@@ -254,7 +255,7 @@ function csv() {
   };
   const lines = answers.flatMap(({ name, answer }) => answer.faces.map((face, number) => [
     name, number + 1, ...face.box, face.age?.years, face.age?.low, face.age?.high, face.gender?.label, face.gender?.probability,
-    face.race?.label, face.race?.probability, face.mask?.label, face.mask?.probability, face.visibility,
+    face.race?.label, face.race?.probability, face.mask?.label, face.mask?.probability, face.visibility, face.detected,
   ].map(cell).join(",")));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([[columns.join(","), ...lines].join("\r\n"), "\r\n"], { type: "text/csv" }));
