@@ -10,7 +10,17 @@ from oamface.imaging import RGBImage
 from oamface.occlusion.sheet import plain_face
 
 # Files that start processes of their own or train; last of all they would leave one of two workers idle.
-SLOW = ("test_cli", "test_team", "test_bulk_run", "test_quick", "test_restore", "test_report")
+SLOW = (
+    "test_commands",
+    "test_cases",
+    "test_video",
+    "test_cli",
+    "test_team",
+    "test_bulk_run",
+    "test_quick",
+    "test_restore",
+    "test_report",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

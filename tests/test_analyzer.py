@@ -3,6 +3,8 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from oamface.analyzer import Analyzer
@@ -59,6 +61,7 @@ def test_a_box_in_which_nobody_finds_a_face_is_still_answered(analyzer) -> None:
     face = analyzer.analyze(empty, boxes=[[50, 40, 80, 100]]).faces[0]
     marks = np.array(face.landmarks)
     assert face.score is None
+    assert not face.detected
     assert ((marks > (50, 40)) & (marks < (130, 140))).all()
 
 
@@ -71,11 +74,54 @@ def test_a_box_in_which_nobody_finds_a_face_is_still_answered(analyzer) -> None:
         {"landmarks": np.zeros((2, 4, 2))},
         {"landmarks": np.zeros((1, 5, 2))},
         {"landmarks": [MARKS], "boxes": [[0, 0, 9, 9]] * 2},
+        {"boxes": [[512, 0, 10, 10]]},
+        {"boxes": [[0, -10, 10, 10]]},
+        {"boxes": [[0, 0, np.inf, 10]]},
+        {"boxes": [["0", "0", "9", "9"]]},
+        {"boxes": ["face"]},
+        {"boxes": [[0, 0, None, 9]]},
+        {"boxes": [[0, 0, 9, 9], [0, 0, 9]]},
+        {"boxes": [[]]},
+        {"boxes": 3},
+        {"landmarks": [MARKS + 600]},
+        {"landmarks": [MARKS - 600]},
+        {"landmarks": [None]},
     ],
 )
 def test_boxes_and_landmarks_that_are_no_face(analyzer, portrait, given) -> None:
     with pytest.raises(FaceError):
         analyzer.analyze(portrait, **given)
+
+
+@pytest.mark.parametrize("none", [[], (), np.zeros((0, 4))])
+def test_no_boxes_are_no_faces(analyzer, portrait, none) -> None:
+    assert analyzer.analyze(portrait, boxes=none).faces == ()
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 5, 2))])
+def test_no_landmarks_are_no_faces(analyzer, portrait, none) -> None:
+    assert analyzer.analyze(portrait, landmarks=none).faces == ()
+    assert analyzer.analyze(portrait, landmarks=none, boxes=[]).faces == ()
+
+
+_ANY = st.floats(allow_nan=False, allow_infinity=False)
+_NEAR = st.floats(-50, 150)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(box=st.tuples(*[_NEAR | _ANY] * 4))
+@example(box=(-1e30, 3, 2e30, 4))
+@example(box=(-(2.0**23), 0.0, 2.0**23 + 1, 2.0**24 - 1))
+@example(box=(5.0, 5.0, 2.0**24 - 1, 2.0**24 - 1))
+@example(box=(5.0, 5.0, 5e-324, 5e-324))
+def test_any_box_is_one_face_or_refused(analyzer, portrait, box) -> None:
+    image = portrait[60:180:2, 170:290:2]
+    try:
+        (face,) = analyzer.analyze(image, boxes=[box]).faces
+    except FaceError:
+        return
+    assert face.box == box
+    assert 0 <= face.age.low <= face.age.high <= 100
 
 
 def test_a_crop_always_has_exactly_one_face(analyzer, portrait) -> None:
@@ -84,6 +130,32 @@ def test_a_crop_always_has_exactly_one_face(analyzer, portrait) -> None:
     nothing = analyzer.analyze(np.full((80, 60, 3), 90, np.uint8), crop=True).faces
     assert nothing[0].box == (0, 0, 60, 80)
     assert nothing[0].score is None
+    assert not nothing[0].detected
+    assert nothing[0].to_dict()["detected"] is False
+
+
+def test_landmarks_that_were_found_or_given_are_detected(analyzer, portrait) -> None:
+    seen = analyzer.analyze(portrait, crop=True).faces[0]
+    assert seen.detected
+    for known in ({"boxes": [seen.box]}, {"landmarks": [MARKS]}):
+        assert analyzer.analyze(portrait, **known).faces[0].detected
+
+
+def test_an_undetected_face_has_the_interval_of_undetected_faces(untrained_model) -> None:
+    analyzer = Analyzer(untrained_model)
+    crop = np.full((80, 60, 3), 90, np.uint8)
+    unknown = analyzer.analyze(crop, crop=True).faces[0].age  # the model file holds no table for such faces
+    assert (unknown.low, unknown.high) == (0, 100)
+    analyzer.engine.undetected = np.full(101, 1.0, np.float32)
+    narrow = analyzer.analyze(crop, crop=True).faces[0].age
+    assert unknown.low < narrow.low < narrow.years < narrow.high < unknown.high
+
+
+def test_many_images_say_which_faces_were_not_detected(analyzer, portrait, tmp_path) -> None:
+    for name, image in (("a", np.full((80, 60, 3), 90, np.uint8)), ("b", portrait)):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    results = analyzer.analyze_all([tmp_path / "a.png", tmp_path / "b.png"], crop=True)
+    assert [item.faces[0].detected for item in results] == [False, True]
 
 
 def test_many_files_in_order_and_bad_ones_beside_them(analyzer, portrait, tmp_path) -> None:
@@ -104,7 +176,7 @@ def test_tasks_may_be_left_out(untrained_model, portrait) -> None:
     face = Analyzer(untrained_model, tasks=["age", "mask"]).analyze(portrait).faces[0]
     assert face.gender is None
     assert face.race is None
-    assert set(face.to_dict()) == {"box", "score", "landmarks", "age", "mask", "visibility"}
+    assert set(face.to_dict()) == {"box", "score", "detected", "landmarks", "age", "mask", "visibility"}
     for tasks in (["hair"], []):
         with pytest.raises(LabelError, match="known are age"):
             Analyzer(untrained_model, tasks=tasks)

@@ -55,7 +55,7 @@ def test_analyze_json_lines(pictures, untrained_model) -> None:
     assert [Path(line["source"]).name for line in lines] == ["a.png", "b.jpg", "broken.png", "missing.png"]
     assert all(line["schema"] == "oamface/1" for line in lines)
     face = lines[0]["faces"][0]
-    assert list(face) == ["box", "score", "landmarks", "age", "gender", "race", "mask", "visibility"]
+    assert list(face) == ["box", "score", "detected", "landmarks", "age", "gender", "race", "mask", "visibility"]
     assert face["age"]["low"] <= face["age"]["years"] <= face["age"]["high"]
     assert sum(face["race"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert lines[2]["error"]["type"] == lines[3]["error"]["type"] == "ImageError"

@@ -28,6 +28,7 @@ def test_the_json_of_one_photograph() -> None:
             {
                 "box": [10.0, 20.0, 30.3, 40.0],
                 "score": 0.9877,
+                "detected": True,
                 "landmarks": [[1.0, 2.0]] * 5,
                 "age": {"years": 34.2, "low": 27.0, "high": 42.1, "level": 0.9},
                 "gender": {"label": "female", "probability": 0.97, "probabilities": {"male": 0.03, "female": 0.97}},

@@ -1,5 +1,7 @@
 """Draws what was found onto a picture: boxes, answers, and where the network looked."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +15,19 @@ _BOX, _TEXT, _SHADE = (64, 200, 120), (255, 255, 255), (20, 20, 20)
 
 
 def annotate(image: RGBImage, photograph: Photograph, *, attention: bool = True) -> RGBImage:
-    """A copy of the (H, W, 3) uint8 RGB picture with every face's box and answers.
+    """A copy of the (H, W, 3) uint8 RGB image with every face's box and answers.
 
+    The image may be smaller than its file, whose pixels the faces are in.
     attention: tint what the network takes to be covered red, bare skin green. Raises ImageError for another array.
     """
     drawn = check_image(image).copy()
+    faces = [_scaled(face, drawn.shape[1] / photograph.width) for face in photograph.faces]
     if attention:
-        for face in photograph.faces:
+        for face in faces:
             _tint(drawn, face)
     # Lines and letters grow with the picture, so that they show at any size.
     scale = max(0.4, min(drawn.shape[:2]) / 900)
-    for face in photograph.faces:
+    for face in faces:
         x, y, width, height = (round(value) for value in face.box)
         cv2.rectangle(drawn, (x, y), (x + width, y + height), _BOX, max(1, round(2 * scale)), cv2.LINE_AA)
         lines = describe(face)
@@ -40,7 +44,7 @@ def annotate(image: RGBImage, photograph: Photograph, *, attention: bool = True)
 
 def describe(face: Face) -> list[str]:
     """A face's answers in a few short lines of ASCII."""
-    lines = []
+    lines = [] if face.detected else ["no face detected"]
     if face.age is not None:
         lines.append(f"{face.age.years:.0f} years ({face.age.low:.0f}-{face.age.high:.0f})")
     for task, choice in (("gender", face.gender), ("race", face.race), ("mask", face.mask)):
@@ -48,6 +52,13 @@ def describe(face: Face) -> list[str]:
             name = _MASKS.get(choice.label, choice.label)
             lines.append(f"{task} {name}" if name == UNCERTAIN else f"{name} {choice.probability:.0%}")
     return lines
+
+
+def _scaled(face: Face, scale: float) -> Face:
+    if scale == 1:
+        return face
+    x, y, width, height = (value * scale for value in face.box)
+    return replace(face, box=(x, y, width, height), landmarks=tuple((x * scale, y * scale) for x, y in face.landmarks))
 
 
 def _tint(image: RGBImage, face: Face) -> None:

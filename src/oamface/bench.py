@@ -11,7 +11,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from oamface.imaging import RGBImage, read_image
 from oamface.labels import TASKS
 from oamface.runtime import OPENVINO, OnnxRuntime
 from oamface.weights import weights_file
+
+if TYPE_CHECKING:
+    from oamface.evaluate.predictor import Predictor
 
 ROUNDS = 40  # of every measurement, in turns
 SIDE = 1024  # of the matrices whose product is the machine's peak
@@ -87,6 +90,7 @@ def bench(
     """
     for name in weights:  # a mistake in one is told before anything is measured
         Engine(name)
+    others = _load_peers(peers)
     chip = person_chip()
     networks, memory = [], {name: _memory(name) for name in weights}
     costs = {name: multiply_adds(weights_file(name)) for name in weights}
@@ -124,7 +128,7 @@ def bench(
     return {
         "networks": networks,
         "single_task": _single_task(whole[0], chip, rounds, on_progress) if whole else None,
-        "peers": _peers(peers, weights[0], chip, rounds, on_progress),
+        "peers": _peers(others, weights[0], chip, rounds, on_progress),
         "stages": _stages(weights[0], rounds, on_progress),
         "start": _starts(rounds, on_progress),
         "machine": {"cores": os.cpu_count(), "runtime": onnxruntime.__version__, "processor": _processor()},
@@ -253,8 +257,16 @@ def _single_task(
     return {"one_pass_ms": one, "four_passes_ms": each, "ratio": each / one}
 
 
+def _load_peers(names: Sequence[str]) -> list["Predictor"]:
+    if not names:
+        return []
+    from oamface.evaluate.predictor import load_peer
+
+    return [load_peer(name) for name in names]
+
+
 def _peers(
-    peers: Sequence[str],
+    peers: Sequence["Predictor"],
     weights: str,
     chip: RGBImage,
     rounds: int,
@@ -263,12 +275,12 @@ def _peers(
     """One aligned face: ours with all of this machine's cores, and peers as they come."""
     if not peers:
         return {}
-    from oamface.evaluate.predictor import Face, load_peer
+    from oamface.evaluate.predictor import Face
 
     engine = Engine(weights)
     works: dict[str, Work] = {weights: lambda: engine.answer([chip])}
     face = Face(chip, "", "", "")
-    for predictor in [load_peer(name) for name in peers]:
+    for predictor in peers:
         works[predictor.name] = partial(predictor.predict, [face])
     times = timed(works, rounds=rounds, on_round=partial(on_progress, "peers"))
     return {name: {"median_ms": timing.median, "p95_ms": timing.p95} for name, timing in times.items()}

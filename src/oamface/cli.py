@@ -1,16 +1,21 @@
 """Every command of oamface: parses, calls, prints. Exit code 2 and one line on stderr when nothing could be done."""
 
+import io
 import json
+import os
+import signal
+import stat
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
 import typer
 
-from oamface.errors import OamfaceError
-from oamface.files import make_folder, write_text
+from oamface.errors import FileError, Interrupted, OamfaceError
+from oamface.files import check_output, make_folder, same_file, write_text
 from oamface.labels import TASKS
 from oamface.weights import WEIGHTS
 
@@ -23,7 +28,20 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Weights = Annotated[str, typer.Option(help=f"{', '.join(WEIGHTS)}, or an exported file.")]
 
 
+MinFace = Annotated[
+    float | None,
+    typer.Option(
+        min=4, help="Long side in pixels of the smallest face to look for; 2 % of an image's long side by default."
+    ),
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(min=64, help="Shrink images to this long side to find faces: faster, but misses small ones."),
+]
 Device = Literal["cpu"]
+
+
+SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # what a contact sheet can be
 
 
 class DataSet(StrEnum):
@@ -36,6 +54,24 @@ class DataSet(StrEnum):
     synth = "synth"
 
 
+# What each command needs beside the light half: the extra of pyproject.toml that brings it.
+EXTRAS = {
+    "video": "video",
+    "bulk": "bulk",
+    "serve": "serve",
+    "synth": "synth",
+    "counterfactual": "synth",
+    "prepare": "train",
+    "teach": "train",
+    "train": "train",
+    "study": "train",
+    "export": "train",
+    "evaluate": "train",
+    "benchmark": "train",
+    "report": "synth,train",  # synth for --quick
+}
+
+
 @app.callback()
 def oamface() -> None:
     """Apparent age, perceived gender and race, and mask of every face in a photograph."""
@@ -43,51 +79,70 @@ def oamface() -> None:
 
 @app.command()
 def analyze(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or quoted globs.")],
-    json_lines: Annotated[bool, typer.Option("--json", help="One line of JSON a picture, on stdout.")] = False,
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, quoted globs, or - for stdin.")],
+    json_lines: Annotated[bool, typer.Option("--json", help="One line of JSON an image, on stdout.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write one row a face to this file.")] = None,
-    annotate: Annotated[Path | None, typer.Option(help="Write annotated pictures into this folder.")] = None,
-    crops: Annotated[bool, typer.Option("--crops", help="Every picture shows one face that fills it.")] = False,
+    annotate: Annotated[Path | None, typer.Option(help="Write annotated images into this folder.")] = None,
+    crops: Annotated[bool, typer.Option("--crops", help="Every image shows one face that fills it.")] = False,
+    min_face: MinFace = None,
+    max_side: MaxSide = None,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
     weights: Weights = WEIGHTS[0],
 ) -> None:
-    """Tell age, gender, race and mask of every face in photographs.
+    """Tell age, gender, race and mask of every face in images.
 
-    Exit code 1 when some pictures could not be analysed, 2 when none could.
+    Ctrl-C keeps what was done. Exit code 1 when some images could not be analyzed, 2 when none could, 130 after Ctrl-C.
     """
     from oamface import table
     from oamface.analyzer import Analyzer
+    from oamface.detect import Detector
     from oamface.faces import Failure
+    from oamface.files import OutputFile
 
-    sources = table.expand(paths)
-    analyzer = Analyzer(weights, tasks=_listed(tasks))
-    if annotate is not None:
-        make_folder(annotate)
-    rows = None if csv is None else table.CsvRows(csv, analyzer.tasks)
-    shown = None if json_lines else table.for_people(analyzer.tasks)
-    failed = 0
-    with _Bar("analyze", shown=sys.stderr.isatty() and not json_lines) as bar:
-        for done, item in enumerate(analyzer.analyze_all(sources, crop=crops), 1):
-            bar.show(done, len(sources))
-            if json_lines:
-                print(json.dumps(item.to_dict(), ensure_ascii=False), flush=True)
-            if isinstance(item, Failure):
-                failed += 1
+    listing = table.expand(paths)
+    sources = {source.path: source for source in listing.sources}
+    inputs = [path for path in sources if path != table.STDIN]
+    check_stdout()
+    analyzer = Analyzer(weights, tasks=_listed(tasks), detector=Detector(min_face=min_face, max_side=max_side))
+    if csv is not None:
+        check_output(csv, inputs=inputs)
+    drawn = None if annotate is None else table.AnnotatedImages(annotate, listing.sources)
+    output = None if csv is None else OutputFile(csv, inputs=inputs, lines=True)
+    rows = None if output is None else table.CsvRows(output, analyzer.tasks)
+    shown = table.TextTable(analyzer.tasks, list(sources))
+    data = {table.STDIN: _read_stdin()} if table.STDIN in sources else {}
+    done = failed = 0
+    whole = False
+    out = _Stdout(required=rows is None and drawn is None)
+    try:
+        with _Bar("analyze", shown=sys.stderr.isatty() and not sys.stdout.isatty() and not json_lines) as bar:
+            for item in analyzer.analyze_all([(path, data.get(path, path)) for path in sources], crop=crops):
+                done += 1
+                bar.show(done, max(done, len(sources)))
+                if json_lines:
+                    out.line(table.json_line(item.to_dict(), out.encoding))
+                if rows is not None:
+                    rows.add(item)
+                if isinstance(item, Failure):
+                    failed += 1
+                    bar.say(f"oamface: {table.printable(str(item.error))}")
+                    continue
                 if not json_lines:
-                    bar.say(f"oamface: {item.error}")
-                continue
-            if shown is not None:
-                table.add_rows(shown, item)
-            if rows is not None:
-                rows.add(item)
-            if annotate is not None:
-                table.write_annotated(annotate, item)
-    if rows is not None:
-        rows.write()
-    if shown is not None and failed < len(sources):
-        _print_table(shown)
+                    for line in shown.rows(item):
+                        out.line(line)
+                if drawn is not None:
+                    source = sources.get(str(item.source)) or sources[str(item.source).rpartition("#")[0]]
+                    drawn.write(source, item, data.get(source.path))
+        whole = True
+    finally:
+        if output is not None and (place := output.close(whole=whole)) not in (csv, None):
+            print(f"oamface: {csv} is as it was; the rows up to here are in {place}", file=sys.stderr)
+        if rest := table.skipped(listing, failed):
+            print(f"oamface: {done - failed} images, {rest}", file=sys.stderr)
+        elif done > 1:
+            print(f"oamface: {done} images", file=sys.stderr)
     if failed:
-        sys.exit(2 if failed == len(sources) else 1)
+        sys.exit(2 if failed == done else 1)
 
 
 @app.command()
@@ -98,26 +153,54 @@ def video(
     every: Annotated[int, typer.Option(min=1, help="Frames from one look for faces to the next.")] = 5,
     realtime: Annotated[bool, typer.Option("--realtime", help="Drop frames of a file rather than lag.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    reconnect: Annotated[int, typer.Option(min=0, help="Attempts in a row to open a lost stream again.")] = 3,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
     weights: Weights = WEIGHTS[0],
 ) -> None:
-    """Follow the faces of a video: one line of JSON a frame, and at the end a summary of every person."""
-    from oamface.analyzer import Analyzer
-    from oamface.files import append_line
-    from oamface.video import analyze_video
+    """Follow the faces of a video: one line of JSON a frame, and at the end a summary of every person.
 
-    analyzer = Analyzer(weights, tasks=_listed(tasks))
+    Ctrl-C ends it after the frame at hand: the lines, the summary and the annotated video up to there are kept.
+    """
+    from oamface.analyzer import Analyzer
+    from oamface.files import OutputFile, check_output
+    from oamface.table import json_line
+    from oamface.video import analyze_video, local_path, stopping
+
+    read = local_path(source)
+    inputs = [path for path in (read, json_file) if path is not None]
+    if annotate is not None:
+        check_output(annotate, inputs=inputs, suffixes=(".mp4",))
     if json_file is not None:
-        write_text(json_file, "")
-    with _Bar("video", shown=sys.stderr.isatty() and json_file is not None) as bar:
-        lines = analyze_video(source, analyzer, every=every, realtime=realtime, annotated=annotate, limit=limit)
-        for number, line in enumerate(lines, 1):
-            text = json.dumps(line, ensure_ascii=False)
-            if json_file is not None:
-                append_line(json_file, text)
-                bar.show(number, number)
-            else:
-                print(text, flush=True)
+        check_output(json_file, inputs=[] if read is None else [read])
+    analyzer = Analyzer(weights, tasks=_listed(tasks))
+    output = None if json_file is None else OutputFile(json_file, lines=True)
+    count, whole = 0, False
+    with stopping() as stop, _Bar("video", shown=sys.stderr.isatty() and json_file is not None) as bar:
+        lines = analyze_video(
+            source,
+            analyzer,
+            every=every,
+            realtime=realtime,
+            annotated=annotate,
+            limit=limit,
+            reconnect=reconnect,
+            stop=stop,
+            warn=lambda text: bar.say(f"oamface: {text}"),
+        )
+        try:
+            for count, line in enumerate(lines, 1):
+                if output is not None:
+                    output.write_line(json_line(line))
+                    bar.show(count, count)
+                else:
+                    print(json_line(line, sys.stdout.encoding), flush=True)
+            whole = not stop.is_set()
+        finally:
+            lines.close()  # keeps the annotated video
+            if output is not None and not count:
+                output.discard()
+            elif output is not None and (place := output.close(whole=whole)) != json_file:
+                bar.say(f"oamface: {json_file} is as it was; the new lines up to here are {place}")
 
 
 @app.command()
@@ -142,7 +225,7 @@ def bulk(
 
         def show(done: int, total: int, pictures: int) -> None:
             rate = pictures / (time.monotonic() - began)
-            bar.show(done, total, f"parts; {pictures} pictures, {rate:.0f} a second")
+            bar.show(done, total, f"parts; {pictures} images, {rate:.0f} a second")
 
         told = run(
             source,
@@ -156,14 +239,16 @@ def bulk(
             address=address,
             on_progress=show,
         )
-    print(f"{out}: {told.pictures} pictures, {told.faces} faces, {told.errors} unreadable; {told.done} parts done now")
+    found = told.counted
+    told_of = f"{found.pictures} images, {found.faces} faces, {found.errors} unreadable, {found.skipped} files skipped"
+    print(f"{out}: {told_of}; {told.done} parts done now")
 
 
 @app.command()
 def occlude(
     picture: Annotated[Path | None, typer.Argument(help="A photograph; a drawn face when left out.")] = None,
     sheet: Annotated[Path, typer.Option(help="Write the contact sheet to this .png.")] = Path("occlusion.png"),
-    seed: Annotated[int, typer.Option(help="Another seed draws other variants.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other variants.")] = 0,
 ) -> None:
     """Show every mask and other occluder on a face, with the exact coverage map."""
     from oamface.detect import Detector
@@ -171,6 +256,7 @@ def occlude(
     from oamface.imaging import read_image, write_image
     from oamface.occlusion.sheet import contact_sheet, plain_face
 
+    check_output(sheet, inputs=[] if picture is None else [picture], suffixes=SHEETS)
     if picture is None:
         faces = [plain_face()]
     else:
@@ -207,8 +293,9 @@ def synth(
     from oamface.synth.people import balanced
     from oamface.synth.sheet import age_sheet, light_sheet, mask_sheet
 
+    _check_folder(out)
     years = ages.split("-")
-    if len(years) != 2 or not all(year.strip().isdigit() for year in years):
+    if len(years) != 2 or not all(year.strip().isdecimal() for year in years):
         raise SynthError(f"ages {ages!r}: expected two years such as 18-80")
     people = balanced(
         count,
@@ -219,15 +306,16 @@ def synth(
         mask_share=mask_share,
     )
     if sheets:
+        drawn = {"ages.jpg": age_sheet, "masks.jpg": mask_sheet, "lights.jpg": light_sheet}
+        shapes = Shapes()  # tells of a missing anny before anything is made
         make_folder(out)
-        with _Bar("load anny") as bar:
-            shapes = Shapes()
-            for number, (name, sheet) in enumerate(
-                {"ages": age_sheet, "masks": mask_sheet, "lights": light_sheet}.items()
-            ):
-                bar.show(number, 3, name)
-                write_image(out / f"{name}.jpg", sheet(shapes, seed=seed, workers=workers))
-                print(out / f"{name}.jpg")
+        for name in drawn:
+            check_output(out / name)
+        with _Bar("sheets") as bar:
+            for number, (name, sheet) in enumerate(drawn.items()):
+                bar.show(number, len(drawn), name)
+                write_image(out / name, sheet(shapes, seed=seed, workers=workers))
+                print(out / name)
         return
     with _Bar("load anny") as bar:
         card = make_set(
@@ -262,6 +350,7 @@ def prepare(
         DataSet.lfw: lfw.read,
         DataSet.synth: synth.read,
     }
+    _check_folder(out, others=[source])
     with _Bar(f"{data_set} -> {out}") as bar:
         card = store.prepare(source, readers[data_set], out, size=size, on_progress=bar.show)
     faces = ", ".join(f"{count} {split}" for split, count in sorted(card["faces"].items()))
@@ -305,6 +394,7 @@ def train(
     from oamface.train.loop import Run
     from oamface.train.recipe import load_recipe
 
+    _check_folder(out, others=store)
     run = Run(load_recipe(recipe), store, out, workers=workers, compiled=compiled)
     with _Bar("train") as bar:
 
@@ -334,6 +424,7 @@ def study(
     """Train variants of the network on equal budgets, to compare them with `benchmark`."""
     from oamface.train.study import run_study
 
+    _check_folder(out, others=store)
     with _Bar("study") as bar:
 
         def show(name: str, number: int, runs: int, line: dict[str, Any]) -> None:
@@ -358,11 +449,13 @@ def export(
     --to openvino takes a model file as it is when no store is named.
     """
     from oamface.data.store import open_stores
+    from oamface.export.export import check_export
     from oamface.export.export import export as export_model
 
+    own = store or []
+    stores = open_stores([*own, *(also or [])])
+    check_export(str(source), stores[: len(own)], out, to)
     with _Bar("export") as bar:
-        own = store or []
-        stores = open_stores([*own, *(also or [])])
         export_model(
             source,
             stores[: len(own)],
@@ -389,9 +482,11 @@ def evaluate(
     from oamface.evaluate import summary
     from oamface.evaluate.evaluate import evaluate as measure
 
-    engine = Engine(weights)
+    if json_file is not None:
+        check_output(json_file, inputs=[*_read_by(weights), *_files_of(store)])
+    engine, stores = Engine(weights), open_stores(store)
     with _Bar("evaluate") as bar:
-        measured = measure(engine, open_stores(store), split=split, on_progress=bar.show)
+        measured = measure(engine, stores, split=split, on_progress=bar.show)
     if json_file is not None:
         write_text(json_file, json.dumps(measured, indent=1) + "\n")
     table = Table(box=None, header_style="bold")
@@ -420,6 +515,8 @@ def benchmark(
     from oamface.evaluate.benchmark import benchmark as measure
     from oamface.evaluate.predictor import CheckpointPredictor, ModelPredictor, Predictor, TablePredictor, load_peer
 
+    _check_folder(out, others=[*store, *([] if study is None else [study])])
+    stores = open_stores(store)
     predictors: list[Predictor] = [ModelPredictor(Engine(item), Path(item).stem) for item in weights or []]
     if study is not None:
         from oamface.train.study import checkpoints  # brings torch
@@ -427,10 +524,9 @@ def benchmark(
         predictors += [CheckpointPredictor(path, path.parent.name) for path in checkpoints(study)]
     predictors += [load_peer(name) for name in peer or []]
     predictors += [TablePredictor(path, path.stem) for path in table or []]
+    predictors = predictors or [ModelPredictor(Engine(), "oam")]
     with _Bar("benchmark") as bar:
-        results = measure(
-            predictors or [ModelPredictor(Engine(), "oam")], open_stores(store), out, core=core, on_progress=bar.show
-        )
+        results = measure(predictors, stores, out, core=core, on_progress=bar.show)
     print(*results, sep="\n")
 
 
@@ -448,11 +544,13 @@ def counterfactual(
     from oamface.evaluate.counterfactual import markdown
     from oamface.synth.head import Shapes
 
-    analyzer = Analyzer(weights)
-    with _Bar("load anny") as bar:
+    if json_file is not None:
+        check_output(json_file, inputs=_read_by(weights))
+    analyzer, shapes = Analyzer(weights), Shapes()
+    with _Bar("counterfactual") as bar:
         measured = measure(
             analyzer,
-            Shapes(),
+            shapes,
             count=people,
             seed=seed,
             workers=workers,
@@ -474,18 +572,20 @@ def report(
 ) -> None:
     """Write every claim of the paper beside what was measured, as one page that opens anywhere."""
     from oamface.data.store import open_stores
+    from oamface.report.report import check_report
     from oamface.report.report import report as write_report
 
     if (results is None) != quick:
         raise typer.BadParameter("name a folder of results, or --quick")
-    with _Bar("report") as bar:
-        if results is None:
-            from oamface.report.quick import quick_report  # brings torch
+    _check_folder(out, others=[*([] if results is None else [results]), *(faces or [])])
+    check_report(out)
+    if results is None:
+        from oamface.report.quick import quick_report  # brings torch
 
+        with _Bar("report") as bar:
             summary = quick_report(out, on_progress=lambda what, done, total: bar.show(done, total, what))
-        else:
-            stores = open_stores(faces or [])
-            summary = write_report(results, out, main=main, logs=log or [], faces_of=stores)
+    else:
+        summary = write_report(results, out, main=main, logs=log or [], faces_of=open_stores(faces or []))
     print(*(f"{count} {verdict}" for verdict, count in summary["verdicts"].items()), sep=", ")
     print(out / "index.html")
 
@@ -501,6 +601,8 @@ def bench(
     from oamface.bench import bench as measure
     from oamface.bench import tables
 
+    if json_file is not None:
+        check_output(json_file, inputs=[path for name in weights or ["oam"] for path in _read_by(name)])
     with _Bar("bench") as bar:
         measured = measure(
             weights or ["oam"],
@@ -555,13 +657,15 @@ def serve(
     ] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Another site whose pages may call /v1.")] = None,
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are refused with 503.")] = 32,
-    megabytes: Annotated[int, typer.Option(min=1, max=64, help="Of one picture at most.")] = 16,
+    megabytes: Annotated[int, typer.Option(min=1, max=1024, help="MiB of one image at most.")] = 64,
+    memory: Annotated[int, typer.Option(min=1, help="MiB of all bodies held at once; more get 503.")] = 512,
     seconds: Annotated[float, typer.Option(min=0.1, help="For a body to arrive, and for its answer.")] = 30.0,
 ) -> None:
     """Serve REST and a page. Keeps and logs nothing of what it is given."""
     from oamface.serve.run import run
 
-    run(host, port, weights, keys=keys, origins=origin or [], waiting=waiting, megabytes=megabytes, seconds=seconds)
+    limits = {"waiting": waiting, "megabytes": megabytes, "memory": memory}
+    run(host, port, weights, keys=keys, origins=origin or [], seconds=seconds, **limits)
 
 
 @app.command()
@@ -585,6 +689,68 @@ def _validated(line: dict[str, Any]) -> str:
     return ", ".join(f"{name[6:]} {value:.3f}" for name, value in line.items() if name.startswith("valid_"))
 
 
+class _Stdout:
+    """Standard output, line by line. required: it is all that the command is for; else the work goes on without it.
+
+    A reader that has gone, such as `head`, ends the program quietly (`_Closed`) or the output alone.
+    """
+
+    def __init__(self, *, required: bool = True) -> None:
+        self._required, self._open = required, True
+        self.encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+
+    def line(self, text: str) -> None:
+        """Raises FileError when the disk refuses."""
+        if not self._open:
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            self._open = False
+            _drop_stdout()
+            if self._required:
+                raise _Closed from None
+        except OSError as error:
+            _drop_stdout()
+            raise FileError(f"standard output: cannot be written ({error.strerror or error})") from error
+
+
+class _Closed(BaseException):
+    """Nobody reads standard output any more."""
+
+
+def _drop_stdout() -> None:
+    """Let Python's last flush of standard output go nowhere, or it would complain once more."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_stdout() -> None:
+    """Make sure that results can be printed before the work starts. Raises FileError: it is closed or its disk full."""
+    if sys.stdout is None:
+        raise FileError("standard output is closed; redirect it to a file")
+    try:
+        number = sys.stdout.fileno()
+        found = os.fstat(number)
+    except (OSError, ValueError):  # a stream without a file, as in tests
+        return
+    full = (
+        stat.S_ISCHR(found.st_mode) and Path("/dev/full").exists() and found.st_rdev == Path("/dev/full").stat().st_rdev
+    )
+    if stat.S_ISREG(found.st_mode) and hasattr(os, "fstatvfs"):
+        full = os.fstatvfs(number).f_bavail == 0
+    if full:
+        raise FileError("standard output: the disk is full; free some space or name another place")
+
+
+def _read_stdin() -> bytes:
+    from oamface.imaging import MAX_BYTES
+
+    if sys.stdin is None:
+        raise FileError("standard input is closed; pipe an image into it")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
 class _Bar:
     """A progress bar on stderr, so that stdout holds results alone."""
 
@@ -597,13 +763,13 @@ class _Bar:
         self._task = self._progress.add_task(title, total=None)
 
     def show(self, done: int, total: int, title: str | None = None) -> None:
+        self._progress.start()  # not before, so that an error has its line for itself
         self._progress.update(self._task, completed=done, total=total, description=title)
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -630,10 +796,82 @@ def _print_table(table: "Table") -> None:
     Console(width=None if console.is_terminal else 160).print(table)
 
 
+def _missing(error: ModuleNotFoundError) -> str | None:
+    """Which package this command lacks and how to install it; None for a module of our own or of the light half."""
+    command, package = sys.argv[1] if len(sys.argv) > 1 else "", (error.name or "").partition(".")[0]
+    if command not in EXTRAS or package in ("", "oamface"):
+        return None
+    return f'{command!r} needs the package {package}: pip install "oamface[{EXTRAS[command]}]"'
+
+
+def _check_folder(path: Path, *, others: Iterable[Path] = ()) -> None:
+    """Make sure, before the work starts, that a folder can be made there or written to; nothing is touched.
+
+    others: files and folders that the command reads; the folder may be none of them. Raises FileError.
+    """
+    if any(same_file(path, other) for other in others):
+        raise FileError(f"{path}: is also read by this command; name another folder")
+    existing = path.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir():
+        raise FileError(f"{path}: {existing} is no folder; name another")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise FileError(f"{path}: cannot be written to (no permission)")
+
+
+def _files_of(folders: Iterable[Path]) -> list[Path]:
+    """What lies in stores."""
+    return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+
+
+def _read_by(weights: str) -> list[Path]:
+    """The files of a model."""
+    from oamface.weights import weights_file
+
+    path = weights_file(weights)
+    return [path, path.with_suffix(".bin")]
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Raise Interrupted once; a second signal must not cut short what the first one has to finish."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted
+
+
 def main() -> None:
-    """The program: an error of ours is one line and exit code 2, never a traceback."""
+    """The program: an error of ours is one line and exit code 2, never a traceback; 130 after Ctrl-C or SIGTERM."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name must never end a batch
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        if (line := _missing(error)) is None:
+            raise
+        _end(line, 2)
     except OamfaceError as error:
-        print(f"oamface: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
+    except (_Closed, BrokenPipeError):
+        _drop_stdout()
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _drop_stdout()
+        _end(str(error), 2)
+    except Interrupted:
+        _end("interrupted; what was done is kept", 130)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    """One line on stderr, and no more."""
+    from oamface.table import printable
+
+    print(f"oamface: {printable(line)}", file=sys.stderr)
+    sys.exit(code)

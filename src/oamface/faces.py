@@ -49,7 +49,8 @@ class Face:
 
     box: x, y, width, height in the photograph's pixels. landmarks: five (x, y): left eye, right eye, nose, left and
     right corner of the mouth, as seen in the picture. score: the detector's, 0..1; None where the caller said where
-    the face is. visibility: share of the face that the network takes to be uncovered, 0..1.
+    the face is. detected: whether the landmarks were found or given; where they were only assumed there may be no face
+    at all. visibility: share of the face that the network takes to be uncovered, 0..1.
     attention: (h, w) float32 in 0..1 over the aligned chip, 1 where the face shows; not part of the JSON.
     """
 
@@ -57,6 +58,7 @@ class Face:
     score: float | None
     landmarks: tuple[tuple[float, float], ...]
     visibility: float
+    detected: bool = field(default=True, kw_only=True)
     age: Age | None = None
     gender: Choice | None = None
     race: Choice | None = None
@@ -69,6 +71,7 @@ class Face:
         return {
             "box": [_tenth(value) for value in self.box],
             "score": None if self.score is None else _fine(self.score),
+            "detected": self.detected,
             "landmarks": [[_tenth(x), _tenth(y)] for x, y in self.landmarks],
             **{task: answer.to_dict() for task, answer in answers.items() if answer is not None},
             "visibility": _fine(self.visibility),
@@ -77,12 +80,16 @@ class Face:
 
 @dataclass(frozen=True)
 class Photograph:
-    """All faces of one picture, best detection first. source: where it came from, if from a file. Sizes in pixels."""
+    """All faces of one image, best detection first. source: where it came from, if from a file. Sizes in pixels.
+
+    pages: of the file, of which the first was analyzed.
+    """
 
     width: int
     height: int
     faces: tuple[Face, ...]
     source: str | None = None
+    pages: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -90,6 +97,7 @@ class Photograph:
             "source": self.source,
             "width": self.width,
             "height": self.height,
+            **({"pages": self.pages} if self.pages > 1 else {}),
             "faces": [face.to_dict() for face in self.faces],
         }
 

@@ -1,5 +1,6 @@
 """Which model file to take on this machine: the most accurate whose answer for one face comes within a time."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ def fit(
 
     All are timed in turns in one run. Raises ModelError: a file that is none, or figures that cannot be compared.
     """
-    if budget_ms <= 0:
+    if not 0 < budget_ms < math.inf:
         raise ModelError(f"a budget of {budget_ms:g} ms: give more than 0")
     engines = {name: Engine(name, threads=threads) for name in weights}
     shares = accuracy(engines)

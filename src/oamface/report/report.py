@@ -8,15 +8,16 @@ from typing import Any
 import cv2
 
 from oamface.data.store import Store
-from oamface.errors import ResultError
+from oamface.errors import FileError, ResultError
 from oamface.evaluate.predictions import face_names
-from oamface.files import make_folder, write_text
+from oamface.files import check_output, make_folder, write_text
 from oamface.report.claims import VERDICTS, Judged, judge, load_claims
 from oamface.report.figures import draw_all
 from oamface.report.findings import Findings, absent
 from oamface.report.page import data_uri, shown, write_page
 
 FORMAT = "oamface-report/1"
+WRITTEN = ("index.html", "report.json", "README.md")
 
 
 def report(
@@ -34,6 +35,7 @@ def report(
     faces_of: local stores whose worst faces are shown; none are otherwise. drawn: say that no real face took part.
     Raises ResultError: results that do not fit together, or a claim without measurement and reason.
     """
+    check_report(out)
     findings, claims = Findings.read(results, main), load_claims()
     judged = judge(claims, findings.figures, absent(findings))
     for log in logs:
@@ -48,6 +50,18 @@ def report(
     write_text(out / "report.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     write_text(out / "README.md", _markdown(judged, summary["verdicts"], drawn=drawn))
     return summary
+
+
+def check_report(out: Path) -> None:
+    """Make sure that a report can be written there, and that it replaces nothing but a report; nothing is touched.
+
+    Raises FileError.
+    """
+    there = [name for name in WRITTEN if (out / name).exists()]
+    if there and "report.json" not in there:
+        raise FileError(f"{out / there[0]}: is there already and of no report; name another folder")
+    for name in there:
+        check_output(out / name)
 
 
 def _summary(findings: Findings, judged: Sequence[Judged]) -> dict[str, Any]:

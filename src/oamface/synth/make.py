@@ -47,10 +47,10 @@ def make_set(
         raise SynthError(f"size {size}: expected 96 to 1024 pixels")
     if (out / synth.LABELS).exists():
         raise SynthError(f"{out}: holds a set already; name an empty folder")
+    on_progress("load", 0, 1)
+    shapes = shapes or Shapes()  # tells of a missing anny before anything is made
     for folder in ("pictures", "coverage"):
         make_folder(out / folder)
-    on_progress("load", 0, 1)
-    shapes = shapes or Shapes()
     scenes = [Scene.draw(np.random.default_rng((seed, 2, number))) for number in range(len(people))]
     rows = []
     for number, picture in enumerate(draw(shapes, people, scenes, size=size, workers=workers)):
