@@ -67,3 +67,55 @@ def test_the_order_is_by_score(detector, portrait) -> None:
 def test_only_rgb(detector) -> None:
     with pytest.raises(ImageError):
         detector.detect(np.zeros((64, 64), np.uint8))
+
+
+def scene(portrait: np.ndarray, side: int, *, turns: int = 0) -> np.ndarray:
+    """A close face of 300 pixels in 1600 x 1200, and six of which the long side of the box has so many pixels."""
+    canvas = np.full((1200, 1600, 3), (120, 140, 150), np.uint8)
+    near = cv2.resize(portrait, (1230, 1230), interpolation=cv2.INTER_LINEAR)[:1100, 300:900]
+    canvas[: near.shape[0], 900:1500] = near
+    scale = side / 125
+    far = cv2.resize(portrait[20:260, 130:330], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    far = np.rot90(far, turns)
+    for number in range(6):
+        x, y = 30 + number % 3 * 260, 100 + number // 3 * 500
+        canvas[y : y + far.shape[0], x : x + far.shape[1]] = far
+    return canvas
+
+
+@pytest.mark.parametrize("side", [32, 40, 60, 100, 200])
+def test_faces_of_two_percent_are_found_beside_a_near_one(detector, portrait, side: int) -> None:
+    faces = detector.detect(scene(portrait, side))
+    assert len(faces) == 7
+    assert sum(max(face.box[2:]) < 1.5 * side for face in faces) >= 6
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turned_faces_are_found_beside_an_upright_one(detector, portrait, turns: int) -> None:
+    faces = detector.detect(scene(portrait, 130, turns=turns))
+    assert len(faces) == 7
+    eyes = [face.landmarks[1] - face.landmarks[0] for face in faces if max(face.box[2:]) < 200]
+    degrees = [float(np.degrees(np.arctan2(-y, x))) % 360 for x, y in eyes]
+    assert all(abs((value - 90 * turns + 180) % 360 - 180) < 30 for value in degrees)
+
+
+@pytest.mark.parametrize("vertical", [True, False])
+def test_strips_are_searched_in_tiles(detector, portrait, vertical: bool) -> None:
+    count = 12
+    strip = np.concatenate([portrait[:400, 100:400]] * count, axis=0 if vertical else 1)
+    assert len(detector.detect(strip)) == count
+
+
+def test_min_face_looks_for_smaller_faces_and_max_side_for_fewer(portrait) -> None:
+    image = scene(portrait, 26)
+    assert len(Detector(min_face=20).detect(image)) == 7
+    assert len(Detector(max_side=128).detect(image)) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"min_face": 0}, {"min_face": float("nan")}, {"min_face": float("inf")}, {"max_side": 1}, {"threshold": 2}],
+)
+def test_sizes_out_of_range_are_errors(options) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Detector(**options)

@@ -154,6 +154,8 @@ def video(
     realtime: Annotated[bool, typer.Option("--realtime", help="Drop frames of a file rather than lag.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     reconnect: Annotated[int, typer.Option(min=0, help="Attempts in a row to open a lost stream again.")] = 3,
+    min_face: MinFace = None,
+    max_side: MaxSide = None,
     tasks: Annotated[str, typer.Option(help="Which answers to give.")] = ",".join(TASKS),
     weights: Weights = WEIGHTS[0],
 ) -> None:
@@ -162,6 +164,7 @@ def video(
     Ctrl-C ends it after the frame at hand: the lines, the summary and the annotated video up to there are kept.
     """
     from oamface.analyzer import Analyzer
+    from oamface.detect import Detector
     from oamface.files import OutputFile, check_output
     from oamface.table import json_line
     from oamface.video import analyze_video, local_path, stopping
@@ -172,7 +175,7 @@ def video(
         check_output(annotate, inputs=inputs, suffixes=(".mp4",))
     if json_file is not None:
         check_output(json_file, inputs=[] if read is None else [read])
-    analyzer = Analyzer(weights, tasks=_listed(tasks))
+    analyzer = Analyzer(weights, tasks=_listed(tasks), detector=Detector(min_face=min_face, max_side=max_side))
     output = None if json_file is None else OutputFile(json_file, lines=True)
     count, whole = 0, False
     with stopping() as stop, _Bar("video", shown=sys.stderr.isatty() and json_file is not None) as bar:

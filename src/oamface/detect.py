@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from oamface.errors import OamfaceError
+from oamface.errors import OamfaceError, OptionError
 from oamface.imaging import RGBImage, check_image
 from oamface.runtime import FloatArray, OnnxRuntime
 
@@ -36,6 +36,7 @@ TURNED_SIDE = 320  # ... at this long side
 # Heat from which a place gets close-ups, upright and turned; in images that are scanned turned as well these are FAINT
 # and TURNED.
 NOTICED, FAINT, TURNED = 0.05, 0.03, 0.1
+DOUBT = 0.1  # by which the close-up of a faint place has to exceed the least score
 SURE = 0.6  # score from which a face needs none
 LARGE_FACE = 224  # network's pixels from which a close-up is better than the scan
 CLOSE_UP, CLOSE_UP_FACE = 160, 72  # network's pixels of a close-up and of the face in it
@@ -98,7 +99,7 @@ class Detector:
     side, and at least 20 to 24 pixels. max_side: long side in pixels to which images are shrunk at most for it; None:
     as min_face needs. Both trade time for small faces; of strips and panoramas each square part counts.
     threads: CPU threads of one pass; 0 means all cores.
-    Raises ValueError: a size or threshold that is out of range.
+    Raises OptionError: a size or threshold that is out of range.
     """
 
     def __init__(
@@ -110,11 +111,11 @@ class Detector:
         threads: int = 0,
     ) -> None:
         if not 0 < threshold < 1:
-            raise ValueError(f"threshold {threshold}: expected a value between 0 and 1")
-        if min_face is not None and not min_face >= LEAST_MIN_FACE:
-            raise ValueError(f"min_face {min_face}: expected at least {LEAST_MIN_FACE} pixels")
+            raise OptionError(f"threshold {threshold}: expected a value between 0 and 1")
+        if min_face is not None and not LEAST_MIN_FACE <= min_face < np.inf:
+            raise OptionError(f"min_face {min_face}: expected at least {LEAST_MIN_FACE} pixels")
         if max_side is not None and max_side < LEAST_MAX_SIDE:
-            raise ValueError(f"max_side {max_side}: expected at least {LEAST_MAX_SIDE} pixels")
+            raise OptionError(f"max_side {max_side}: expected at least {LEAST_MAX_SIDE} pixels")
         self.threshold, self.min_face, self.max_side = threshold, min_face, max_side
         self._network = OnnxRuntime(centerface(), threads)
 
@@ -195,21 +196,26 @@ class Detector:
         for face in noticed:
             if _same_place(face, boxes[: len(found)]).any():
                 continue
-            sure = face.score >= SURE and max(face.box[2:]) * scale <= LARGE_FACE
-            closer = face if sure else self._closer(image, face)
-            if closer is not None:
-                boxes[len(found)] = closer.box
-                found.append(closer)
-        return found
+            sure = face.score >= SURE
+            closer = face if sure and max(face.box[2:]) * scale <= LARGE_FACE else self._closer(image, face)
+            if closer is not None or sure:
+                found.append(closer or face)
+                boxes[len(found) - 1] = found[-1].box
+        # A close-up may miss a face that is cut off by the image's edge: where it is the only one, the scan decides.
+        return found or [face for face in noticed if face.score >= self.threshold]
 
     def _closer(self, image: RGBImage, face: Detection) -> Detection | None:
         """The face as a close-up shows it best: as it is, else turned by 90, 180 or 270 degrees; None: it is none."""
         lean = round(_tilt(face) / 90) * 90.0
         best: Detection | None = None
+        # What the scan alone would not have taken for a face has to convince more.
+        least_score = self.threshold + (0.0 if face.score >= self.threshold else DOUBT)
         # Where the image was scanned turned as well, a faint place is no turned face.
         least = NOTICED if max(image.shape[:2]) < TURNED_FROM else TURNED
         for degrees in (lean, lean + 180, lean + 90, lean + 270) if face.score >= least else (lean,):
             for other in self._close_up(image, face.box, degrees):
+                if other.score < least_score:
+                    continue
                 if _same_place(other, np.array([face.box])).any() and (best is None or other.score > best.score):
                     best = other
             if best is not None and best.score >= SURE:

@@ -17,6 +17,10 @@ class FaceError(OamfaceError):
     """Boxes or landmarks that do not describe a face."""
 
 
+class OptionError(OamfaceError, ValueError):
+    """A setting that is out of its range."""
+
+
 class LabelError(OamfaceError):
     """A class, age or task outside the label space, or a data set's label that cannot be mapped onto it."""
 
