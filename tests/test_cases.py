@@ -160,3 +160,23 @@ def test_a_closed_standard_output_ends_quietly_and_keeps_the_csv(drawn, tmp_path
         assert "Error" not in errors
     with (tmp_path / "faces.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(list((drawn / "names").rglob("*.png")))
+
+
+def test_standard_input_and_output_are_protected_like_any_file(drawn, tmp_path) -> None:
+    image = tmp_path / "in.png"
+    image.write_bytes((drawn / "names/plain.png").read_bytes())
+    before = image.read_bytes()
+    for arguments in (["-", "--csv", str(image)], ["-", "--csv", "/dev/stdin"]):
+        with image.open("rb") as file:
+            done = subprocess.run([PROGRAM, "analyze", *arguments], stdin=file, capture_output=True, check=False)
+        assert (done.returncode, image.read_bytes()) == (2, before)
+    with image.open("ab") as file:
+        done = subprocess.run([PROGRAM, "analyze", image, "--json"], stdout=file, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, image.read_bytes()) == (2, before)
+
+
+def test_a_closed_standard_error_changes_nothing_else(drawn) -> None:
+    command = f'"{PROGRAM}" analyze "{drawn / "names/plain.png"}" --json 2>&-'
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)["faces"]) == 1

@@ -25,7 +25,7 @@ Named = str | os.PathLike[str] | tuple[str, Source | OSError]
 _FARTHEST = 2**24  # pixels, from which on float32 no longer tells neighbours apart
 TOGETHER = 16  # images whose faces are answered in one go
 # Pixels of a box's long side below which nothing is said. Of faces of UTKFace shrunk to 20, 16, 12 and 8 pixels
-# 90 % intervals held 88, 87, 84 and 74 % of the ages (benchmarks/small_faces.py).
+# 90 % intervals held 85, 83, 82 and 73 % of the ages (benchmarks/small_faces.py).
 LEAST_FACE = 16
 
 # The five landmarks in a box as CenterFace draws it, as shares of its width and height: the medians of 404 faces of

@@ -101,8 +101,8 @@ def analyze(
 
     listing = table.expand(paths)
     sources = {source.path: source for source in listing.sources}
-    inputs = [path for path in sources if path != table.STDIN]
-    check_stdout()
+    inputs = ["/dev/stdin" if path == table.STDIN else path for path in sources]
+    check_stdout(inputs)
     analyzer = Analyzer(weights, tasks=_listed(tasks), detector=Detector(min_face=min_face, max_side=max_side))
     if csv is not None:
         check_output(csv, inputs=inputs)
@@ -728,8 +728,11 @@ def _drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def check_stdout() -> None:
-    """Make sure that results can be printed before the work starts. Raises FileError: it is closed or its disk full."""
+def check_stdout(inputs: Iterable[str] = ()) -> None:
+    """Make sure that results can be printed before the work starts.
+
+    Raises FileError: standard output is closed, its disk is full, or it is one of the inputs.
+    """
     if sys.stdout is None:
         raise FileError("standard output is closed; redirect it to a file")
     try:
@@ -740,8 +743,9 @@ def check_stdout() -> None:
     full = (
         stat.S_ISCHR(found.st_mode) and Path("/dev/full").exists() and found.st_rdev == Path("/dev/full").stat().st_rdev
     )
-    if stat.S_ISREG(found.st_mode) and hasattr(os, "fstatvfs"):
-        full = os.fstatvfs(number).f_bavail == 0
+    if stat.S_ISREG(found.st_mode):
+        check_output(Path(f"/dev/fd/{number}"), inputs=inputs)
+        full = hasattr(os, "fstatvfs") and os.fstatvfs(number).f_bavail == 0
     if full:
         raise FileError("standard output: the disk is full; free some space or name another place")
 
@@ -776,7 +780,8 @@ class _Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
 
 def _print_numbers(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -847,6 +852,8 @@ def main() -> None:
     """The program: an error of ours is one line and exit code 2, never a traceback; 130 after Ctrl-C or SIGTERM."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, _interrupt)
+    if sys.stderr is None:  # closed: what is said there is for nobody, and must not turn up on standard output
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name must never end a batch

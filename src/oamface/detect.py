@@ -156,8 +156,10 @@ class Detector:
         # A strip's faces are as large as its short side allows, however long it is.
         side = min(max(image.shape[:2]), 2 * min(image.shape[:2]))
         scanned = float(np.interp(side, *SCAN_SIDES)) if self.min_face is None else side * SMALLEST / self.min_face
-        scanned = max(min(scanned, 2.0 * side), float(SCAN_SIDES[1][0]))
-        return min(scanned, self.max_side or scanned) / side
+        scale = max(scanned, SCAN_SIDES[1][0]) / side
+        # Beyond twice an image's size nothing new shows; very small images alone are enlarged to the least scan.
+        scale = min(scale, max(2.0, SCAN_SIDES[1][0] / max(image.shape[:2])))
+        return min(scale, (self.max_side or np.inf) / side)
 
     def _scan(self, image: RGBImage, scale: float, threshold: float) -> list[Detection]:
         """Everything that looks like a face at one scale, in tiles where the scan is large."""

@@ -1,6 +1,7 @@
 """Writes files whole or not at all; every refusal of the disk is a FileError. Knows nothing of what is written."""
 
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -10,6 +11,7 @@ from typing import IO
 
 from oamface.errors import FileError
 
+_STANDARD = ("/dev/stdin", "/dev/stdout", "/dev/stderr")
 _LEAST_ROOM = 2**20  # bytes that have to be free before work on a file starts
 
 
@@ -22,6 +24,9 @@ def check_output(path: Path, *, inputs: Iterable[str | os.PathLike[str]] = (), s
     """
     if suffixes and path.suffix.lower() not in suffixes:
         raise FileError(f"{path}: the name has to end in {' or '.join(suffixes)}")
+    if (number := _descriptor(path)) is not None:
+        _check_descriptor(path, number, inputs)
+        return
     target = _target(path)
     if target.is_dir():
         raise FileError(f"{path}: is a folder; name a file")
@@ -60,12 +65,14 @@ class OutputFile:
         lines: bool = False,
     ) -> None:
         check_output(path, inputs=inputs, suffixes=suffixes)
-        self.path, self._target = path, _target(path)
+        number = _descriptor(path)
+        self.path, self._target = path, _target(path) if number is None else path
         self._existed = self._target.exists()
-        in_place = _is_device(self._target) or (lines and not self._existed)
+        in_place = number is not None or _is_device(self._target) or (lines and not self._existed)
         self.draft = self._target if in_place else _draft(self._target)
         try:
-            self.file: IO[bytes] = self.draft.open("wb")
+            # An open descriptor goes on where it stands: what was written there before is not ours to cut off.
+            self.file: IO[bytes] = self.draft.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
         except OSError as error:
             raise _refused(path, error) from error
 
@@ -103,14 +110,14 @@ class OutputFile:
     def discard(self) -> None:
         """Drop what was written; what existed before stays."""
         self.file.close()
-        if not _is_device(self.draft):
+        if _descriptor(self.draft) is None and not _is_device(self.draft):
             self.draft.unlink(missing_ok=True)
 
     def _sync(self) -> None:
         if self.file.closed:
             return
         self.file.flush()
-        if self.draft.is_file():
+        if stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
             os.fsync(self.file.fileno())
         self.file.close()
 
@@ -172,6 +179,24 @@ def fitting_name(stem: str, suffix: str) -> str:
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return stem + suffix
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of an open file that a path such as /dev/stdout or /dev/fd/5 stands for."""
+    if str(path) in _STANDARD:
+        return _STANDARD.index(str(path))
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(found.group(1)) if found else None
+
+
+def _check_descriptor(path: Path, number: int, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    try:
+        found = os.fstat(number)
+    except OSError as error:
+        raise FileError(f"{path}: is not open") from error
+    identity = (found.st_dev, found.st_ino)
+    if stat.S_ISREG(found.st_mode) and any(_identity(Path(other)) == identity for other in inputs):
+        raise FileError(f"{path}: is also an input or another output of this command; name another file")
 
 
 def _target(path: Path) -> Path:

@@ -33,11 +33,11 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass
 class Track:
-    """One person's way through a video. number: from 1 in order of appearance. first, last: seconds.
+    """One person's way through a video. number: from 1 in order of appearance.
 
-    found: where the face is now. seen: whether the last look found it. missed: looks in a row that did not.
-    frames: in how many it was followed. pace: pixels a second, (2,). looks: how its crops look, see `_appearance`.
-    at: where the last look found it.
+    first, last: seconds of the frames that show it. frames: how many these are. found: where the face is now.
+    seen: whether the last look found it. missed: looks in a row that did not. at, answered: where, and at which second,
+    a look found it last. pace: pixels a second, (2,). looks: how its crops look, see `_appearance`.
     """
 
     number: int
@@ -105,7 +105,7 @@ class Tracker:
         self._until_look -= 1
         shown = self._shown()
         for track in shown:
-            track.frames += 1
+            track.frames, track.last = track.frames + 1, seconds
         return list(zip(shown, self._faces(shown, [track.recent for track in shown]), strict=True))
 
     def summary(self) -> list[tuple[Track, Face]]:
@@ -128,14 +128,16 @@ class Tracker:
             track = owner.get(row) or self._begun(face, looks[row], seconds)
             track.pace = _pace(track, face, seconds)
             track.looks = track.looks + (looks[row] - track.looks) * np.float32(0.3)
-            track.found, track.at, track.seen, track.missed, track.last = face, face.box, True, 0, seconds
+            track.found, track.at, track.seen, track.missed = face, face.box, True, 0
             # A face that is large, sure and bare says more; 30 pixels between the eyes are enough to see all.
             eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
             weight = max(1e-3, face.score * float(visible[row]) * min(1.0, eyes / 30))
             track.recent.add(answers, row, weight, 0.5 ** ((seconds - track.answered) / self.half_life))
             track.whole.add(answers, row, weight, 1.0)
             track.answered = seconds
-        self._here = [track for track in self._here if track.missed < LOOKS or seconds - track.last <= self.patience]
+        self._here = [
+            track for track in self._here if track.missed < LOOKS or seconds - track.answered <= self.patience
+        ]
 
     def _begun(self, face: Detection, looks: FloatArray, seconds: float) -> Track:
         track = Track(len(self.tracks) + 1, face, seconds, seconds, face.box, looks, answered=seconds)
@@ -176,7 +178,7 @@ class Tracker:
 def _fit(track: Track, face: Detection, looks: FloatArray, seconds: float) -> float | None:
     """How well a detection goes on a track, by place and appearance; None if it cannot."""
     likeness = float(np.dot(track.looks, looks) / max(float(np.linalg.norm(track.looks)), 1e-9))
-    gap = max(seconds - track.last, 0.0)
+    gap = max(seconds - track.answered, 0.0)
     expected = _moved(track.at, track.pace * min(gap, 1.0))
     # Flow may have gone over to a face that passed in front; the pace of before has not.
     share = max(overlap(track.found.box, face.box) if track.seen else 0.0, overlap(expected, face.box))
@@ -190,7 +192,7 @@ def _fit(track: Track, face: Detection, looks: FloatArray, seconds: float) -> fl
 
 def _pace(track: Track, face: Detection, seconds: float) -> FloatArray:
     """Pixels a second after a look found the face again: half as it was, half as it moved since."""
-    gap = seconds - track.last
+    gap = seconds - track.answered
     if gap <= 0:
         return track.pace
     moved = np.array(_centre(face.box)) - _centre(track.at)

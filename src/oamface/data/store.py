@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, Self
 from zipfile import BadZipFile
 
@@ -92,7 +93,7 @@ class Store:
             features = np.load(taught, allow_pickle=False) if taught.exists() else None
             blind = folder / UNDETECTED
             undetected = Store.open(blind, size=size) if blind.exists() else None
-        except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
+        except (OSError, ValueError, KeyError, EOFError, TokenError, pa.ArrowException) as error:
             raise StoreError(f"{folder}: not a whole store ({error}); run oamface's prepare again") from error
         if not len(chips) == len(landmarks) == len(rows):
             raise StoreError(f"{folder}: {len(chips)} chips, {len(landmarks)} landmarks and {len(rows)} labels differ")

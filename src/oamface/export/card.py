@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from oamface.errors import ModelError
 from oamface.evaluate.summary import groups_markdown, headline_markdown, markdown
 
 LICENCES = {
@@ -20,6 +21,8 @@ def model_card(description: dict[str, Any]) -> str:
     """Markdown: what the model is, what it was trained on, what it measures, what it must not be used for."""
     runs, intervals = description["training"], description["intervals"]
     training = runs[-1]
+    if "weights" not in training["recipe"]:
+        raise ModelError("no card can be written: the model file does not say how it was trained; export it again")
     weights = training["recipe"]["weights"]
     from_features = (weights["features"] or weights["soft_labels"]) and not training["recipe"].get("teacher")
     used = [

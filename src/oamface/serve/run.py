@@ -116,10 +116,13 @@ def _address(host: str, port: int) -> str:
 
 def read_keys(path: Path) -> list[str]:
     """Tokens, one a line; empty lines and those that begin with # are none. Raises ServeError: none, or too short."""
+    if path.exists() and not path.is_file():
+        raise ServeError(f"{path}: no file of keys")  # a device may never end
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"{path}: cannot be read ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise ServeError(f"{path}: cannot be read ({reason})") from error
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys or min(map(len, keys)) < _LEAST:
         raise ServeError(f"{path}: expected one key a line, each of at least {_LEAST} characters")

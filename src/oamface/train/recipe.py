@@ -138,6 +138,8 @@ def load_recipe(path: Path) -> Recipe:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file's values. Raises RecipeError: no such file, or no TOML."""
+    if path.exists() and not path.is_file():
+        raise RecipeError(f"{path}: no file; name a TOML file")  # a device may never end
     try:
         return tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

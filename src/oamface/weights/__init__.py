@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from oamface.errors import ModelError
+
 # What answers unless another is named, which is the best one in eight bits; the best, for research; those free for
 # commercial use; and two smaller ones, in eight bits too.
 WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-medium", "oam-small")
 
 
 def weights_file(weights: str | Path) -> Path:
-    """The file of one of the package's own weights by its name; any other path as it is."""
+    """The file of one of the package's own weights by its name; any other path as it is. Raises ModelError: no file."""
+    if not Path(weights).name:
+        raise ModelError(f"{str(weights)!r} names no model file; the package has {', '.join(WEIGHTS)}")
     return Path(__file__).with_name(f"{weights}.onnx") if str(weights) in WEIGHTS else Path(weights)
