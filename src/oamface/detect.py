@@ -36,7 +36,7 @@ TURNED_SIDE = 320  # ... at this long side
 # Heat from which a place gets close-ups, upright and turned; in images that are scanned turned as well these are FAINT
 # and TURNED.
 NOTICED, FAINT, TURNED = 0.05, 0.03, 0.1
-DOUBT = 0.1  # by which the close-up of a faint place has to exceed the least score
+DOUBT = 0.05  # by which the close-up of a faint place has to exceed the least score
 SURE = 0.6  # score from which a face needs none
 LARGE_FACE = 224  # network's pixels from which a close-up is better than the scan
 CLOSE_UP, CLOSE_UP_FACE = 160, 72  # network's pixels of a close-up and of the face in it
