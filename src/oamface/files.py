@@ -40,8 +40,7 @@ def check_output(path: Path, *, inputs: Iterable[str | os.PathLike[str]] = (), s
         raise FileError(f"{path}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK) or (target.exists() and not os.access(target, os.W_OK)):
         raise FileError(f"{path}: cannot be written (no permission)")
-    if shutil.disk_usage(folder).free < _LEAST_ROOM:
-        raise FileError(f"{path}: the disk is full; free some space or name another place")
+    _check_room(path, folder)
 
 
 class OutputFile:
@@ -163,8 +162,7 @@ def make_folder(path: Path) -> None:
         raise _refused(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise FileError(f"{path}: cannot be written to (no permission)")
-    if shutil.disk_usage(path).free < _LEAST_ROOM:
-        raise FileError(f"{path}: the disk is full; free some space or name another place")
+    _check_room(path, path)
 
 
 def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
@@ -179,6 +177,11 @@ def fitting_name(stem: str, suffix: str) -> str:
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return stem + suffix
+
+
+def _check_room(path: Path, folder: Path) -> None:
+    if shutil.disk_usage(folder).free < _LEAST_ROOM:
+        raise FileError(f"{path}: the disk is full; free some space or name another place")
 
 
 def _descriptor(path: Path) -> int | None:

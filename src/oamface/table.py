@@ -161,16 +161,16 @@ def json_line(item: dict[str, Any], encoding: str = "utf-8") -> str:
 
 def answers_of(face: Face) -> dict[str, str]:
     """Task to what people read of its answer."""
-    told = {}
+    texts = {}
     for task in TASKS:
         answer = getattr(face, task)
         if answer is None:
             continue
         if task == "age":
-            told[task] = f"{answer.years:.0f} ({answer.low:.0f}-{answer.high:.0f})"
+            texts[task] = f"{answer.years:.0f} ({answer.low:.0f}-{answer.high:.0f})"
         else:
-            told[task] = f"{answer.label} {answer.probability:.0%}"
-    return told
+            texts[task] = f"{answer.label} {answer.probability:.0%}"
+    return texts
 
 
 class TextTable:
