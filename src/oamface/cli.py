@@ -1,5 +1,6 @@
 """Every command of oamface: parses, calls, prints. Exit code 2 and one line on stderr when nothing could be done."""
 
+import atexit
 import io
 import json
 import os
@@ -848,6 +849,18 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted
 
 
+def _ignore_signals_at_exit() -> None:
+    """All is written: a signal while Python ends must not turn that into a failure."""
+
+    def ignore() -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: None)  # unlike SIG_IGN not handed on to the children of a caller in Python
+    atexit.register(ignore)  # Python takes back handlers, but not SIG_IGN, before its last steps
+
+
 def main() -> None:
     """The program: an error of ours is one line and exit code 2, never a traceback; 130 after Ctrl-C or SIGTERM."""
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -863,6 +876,7 @@ def main() -> None:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
+            _ignore_signals_at_exit()
     except ModuleNotFoundError as error:
         if (line := _missing(error)) is None:
             raise

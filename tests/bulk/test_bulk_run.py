@@ -58,14 +58,15 @@ def workers():
     return found
 
 
-def processes():
-    """Every process of Ray's on this machine, by number, with its command line."""
-    found = {}
+def processes(folder):
+    """Ray's processes that were started in a folder, by number; other tests may run Ray at the same time."""
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may end in this moment
             line = (process / "cmdline").read_bytes()
-            if b"ray" in line and (b"raylet" in line or b"gcs_server" in line or line.startswith(b"ray::")):
-                found[int(process.name)] = line
+            of_ray = b"ray" in line and (b"raylet" in line or b"gcs_server" in line or line.startswith(b"ray::"))
+            if of_ray and (process / "cwd").resolve() == folder.resolve():
+                found.add(int(process.name))
     return found
 
 
@@ -84,7 +85,8 @@ class Starts:
         self.driver: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        self.driver = subprocess.Popen(self.call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.driver = subprocess.Popen(self.call, cwd=self.out.parent, text=True, **pipes)
 
     def done(self) -> int:
         return len(list(self.out.glob("part-*.parquet")))
@@ -130,29 +132,29 @@ def test_workers_and_the_driver_are_killed_and_every_picture_is_there_once(folde
 
 
 def test_an_interrupted_job_keeps_its_parts_and_leaves_no_process(folder, job) -> None:
-    others = set(processes())
     for number in (signal.SIGTERM, signal.SIGINT):
         before = job.done()
         job.start()
         job.wait(lambda before=before: job.done() > before)
+        assert processes(job.out.parent)
         os.kill(job.driver.pid, number)
         told, wrong = job.driver.communicate(timeout=60)
         assert (job.driver.returncode, told) == (130, ""), wrong
         assert "Traceback" not in wrong
-        assert not set(processes()) - others
+        assert not processes(job.out.parent)
         assert job.done() > before
         assert not list(job.out.glob(".*"))
         job.whole()
 
 
 def test_kills_at_random_moments(folder, job) -> None:
-    rng, others = np.random.default_rng(), set(processes())
+    rng = np.random.default_rng()
     for _ in range(2):
         job.start()
         time.sleep(rng.uniform(0.5, 15))
         job.driver.kill()
         job.driver.communicate()
-        job.wait(lambda: not set(processes()) - others, seconds=60)
+        job.wait(lambda: not processes(job.out.parent), seconds=150)  # a worker that just starts seeks its head for 60
         job.whole()
     job.start()
     job.finish()

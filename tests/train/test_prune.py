@@ -71,7 +71,7 @@ def test_all_of_it_is_the_same_network(model, pictures) -> None:
     whole = prune(model, model.levels, pictures[:80], 150)
     half = prune(model, HALF, pictures[:80], 150)
     held_out = pictures[80:]
-    assert apart(model, whole, held_out, held_out) < 0.3 * apart(model, half, held_out, held_out)
+    assert apart(model, whole, held_out, held_out) < 0.5 * apart(model, half, held_out, held_out)
 
 
 def test_only_a_whole_network_of_its_kind_with_as_much(model, pictures) -> None:
