@@ -5,7 +5,7 @@ DATA ?= ../shared/datasets
 OPEN := stores/fairface stores/masks
 ALL := stores/utkface $(OPEN)
 WEIGHTS := src/oamface/weights
-NAMES := oam oam-int8 oam-open oam-medium oam-small
+NAMES := oam oam-int8 oam-open oam-small
 RUNS := oam-open oam oam-taught oam-taught-twice
 
 # Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
@@ -72,11 +72,10 @@ $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
 # Pruned out of oam and taught by it, first on a GPU.
-runs/oam-medium-views/checkpoint.safetensors runs/oam-small-views/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
-runs/oam-medium/checkpoint.safetensors: runs/oam-medium-views/checkpoint.safetensors
+runs/oam-small-views/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
 runs/oam-small/checkpoint.safetensors: runs/oam-small-views/checkpoint.safetensors
 
-$(WEIGHTS)/oam-medium.onnx $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
+$(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
 	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
 
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
@@ -85,7 +84,7 @@ $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
 weights: $(NAMES:%=$(WEIGHTS)/%.onnx) card
 
 # The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
-runs/%/.done: recipes/%.toml | $(ALL)
+runs/%/.done: recipes/paper/%.toml | $(ALL)
 	$(OAMFACE) study $< $(ALL:%=--store %) --out runs/$*
 	touch $@
 

@@ -20,7 +20,7 @@ FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
 class CustomBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        folder = Path(self.root, "src/oamface/serve/page/vendor")
+        folder = Path(self.root, "src/oamface/server/static/vendor")
         mark = folder / "version.txt"
         if mark.exists() and mark.read_text() == PACKAGE:
             return

@@ -1,4 +1,4 @@
-"""What docs/bulk.md says of speed and memory: python benchmarks/bulk.py [--pictures 2000] [--many 0]
+"""What docs/bulk.md says of speed and memory: python benchmarks/bulk.py [--images 2000] [--many 0]
 
 Bulk analysis with one worker and with two, against the bare analyzer on one thread and against two of these side by
 side, which share nothing but the machine, all in one run; memory by count.
@@ -20,8 +20,8 @@ import cv2
 from PIL import Image
 
 from oamface.analyzer import Analyzer
-from oamface.bench import PERSON
-from oamface.imaging import read_image
+from oamface.benchmark import PERSON
+from oamface.images import read_image
 from oamface.labels import TASKS
 
 TINY = (32, 24)  # pixels
@@ -38,11 +38,11 @@ def bare(paths: list[str]) -> float:
 
 
 def folder_of(out: Path, count: int, size: tuple[int, int]) -> Path:
-    """So many pictures of one synthetic person, a thousand a folder."""
-    picture = Image.fromarray(read_image(PERSON)).resize(size)
+    """So many images of one synthetic person, a thousand a folder."""
+    image = Image.fromarray(read_image(PERSON)).resize(size)
     first = out / "first.jpg"
     out.mkdir(parents=True)
-    picture.save(first)
+    image.save(first)
     for number in range(count):
         part = out / f"{number // 1000:04d}"
         part.mkdir(exist_ok=True)
@@ -99,12 +99,12 @@ def looked(paths: list[str]) -> tuple[float, float]:
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         alone = pool.submit(bare, paths).result()
         possible = sum(pool.map(bare, [paths] * 2))
-    print(f"the bare analyzer, one thread: {alone:.1f} pictures a second; two side by side: {possible:.1f}", flush=True)
+    print(f"the bare analyzer, one thread: {alone:.1f} images a second; two side by side: {possible:.1f}", flush=True)
     return alone, possible
 
 
-def rates(home: Path, pictures: int) -> None:
-    source = folder_of(home / "source", pictures, (320, 240))
+def rates(home: Path, images: int) -> None:
+    source = folder_of(home / "source", images, (320, 240))
     paths = sorted(map(str, source.rglob("*.jpg")))[:1000]
     looks = [looked(paths)]  # before, between and after: a machine's speed drifts by more than what is asked
     found, most = {}, {}
@@ -121,17 +121,17 @@ def rates(home: Path, pictures: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=2000, help="of which rates are measured; 0 for none")
+    parser.add_argument("--images", type=int, default=2000, help="of which rates are measured; 0 for none")
     parser.add_argument("--many", type=int, default=0, help="tiny ones, and a tenth of them: memory of two workers")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
         home = Path(scratch)
-        if asked.pictures:
-            rates(home, asked.pictures)
+        if asked.images:
+            rates(home, asked.images)
         for count in (asked.many // 10, asked.many) if asked.many else ():
             tiny = folder_of(home / f"tiny{count}", count, TINY)
             _, most = run(tiny, home / f"tiny{count}-out", "--weights", "oam-small", workers=2)
-            print(f"{count} tiny pictures, two workers: {most:.0f} MB at most", flush=True)
+            print(f"{count} tiny images, two workers: {most:.0f} MB at most", flush=True)
 
 
 if __name__ == "__main__":

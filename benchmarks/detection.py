@@ -17,7 +17,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from oamface.detect import Detector, overlap
+from oamface.detection import Detector, overlap
 
 Face = tuple[np.ndarray, tuple[float, float, float, float]]  # an image, and the box of its face
 UPRIGHT, TURNED = (0,), (1, 2, 3)  # quarter turns

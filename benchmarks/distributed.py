@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 RECIPE = """
-trunk = "face-resnet"
+backbone = "face-resnet"
 precision = "32-true"
 pretrained = "{pretrained}"
 learning_rate = {rate}
@@ -29,7 +29,7 @@ size = {size}
 passes = 1
 batch = {batch}
 """
-LOGGED = "from oamface.train import loop; loop.LOG_EVERY = 1; loop.SETTLED = 256; from oamface.cli import main; main()"
+LOGGED = "from oamface.training import trainer as t; t.LOG_EVERY = 1; t.SETTLED = 256; from oamface.cli.app import main; main()"
 
 
 def train(

@@ -1,6 +1,6 @@
 """Hostile clients at a real server: python benchmarks/hostile.py [--requests 500] [--seed 0]
 
-Fuzzed pictures, wrong types, broken forms, huge headers, lying lengths, slow senders, cut connections; counts what came
+Fuzzed images, wrong types, broken forms, huge headers, lying lengths, slow senders, cut connections; counts what came
 back, checks that it still serves, then kills it under load and times its start.
 """
 
@@ -14,16 +14,16 @@ import time
 from collections import Counter
 
 import httpx
-from server import free_port, started
 
-from oamface.bench import PERSON
+from oamface.benchmark import PERSON
+from server import free_port, started
 
 TYPES = ("image/jpeg", "image/png", "text/html", "application/json", "multipart/form-data", "", "x" * 300, "image/\x7f")
 
 
-def body(rng: random.Random, picture: bytes) -> bytes:
-    """A picture with some of it changed, cut, repeated or replaced; or nothing of a picture."""
-    kind, data = rng.randrange(6), bytearray(picture)
+def body(rng: random.Random, image: bytes) -> bytes:
+    """An image with some of it changed, cut, repeated or replaced; or nothing of an image."""
+    kind, data = rng.randrange(6), bytearray(image)
     if kind == 0:
         for _ in range(rng.randrange(1, 200)):
             data[rng.randrange(len(data))] = rng.randrange(256)
@@ -44,9 +44,9 @@ def body(rng: random.Random, picture: bytes) -> bytes:
     return bytes(data)
 
 
-def attack(port: int, rng: random.Random, picture: bytes) -> str:
+def attack(port: int, rng: random.Random, image: bytes) -> str:
     """One hostile request over a plain socket; what came back, in a word."""
-    data = body(rng, picture)
+    data = body(rng, image)
     length = rng.choice((len(data), len(data), len(data), len(data) + 50, max(0, len(data) - 50), 10**12, -5))
     path = rng.choice(
         ("/v1/analyze", "/v1/batch", "/v1/analyze?tasks=x", "/v1/analyze?crop=maybe", "/v1/" + "a" * 5000)
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    picture = PERSON.read_bytes()
+    image = PERSON.read_bytes()
     port = free_port()
     server, took = started(port, "--seconds", "2")
     print(f"ready in {took:.1f} s")
@@ -93,7 +93,7 @@ def main() -> None:
                 number = next(numbers, None)
             if number is None:
                 return
-            word = attack(port, random.Random(asked.seed * 1_000_003 + number), picture)
+            word = attack(port, random.Random(asked.seed * 1_000_003 + number), image)
             with lock:
                 said[word] += 1
 
@@ -103,16 +103,16 @@ def main() -> None:
     for thread in threads:
         thread.join()
     print("hostile:", dict(sorted(said.items())))
-    good = httpx.post(f"http://127.0.0.1:{port}/v1/analyze", content=picture, timeout=30)
+    good = httpx.post(f"http://127.0.0.1:{port}/v1/analyze", content=image, timeout=30)
     alive = server.poll() is None
-    print(f"then a photograph: {good.status_code}, {len(good.json()['faces'])} face; the process lives: {alive}")
+    print(f"then an image: {good.status_code}, {len(good.json()['faces'])} face; the process lives: {alive}")
 
     ends: Counter[str] = Counter()
 
     def load() -> None:
         while not over.is_set():
             try:
-                answer = httpx.post(f"http://127.0.0.1:{port}/v1/analyze", content=picture, timeout=30)
+                answer = httpx.post(f"http://127.0.0.1:{port}/v1/analyze", content=image, timeout=30)
                 ends[str(answer.status_code)] += 1
             except httpx.TransportError as error:
                 ends[type(error).__name__] += 1

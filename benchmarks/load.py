@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-from server import free_port, started
 
 from oamface.analyzer import Analyzer
-from oamface.bench import PERSON
+from oamface.benchmark import PERSON
+from server import free_port, started
 
 
 def memory(process: int) -> float:

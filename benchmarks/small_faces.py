@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from oamface.align import cut_chip
+from oamface.alignment import crop_face
 from oamface.analyzer import Analyzer
 
 SIZES = (8, 10, 12, 14, 16, 20, 24, 32, 48, 120)
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     analyzer = Analyzer()
     faces = test_faces(options.archive, analyzer, options.faces)
-    quantiles = analyzer.engine.quantiles
+    quantiles = analyzer.predictor.quantiles
     print(f"{len(faces)} faces\npixels  interval holds  age error  gender right")
     for size in SIZES:
         held, errors, right = [], [], []
@@ -54,7 +54,7 @@ def main() -> None:
             scale = min(1.0, size / side)
             small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             moved = landmarks * (np.array(small.shape[1::-1]) / image.shape[1::-1])
-            answers = analyzer.engine.answer([cut_chip(small, moved)])
+            answers = analyzer.predictor.predict([crop_face(small, moved)])
             low, high = answers.age_bounds(quantiles)
             held.append(low[0] <= age <= high[0])
             errors.append(abs(answers.years[0] - age))

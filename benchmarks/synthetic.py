@@ -11,29 +11,27 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from oamface.analyzer import Analyzer
-from oamface.detect import Detection, Detector, nearest
+from oamface.detection import Detection, Detector, nearest
 from oamface.labels import GENDERS, SYNTH_RACES
-from oamface.synth.head import Shapes
-from oamface.synth.people import WEARS, Person, balanced
-from oamface.synth.pictures import draw
-from oamface.synth.render import Picture
-from oamface.synth.scene import Scene
+from oamface.synthetic.head import Shapes
+from oamface.synthetic.images import draw
+from oamface.synthetic.people import WEARS, Person, balanced
+from oamface.synthetic.renderer import ImageInput
+from oamface.synthetic.scene import Scene
 
 FOUND = 0.3  # least intersection over union with the true box
 
 
-def away(detector: Detector, pictures: Sequence[Picture]) -> np.ndarray:
+def away(detector: Detector, images: Sequence[ImageInput]) -> np.ndarray:
     """(N,) mean distance of the five landmarks from the true ones over that of the eyes; NaN where none is found."""
-    return np.array(
-        [_away(nearest(detector.detect(picture.image), picture.box, FOUND), picture) for picture in pictures]
-    )
+    return np.array([_away(nearest(detector.detect(image.image), image.box, FOUND), image) for image in images])
 
 
-def _away(face: Detection | None, picture: Picture) -> float:
+def _away(face: Detection | None, image: ImageInput) -> float:
     if face is None:
         return float("nan")
-    eyes = float(np.linalg.norm(picture.landmarks[1] - picture.landmarks[0]))
-    return float(np.linalg.norm(face.landmarks - picture.landmarks, axis=1).mean()) / eyes
+    eyes = float(np.linalg.norm(image.landmarks[1] - image.landmarks[0]))
+    return float(np.linalg.norm(face.landmarks - image.landmarks, axis=1).mean()) / eyes
 
 
 def main() -> None:
@@ -47,7 +45,7 @@ def main() -> None:
     people = balanced(asked.count)
     scenes = [Scene.draw(np.random.default_rng((0, 2, number))) for number in range(len(people))]
     began = time.monotonic()
-    pictures = list(draw(shapes, people, scenes))
+    images = list(draw(shapes, people, scenes))
     print(f"{len(people)} people of 256 px drawn at {len(people) / (time.monotonic() - began):.1f} a second")
 
     bare = [person for person in people if person.mask is None][:200]
@@ -57,11 +55,11 @@ def main() -> None:
 
     analyzer = Analyzer(asked.weights)
     said: list[tuple[Person, float, str, str, dict[str, float]]] = []
-    for person, picture in zip(people, pictures, strict=True):
-        face = nearest(analyzer.detector.detect(picture.image), picture.box, FOUND)
+    for person, image in zip(people, images, strict=True):
+        face = nearest(analyzer.detector.detect(image.image), image.box, FOUND)
         if face is None:
             continue
-        told = next(iter(analyzer.analyze(picture.image, landmarks=face.landmarks[None]).faces))
+        told = next(iter(analyzer.analyze(image.image, landmarks=face.landmarks[None]).faces))
         top = [max(part.probabilities, key=part.probabilities.__getitem__) for part in (told.gender, told.race)]
         said.append((person, told.age.years, *top, told.mask.probabilities))
     print(f"found in everyday scenes: {len(said) / len(people):.1%}")

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 
 from oamface.analyzer import Analyzer
-from oamface.detect import Box, Detection, overlap
-from oamface.engine import Answers
-from oamface.imaging import RGBImage
+from oamface.detection import Box, Detection, overlap
+from oamface.images import RGBImage
 from oamface.labels import TASKS
-from oamface.synth.head import Shapes
-from oamface.synth.people import Person
-from oamface.synth.pictures import draw
-from oamface.synth.scene import Scene
-from oamface.tracks import Tracker
+from oamface.predictor import Predictions
+from oamface.synthetic.head import Shapes
+from oamface.synthetic.images import draw
+from oamface.synthetic.people import Person
+from oamface.synthetic.scene import Scene
+from oamface.video.tracker import Tracker
 
 RATE = 30  # frames a second of the drawn clips
 SIDE = 150  # pixels of a head's image
@@ -105,7 +105,7 @@ def clips() -> list[Clip]:
 def heads() -> list[tuple[RGBImage, RGBImage]]:
     """Each person's head on grey, and where it covers what is behind, (SIDE, SIDE, 1) in 0..1."""
     scenes = [Scene(fill=0.8, noise=0.0)] * len(PEOPLE)
-    drawn = [picture.image for picture in draw(Shapes(), PEOPLE, scenes, size=SIDE, workers=0)]
+    drawn = [image.image for image in draw(Shapes(), PEOPLE, scenes, size=SIDE, workers=0)]
     cover = np.zeros((SIDE, SIDE, 1), np.float32)
     cv2.ellipse(cover, (SIDE // 2, SIDE // 2), (round(SIDE * 0.42), round(SIDE * 0.5)), 0, 0, 360, 1, -1)
     return [(head, cover) for head in drawn]
@@ -194,11 +194,11 @@ def byte_track(scenery: Scenery, numbers: list[int], every: int, rate: float, pa
         yield [(int(name), (x, y, r - x, b - y)) for (x, y, r, b), name in rows if name >= 0]
 
 
-def _nothing(chips: Iterable[RGBImage]) -> Answers:
-    """Answers cost time and play no part in who is who."""
-    count = len(list(chips))
+def _nothing(crops: Iterable[RGBImage]) -> Predictions:
+    """Predictions cost time and play no part in who is who."""
+    count = len(list(crops))
     tables = {task: np.full((count, len(names)), 1 / len(names), np.float32) for task, names in TASKS.items()}
-    return Answers(tables, np.ones((count, 4, 4), np.float32))
+    return Predictions(tables, np.ones((count, 4, 4), np.float32))
 
 
 @dataclass
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--clip", help="this one alone")
     chosen = parser.parse_args().clip
     analyzer, people = Analyzer(), heads()
-    analyzer.engine.answer = _nothing  # type: ignore[method-assign]
+    analyzer.predictor.answer = _nothing  # type: ignore[method-assign]
     inner = []
     for head, _ in people:
         canvas = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)

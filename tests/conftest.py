@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from drawn import write_store
-from oamface.imaging import RGBImage
-from oamface.occlusion.sheet import plain_face
+from helpers.drawn import write_store
+from oamface.images import RGBImage
+from oamface.occlusion.contact_sheet import plain_face
 
 # Files that start processes of their own or train; last of all they would leave one of two workers idle.
 SLOW = (
@@ -35,7 +35,7 @@ def portrait() -> RGBImage:
 
 @pytest.fixture(scope="session")
 def face() -> tuple[RGBImage, np.ndarray]:
-    """A drawn face of nobody as a chip, and its landmarks."""
+    """A drawn face of nobody as a crop, and its landmarks."""
     return plain_face(128)
 
 
@@ -46,11 +46,11 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file of a network that was never trained, for 32-pixel chips."""
+    """A model file of a network that was never trained, for 32-pixel crops."""
     import torch
 
-    from oamface.export.model_file import describe, trace, write_model
-    from oamface.model.oam_cnn import OamCnn
+    from oamface.export.onnx import describe, trace, write_model
+    from oamface.models.oam_cnn import OamCnn
 
     torch.manual_seed(0)
     model, path = OamCnn(), tmp_path_factory.mktemp("model") / "untrained.onnx"
@@ -64,6 +64,6 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shapes() -> Any:
     """anny's heads, loaded once for all tests."""
     pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
-    from oamface.synth.head import Shapes
+    from oamface.synthetic.head import Shapes
 
     return Shapes()

@@ -9,9 +9,9 @@ from PIL import Image
 
 from oamface.analyzer import Analyzer
 from oamface.errors import FaceError, ImageError, LabelError
-from oamface.faces import Failure, Photograph
+from oamface.results import Failure, ImageResult
 
-MARKS = np.array([[203, 102], [245, 104], [224, 125], [203, 140], [244, 141]])  # read off the enlarged portrait
+LANDMARKS = np.array([[203, 102], [245, 104], [224, 125], [203, 140], [244, 141]])  # read off the enlarged portrait
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +46,23 @@ def test_a_callers_boxes_and_landmarks(analyzer, portrait) -> None:
     boxed = analyzer.analyze(portrait, boxes=[seen.box]).faces[0]
     assert np.allclose(boxed.landmarks, seen.landmarks, atol=8)
     assert boxed.box == seen.box
-    marked = analyzer.analyze(portrait, landmarks=[MARKS, MARKS + 5]).faces
+    marked = analyzer.analyze(portrait, landmarks=[LANDMARKS, LANDMARKS + 5]).faces
     assert len(marked) == 2
     assert marked[0].score is None
-    assert np.allclose(marked[0].landmarks, MARKS)
+    assert np.allclose(marked[0].landmarks, LANDMARKS)
     x, y, width, height = marked[0].box
     assert np.allclose((x, y, width, height), seen.box, atol=0.3 * seen.box[2])
-    both = analyzer.analyze(portrait, boxes=[[1, 2, 3, 4]], landmarks=[MARKS]).faces[0]
+    both = analyzer.analyze(portrait, boxes=[[1, 2, 3, 4]], landmarks=[LANDMARKS]).faces[0]
     assert both.box == (1, 2, 3, 4)
 
 
 def test_a_box_in_which_nobody_finds_a_face_is_still_answered(analyzer) -> None:
     empty = np.full((200, 200, 3), 90, np.uint8)
     face = analyzer.analyze(empty, boxes=[[50, 40, 80, 100]]).faces[0]
-    marks = np.array(face.landmarks)
+    landmarks = np.array(face.landmarks)
     assert face.score is None
     assert not face.detected
-    assert ((marks > (50, 40)) & (marks < (130, 140))).all()
+    assert ((landmarks > (50, 40)) & (landmarks < (130, 140))).all()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_box_in_which_nobody_finds_a_face_is_still_answered(analyzer) -> None:
         {"boxes": [1, 2, 3]},
         {"landmarks": np.zeros((2, 4, 2))},
         {"landmarks": np.zeros((1, 5, 2))},
-        {"landmarks": [MARKS], "boxes": [[0, 0, 9, 9]] * 2},
+        {"landmarks": [LANDMARKS], "boxes": [[0, 0, 9, 9]] * 2},
         {"boxes": [[512, 0, 10, 10]]},
         {"boxes": [[0, -10, 10, 10]]},
         {"boxes": [[0, 0, np.inf, 10]]},
@@ -83,8 +83,8 @@ def test_a_box_in_which_nobody_finds_a_face_is_still_answered(analyzer) -> None:
         {"boxes": [[0, 0, 9, 9], [0, 0, 9]]},
         {"boxes": [[]]},
         {"boxes": 3},
-        {"landmarks": [MARKS + 600]},
-        {"landmarks": [MARKS - 600]},
+        {"landmarks": [LANDMARKS + 600]},
+        {"landmarks": [LANDMARKS - 600]},
         {"landmarks": [None]},
     ],
 )
@@ -137,7 +137,7 @@ def test_a_crop_always_has_exactly_one_face(analyzer, portrait) -> None:
 def test_landmarks_that_were_found_or_given_are_detected(analyzer, portrait) -> None:
     seen = analyzer.analyze(portrait, crop=True).faces[0]
     assert seen.detected
-    for known in ({"boxes": [seen.box]}, {"landmarks": [MARKS]}):
+    for known in ({"boxes": [seen.box]}, {"landmarks": [LANDMARKS]}):
         assert analyzer.analyze(portrait, **known).faces[0].detected
 
 
@@ -146,7 +146,7 @@ def test_an_undetected_face_has_the_interval_of_undetected_faces(untrained_model
     crop = np.full((80, 60, 3), 90, np.uint8)
     unknown = analyzer.analyze(crop, crop=True).faces[0].age  # the model file holds no table for such faces
     assert (unknown.low, unknown.high) == (0, 100)
-    analyzer.engine.undetected = np.full(101, 1.0, np.float32)
+    analyzer.predictor.undetected = np.full(101, 1.0, np.float32)
     narrow = analyzer.analyze(crop, crop=True).faces[0].age
     assert unknown.low < narrow.low < narrow.years < narrow.high < unknown.high
 
@@ -166,7 +166,7 @@ def test_many_files_in_order_and_bad_ones_beside_them(analyzer, portrait, tmp_pa
     paths[3].write_text("text")
     paths[17] = tmp_path / "missing.png"
     results = list(analyzer.analyze_all(paths))
-    assert [type(item) for item in results] == [Failure if n in (3, 17) else Photograph for n in range(20)]
+    assert [type(item) for item in results] == [Failure if n in (3, 17) else ImageResult for n in range(20)]
     assert [item.source for item in results] == [str(path) for path in paths]
     assert results[5].faces[0].age.years == pytest.approx(analyzer.analyze(paths[5]).faces[0].age.years, abs=1e-3)
     assert results[3].to_dict()["error"]["type"] == "ImageError"
@@ -184,7 +184,7 @@ def test_tasks_may_be_left_out(untrained_model, portrait) -> None:
 
 def test_what_would_be_a_guess_is_uncertain(untrained_model, portrait) -> None:
     analyzer = Analyzer(untrained_model)
-    thresholds = analyzer.engine.description["thresholds"]
+    thresholds = analyzer.predictor.description["thresholds"]
     face = analyzer.analyze(portrait).faces[0]
     for task, threshold in thresholds.items():
         answer = getattr(face, task)
@@ -208,6 +208,6 @@ def test_threads_share_an_analyzer(analyzer, portrait) -> None:
 
 def test_bad_pictures(analyzer, tmp_path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
-    for picture in (tmp_path / "empty.jpg", tmp_path / "missing.jpg", b"text", np.zeros((9, 9), np.uint8)):
+    for image in (tmp_path / "empty.jpg", tmp_path / "missing.jpg", b"text", np.zeros((9, 9), np.uint8)):
         with pytest.raises(ImageError):
-            analyzer.analyze(picture)
+            analyzer.analyze(image)

@@ -25,6 +25,6 @@ def test_a_file_by_its_ending(untrained_model, tmp_path) -> None:
 
 def test_help_waits_for_no_network() -> None:
     """Neither numpy nor a runtime is loaded to print what commands there are."""
-    code = "import sys, oamface.cli; print({'numpy', 'onnxruntime', 'cv2', 'rich', 'torch'} & set(sys.modules))"
+    code = "import sys, oamface.cli.app; print({'numpy', 'onnxruntime', 'cv2', 'rich', 'torch'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"

@@ -7,12 +7,12 @@ import pytest
 
 import oamface
 from oamface import Analyzer
-from oamface.data import mask_folders, utkface
-from oamface.data.source import Source
-from oamface.engine import Engine
-from oamface.imaging import read_image
+from oamface.datasets.readers import masks as mask_folders, utkface
+from oamface.datasets.archive import Source
+from oamface.images import read_image
 from oamface.labels import members
 from oamface.occlusion import draw
+from oamface.predictor import Predictor
 from oamface.weights import WEIGHTS
 
 DATA = Path(__file__).parents[2] / "shared/datasets"
@@ -28,28 +28,28 @@ def analyzer(request) -> Analyzer:
     [(name, {"fairface", "masks"} | ({"utkface"} if name != "oam-open" else set())) for name in WEIGHTS],
 )
 def test_they_are_small_and_describe_themselves(weights, learnt_from) -> None:
-    engine = Engine(weights)
-    assert engine.path.stat().st_size < 14e6
-    assert engine.description["parameters"] < 6.5e6
-    assert engine.description["intervals"]["level"] == 0.9
-    assert set().union(*(run["data"] for run in engine.description["training"])) == learnt_from
-    assert set(engine.description["figures"]["data_sets"]) == {"utkface", "fairface", "masks"}
+    predictor = Predictor(weights)
+    assert predictor.path.stat().st_size < 14e6
+    assert predictor.description["parameters"] < 6.5e6
+    assert predictor.description["intervals"]["level"] == 0.9
+    assert set().union(*(run["data"] for run in predictor.description["training"])) == learnt_from
+    assert set(predictor.description["figures"]["data_sets"]) == {"utkface", "fairface", "masks"}
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_undetected_faces_have_wider_intervals_than_others(weights) -> None:
-    engine = Engine(weights)
-    assert np.isfinite(engine.undetected).all()
-    assert engine.undetected.mean() > engine.quantiles.mean()
+    predictor = Predictor(weights)
+    assert np.isfinite(predictor.undetected).all()
+    assert predictor.undetected.mean() > predictor.quantiles.mean()
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_the_card_beside_them_is_their_own(weights) -> None:
-    from oamface.export.card import model_card
+    from oamface.export.model_card import model_card
 
-    engine = Engine(weights)
-    card = (engine.path.parent / f"{weights}.md").read_text()
-    assert card == model_card(engine.description)
+    predictor = Predictor(weights)
+    card = (predictor.path.parent / f"{weights}.md").read_text()
+    assert card == model_card(predictor.description)
     assert ("research only" in card) == (weights != "oam-open")
 
 
@@ -57,10 +57,10 @@ def test_nobody_names_the_best_in_eight_bits(portrait) -> None:
     told, whole = oamface.analyze(portrait), Analyzer("oam").analyze(portrait)
     assert told == Analyzer("oam-int8").analyze(portrait)
     assert abs(told.faces[0].age.years - whole.faces[0].age.years) < 3
-    engine = Engine("oam-int8")
-    assert engine.description["stored"] == "int8"
-    assert engine.path.stat().st_size < 8e6
-    for tasks in engine.description["quantisation"].values():
+    predictor = Predictor("oam-int8")
+    assert predictor.description["stored"] == "int8"
+    assert predictor.path.stat().st_size < 8e6
+    for tasks in predictor.description["quantisation"].values():
         assert max(lost for task, lost in tasks.items() if task != "age") <= 0.003
 
 
@@ -77,9 +77,9 @@ def test_the_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:
 @pytest.mark.parametrize("style", ["respirator", "checked"])
 def test_a_mask_it_never_saw(analyzer, portrait, style) -> None:
     bare = analyzer.analyze(portrait).faces[0]
-    marks = np.array(bare.landmarks)
-    drawn = draw(portrait, marks, style, np.random.default_rng(0))
-    face = analyzer.analyze(drawn.image, landmarks=[marks]).faces[0]
+    landmarks = np.array(bare.landmarks)
+    drawn = draw(portrait, landmarks, style, np.random.default_rng(0))
+    face = analyzer.analyze(drawn.image, landmarks=[landmarks]).faces[0]
     assert face.mask.label == "worn"
     assert face.gender.label in ("female", "uncertain")  # less sure, but not turned round
     assert abs(face.age.years - bare.age.years) < 15
@@ -91,7 +91,7 @@ def test_a_mask_it_never_saw(analyzer, portrait, style) -> None:
     [("utkface", utkface.read, "gender", 0.85), ("masks", mask_folders.read, "mask", 0.93)],
 )
 def test_pictures_of_the_test_part(analyzer, data_set, read, task, least) -> None:
-    """A spot check on raw pictures; `oamface evaluate` measures all of them."""
+    """A spot check on raw images; `oamface evaluate` measures all of them."""
     path = DATA / f"{data_set}.tar"
     if not path.exists():
         pytest.skip(f"{path} is not on this machine")

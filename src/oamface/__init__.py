@@ -1,4 +1,4 @@
-"""Apparent age, perceived gender and race, and mask of every face in a photograph."""
+"""Apparent age, perceived gender and race, and mask of every face in an image."""
 
 import os
 from functools import cache
@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # ONNX Runtime from 1.29 on writes an identifier of the device to disk and sends events to Microsoft unless this is set
-# before it is first imported. A photograph's answers are nobody else's business, and neither is that one was asked.
+# before it is first imported. An image's answers are nobody else's business, and neither is that one was asked.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from oamface.analyzer import Analyzer, Picture
+    from oamface.analyzer import Analyzer, ImageInput
     from oamface.errors import OamfaceError
-    from oamface.faces import Age, Choice, Face, Photograph
+    from oamface.results import Age, Classification, Face, ImageResult
 
 __version__ = "0.1.0"
-__all__ = ["Age", "Analyzer", "Choice", "Face", "OamfaceError", "Photograph", "analyze"]
+__all__ = ["Age", "Analyzer", "Classification", "Face", "ImageResult", "OamfaceError", "analyze"]
 
 # Where each name is at home: the networks' runtime takes most of a second to import, which `oamface --help` need not.
 _HOMES = {
     "Analyzer": "analyzer",
     "OamfaceError": "errors",
-    **dict.fromkeys(("Age", "Choice", "Face", "Photograph"), "faces"),
+    **dict.fromkeys(("Age", "Classification", "Face", "ImageResult"), "results"),
 }
 
 
@@ -38,9 +38,9 @@ def _analyzer() -> "Analyzer":
     return Analyzer()
 
 
-def analyze(picture: "Picture") -> "Photograph":
-    """All faces of one picture, with the shipped model: a path, a file's bytes, or an (H, W, 3) uint8 RGB array.
+def analyze(image: "ImageInput") -> "ImageResult":
+    """All faces of one image, with the shipped model: a path, a file's bytes, or an (H, W, 3) uint8 RGB array.
 
     Loads the networks once. Raises ImageError.
     """
-    return _analyzer().analyze(picture)
+    return _analyzer().analyze(image)

@@ -1,6 +1,6 @@
 """`python -m oamface`, for launchers such as torchrun."""
 
-from oamface.cli import main
+from oamface.cli.app import main
 
 if __name__ == "__main__":
     main()

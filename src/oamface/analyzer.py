@@ -1,4 +1,4 @@
-"""The one pipeline: a photograph to its faces. The CLI, the service, video and bulk jobs all call it."""
+"""The one pipeline: an image to its faces. The CLI, the service, video and bulk jobs all call it."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.align import apply, chip_transform, cut_chip, template
-from oamface.detect import Detection, Detector, prominent
-from oamface.engine import Answers, Engine
+from oamface.alignment import apply, crop_face, crop_transform, template
+from oamface.detection import Detection, Detector, prominent
 from oamface.errors import FaceError, ImageError, OamfaceError
-from oamface.faces import UNCERTAIN, Age, Choice, Face, Failure, Photograph
-from oamface.imaging import Decoded, RGBImage, Source, check_image, decode
+from oamface.images import Decoded, RGBImage, Source, check_image, decode
 from oamface.labels import TASKS, check_tasks
+from oamface.predictor import Predictions, Predictor
+from oamface.results import UNCERTAIN, Age, Classification, Face, Failure, ImageResult
 from oamface.weights import WEIGHTS
 
-Picture = Source | RGBImage | Decoded
+ImageInput = Source | RGBImage | Decoded
 Named = str | os.PathLike[str] | tuple[str, Source | OSError]
 
 _FARTHEST = 2**24  # pixels, from which on float32 no longer tells neighbours apart
@@ -34,10 +34,10 @@ _IN_BOX = np.array([[0.27, 0.327], [0.73, 0.327], [0.5, 0.529], [0.314, 0.716], 
 
 
 class Analyzer:
-    """Finds every face of a photograph and answers about it. Safe to share between threads.
+    """Finds every face of an image and answers about it. Safe to share between threads.
 
     weights: the package's "oam" (the best, for research only), the same in eight bits ("oam-int8", unless another is
-    named), the smaller "oam-medium" and "oam-small", or "oam-open" (free for commercial use); or an exported file.
+    named), the smaller "oam-small", or "oam-open" (free for commercial use); or an exported file.
     tasks: which of age, gender, race, mask to answer; all by default.
     threads: CPU threads of the networks, 0 for all cores. detector: another one, e.g. with its own threshold.
     Raises ModelError, LabelError (unknown task).
@@ -52,17 +52,17 @@ class Analyzer:
         detector: Detector | None = None,
     ) -> None:
         self.tasks = check_tasks(tasks)
-        self.engine = Engine(weights, threads=threads)
+        self.predictor = Predictor(weights, threads=threads)
         self.detector = Detector(threads=threads) if detector is None else detector
 
     def analyze(
         self,
-        picture: Picture,
+        image: ImageInput,
         *,
         boxes: npt.ArrayLike | None = None,
         landmarks: npt.ArrayLike | None = None,
         crop: bool = False,
-    ) -> Photograph:
+    ) -> ImageResult:
         """All faces of one image: a path, a file's bytes, an open file, a PIL image, or an (H, W, 3) uint8 RGB array.
 
         boxes: (N, 4) x, y, width, height, where the caller already knows the faces; landmarks: (N, 5, 2) likewise, or
@@ -71,31 +71,31 @@ class Analyzer:
         than 50 megapixels is decoded at a reduced size. Raises ImageError, FaceError (boxes or landmarks that describe
         no face).
         """
-        decoded = _read(picture, reduced=boxes is None and landmarks is None)
+        decoded = _read(image, reduced=boxes is None and landmarks is None)
         found = self._find(decoded.image, boxes, landmarks, crop)
-        answers = self.engine.answer([cut_chip(decoded.image, face.landmarks) for face in found])
-        source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        answers = self.predictor.predict([crop_face(decoded.image, face.landmarks) for face in found])
+        source = os.fspath(image) if isinstance(image, str | os.PathLike) else None
         faces = tuple(self.faces(_in_file(found, decoded), answers))
-        return Photograph(decoded.width, decoded.height, faces, source, len(decoded.pages))
+        return ImageResult(decoded.width, decoded.height, faces, source, len(decoded.pages))
 
-    def analyze_all(self, pictures: Iterable[Named], *, crop: bool = False) -> Iterator[Photograph | Failure]:
+    def analyze_all(self, images: Iterable[Named], *, crop: bool = False) -> Iterator[ImageResult | Failure]:
         """Analyze many images, in their order, faces of several in one pass; a bad one is a Failure.
 
-        pictures: paths, or pairs of a name and anything that `analyze` takes, or of a name and why it could not be had.
+        images: paths, or pairs of a name and anything that `analyze` takes, or of a name and why it could not be had.
         Of a file with several pages each is an image of its own, the second named NAME#2 and so on.
         """
-        pages = (page for item in pictures for page in self._pages(item, crop))
+        pages = (page for item in images for page in self._pages(item, crop))
         while group := list(islice(pages, TOGETHER)):
             faces = self.faces(
                 [face for item in group if isinstance(item, _Found) for face in item.faces],
-                self.engine.answer([chip for item in group if isinstance(item, _Found) for chip in item.chips]),
+                self.predictor.predict([crop for item in group if isinstance(item, _Found) for crop in item.crops]),
             )
             for item in group:
                 if isinstance(item, Failure):
                     yield item
                 else:
                     found = tuple(islice(faces, len(item.faces)))
-                    yield Photograph(item.width, item.height, found, item.name)
+                    yield ImageResult(item.width, item.height, found, item.name)
 
     def _pages(self, item: Named, crop: bool) -> Iterator["_Found | Failure"]:
         """Every page of one source with its faces cut out, or why there is none."""
@@ -110,8 +110,8 @@ class Analyzer:
                 decoded = _read(data, page=pages[number])
                 pages = decoded.pages
                 found = self._find(decoded.image, None, None, crop)
-                chips = [cut_chip(decoded.image, face.landmarks) for face in found]
-                yield _Found(page_name, decoded.width, decoded.height, _in_file(found, decoded), chips)
+                crops = [crop_face(decoded.image, face.landmarks) for face in found]
+                yield _Found(page_name, decoded.width, decoded.height, _in_file(found, decoded), crops)
             except OamfaceError as error:
                 yield Failure(page_name, error)
             number += 1
@@ -137,23 +137,23 @@ class Analyzer:
         part = image[low[1] : high[1], low[0] : high[0]]
         centre = np.array([x + width / 2, y + height / 2])
         for face in self.detector.detect(part) if part.size else ():
-            marks = face.landmarks + low
-            if (np.abs(marks.mean(0) - centre) < np.array([width, height]) / 2).all():
-                return Detection(box, marks.astype(np.float32), face.score)
+            landmarks = face.landmarks + low
+            if (np.abs(landmarks.mean(0) - centre) < np.array([width, height]) / 2).all():
+                return Detection(box, landmarks.astype(np.float32), face.score)
         return assumed(box)
 
-    def faces(self, found: Sequence[Detection], answers: Answers) -> Iterator[Face]:
+    def faces(self, found: Sequence[Detection], answers: Predictions) -> Iterator[Face]:
         """What answers, one row a face, say about faces that were found, in the tasks asked for.
 
         Of a face below LEAST_FACE pixels nothing: every label is "uncertain" and the age's interval is 0 to 100.
         """
         blind = np.array([face.assumed for face in found], bool)
-        low, high = answers.age_bounds(np.where(blind[:, None], self.engine.undetected, self.engine.quantiles))
-        level = self.engine.description["intervals"]["level"]
+        low, high = answers.age_bounds(np.where(blind[:, None], self.predictor.undetected, self.predictor.quantiles))
+        level = self.predictor.description["intervals"]["level"]
         years, visibility = answers.years, answers.visibility()
         for row, face in enumerate(found):
             tiny = max(face.box[2:]) < LEAST_FACE
-            thresholds = self.engine.description["thresholds"]
+            thresholds = self.predictor.description["thresholds"]
             chosen = {
                 task: _choice(task, answers.probabilities[task][row], np.inf if tiny else thresholds[task])
                 for task in ("gender", "race", "mask")
@@ -181,17 +181,17 @@ class _Found:
     width: int
     height: int
     faces: list[Detection]
-    chips: list[RGBImage]
+    crops: list[RGBImage]
 
 
-def _read(picture: Picture, *, page: int = 0, reduced: bool = True) -> Decoded:
+def _read(image: ImageInput, *, page: int = 0, reduced: bool = True) -> Decoded:
     """reduced: large images may be decoded at a reduced size. Raises ImageError."""
-    if isinstance(picture, Decoded):
-        return picture
-    if isinstance(picture, np.ndarray):
-        image = check_image(picture)
-        return Decoded(image, image.shape[1], image.shape[0])
-    return decode(picture, page=page) if reduced else decode(picture, page=page, decoded_pixels=None)
+    if isinstance(image, Decoded):
+        return image
+    if isinstance(image, np.ndarray):
+        array = check_image(image)
+        return Decoded(array, array.shape[1], array.shape[0])
+    return decode(image, page=page) if reduced else decode(image, page=page, decoded_pixels=None)
 
 
 def _in_file(found: list[Detection], decoded: Decoded) -> list[Detection]:
@@ -209,10 +209,10 @@ def _in_file(found: list[Detection], decoded: Decoded) -> list[Detection]:
     ]
 
 
-def _choice(task: str, probabilities: npt.NDArray[np.float32], threshold: float) -> Choice:
+def _choice(task: str, probabilities: npt.NDArray[np.float32], threshold: float) -> Classification:
     named = {str(name): float(value) for name, value in zip(TASKS[task], probabilities, strict=True)}
     label = max(named, key=lambda name: named[name])
-    return Choice(label if named[label] >= threshold else UNCERTAIN, named[label], named)
+    return Classification(label if named[label] >= threshold else UNCERTAIN, named[label], named)
 
 
 def _numbers(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -260,13 +260,13 @@ def _given(image: RGBImage, landmarks: npt.ArrayLike, boxes: npt.ArrayLike | Non
     return [Detection(box, points.astype(np.float32), np.nan) for box, points in zip(known, table, strict=True)]
 
 
-def _box_around(landmarks: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """The box that the detector would draw around an upright face with these landmarks."""
-    back = cv2.invertAffineTransform(chip_transform(landmarks))
-    marks = template().astype(np.float64)
-    # The chip is to the box what the template's spread is to that of _IN_BOX.
-    scale = marks.std(0) / _IN_BOX.std(0)
-    corner = marks.mean(0) - _IN_BOX.mean(0) * scale
+def _box_around(landusual: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """The box that the detector would draw around an upright face with these landusual."""
+    back = cv2.invertAffineTransform(crop_transform(landusual))
+    usual = template().astype(np.float64)
+    # The crop is to the box what the template's spread is to that of _IN_BOX.
+    scale = usual.std(0) / _IN_BOX.std(0)
+    corner = usual.mean(0) - _IN_BOX.mean(0) * scale
     corners = apply(np.array([corner, corner + (scale[0], 0), corner + scale, corner + (0, scale[1])]), back)
     (x, y), (width, height) = corners.min(0), np.ptp(corners, axis=0)
     return float(x), float(y), float(width), float(height)

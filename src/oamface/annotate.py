@@ -1,4 +1,4 @@
-"""Draws what was found onto a picture: boxes, answers, and where the network looked."""
+"""Draws what was found onto an image: boxes, answers, and where the network looked."""
 
 from dataclasses import replace
 
@@ -6,26 +6,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.align import CHIP_SIZE, chip_corners, chip_transform
-from oamface.faces import UNCERTAIN, Face, Photograph
-from oamface.imaging import RGBImage, check_image
+from oamface.alignment import CROP_SIZE, crop_corners, crop_transform
+from oamface.images import RGBImage, check_image
+from oamface.results import UNCERTAIN, Face, ImageResult
 
 _MASKS = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}
 _BOX, _TEXT, _SHADE = (64, 200, 120), (255, 255, 255), (20, 20, 20)
 
 
-def annotate(image: RGBImage, photograph: Photograph, *, attention: bool = True) -> RGBImage:
+def annotate(image: RGBImage, result: ImageResult, *, attention: bool = True) -> RGBImage:
     """A copy of the (H, W, 3) uint8 RGB image with every face's box and answers.
 
     The image may be smaller than its file, whose pixels the faces are in.
     attention: tint what the network takes to be covered red, bare skin green. Raises ImageError for another array.
     """
     drawn = check_image(image).copy()
-    faces = [_scaled(face, drawn.shape[1] / photograph.width) for face in photograph.faces]
+    faces = [_scaled(face, drawn.shape[1] / result.width) for face in result.faces]
     if attention:
         for face in faces:
             _tint(drawn, face)
-    # Lines and letters grow with the picture, so that they show at any size.
+    # Lines and letters grow with the image, so that they show at any size.
     scale = max(0.4, min(drawn.shape[:2]) / 900)
     for face in faces:
         x, y, width, height = (round(value) for value in face.box)
@@ -65,17 +65,17 @@ def _tint(image: RGBImage, face: Face) -> None:
     """Lay the attention map over the face, in place."""
     if face.attention is None:
         return
-    transform = chip_transform(np.array(face.landmarks))
+    transform = crop_transform(np.array(face.landmarks))
     back = cv2.invertAffineTransform(transform)
-    corners = chip_corners(transform)
+    corners = crop_corners(transform)
     low = np.clip(np.floor(corners.min(0)), 0, image.shape[1::-1]).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, image.shape[1::-1]).astype(int)
     part = image[low[1] : high[1], low[0] : high[0]]
     if not part.size:
         return
-    bare = cv2.resize(face.attention, (CHIP_SIZE, CHIP_SIZE), interpolation=cv2.INTER_LINEAR)
-    rim = np.zeros((CHIP_SIZE, CHIP_SIZE), np.float32)
-    cv2.ellipse(rim, (CHIP_SIZE // 2, round(CHIP_SIZE * 0.52)), (44, 58), 0, 0, 360, 1, -1)
+    bare = cv2.resize(face.attention, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+    rim = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
+    cv2.ellipse(rim, (CROP_SIZE // 2, round(CROP_SIZE * 0.52)), (44, 58), 0, 0, 360, 1, -1)
     rim = cv2.GaussianBlur(rim, (0, 0), 4)
     there = back.copy()
     there[:, 2] -= low

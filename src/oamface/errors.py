@@ -6,7 +6,7 @@ class OamfaceError(Exception):
 
 
 class ImageError(OamfaceError):
-    """A picture that cannot be read, is too large, or is not an RGB array."""
+    """An image that cannot be read, is too large, or is not an RGB array."""
 
 
 class FileError(OamfaceError):
@@ -46,7 +46,7 @@ class ResultError(OamfaceError):
 
 
 class SynthError(OamfaceError):
-    """People, scenes or sets of synthetic pictures that cannot be made as asked."""
+    """People, scenes or sets of synthetic images that cannot be made as asked."""
 
 
 class VideoError(OamfaceError):

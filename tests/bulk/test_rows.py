@@ -6,15 +6,15 @@ import pyarrow as pa
 from oamface.analyzer import Analyzer
 from oamface.bulk.rows import SCHEMA, rows_of
 from oamface.errors import ImageError
-from oamface.faces import Failure, Photograph
+from oamface.results import Failure, ImageResult
 
 
 def test_the_schema_lies_flat(portrait) -> None:
-    photograph = Analyzer("oam", threads=1).analyze(portrait)
-    (row,) = rows_of(photograph)
+    image = Analyzer("oam", threads=1).analyze(portrait)
+    (row,) = rows_of(image)
     assert set(row) | {"error"} == set(SCHEMA.names)
     table = pa.Table.from_pylist([row], SCHEMA)
-    (face,) = photograph.to_dict()["faces"]
+    (face,) = image.to_dict()["faces"]
     (told,) = table.to_pylist()
     assert (told["faces"], told["face"], told["width"]) == (1, 0, 512)
     assert np.isclose(told["age"], face["age"]["years"])
@@ -24,7 +24,7 @@ def test_the_schema_lies_flat(portrait) -> None:
 
 
 def test_nobody_and_nothing_are_rows_too() -> None:
-    (nobody,) = rows_of(Photograph(10, 20, (), "a.jpg"))
+    (nobody,) = rows_of(ImageResult(10, 20, (), "a.jpg"))
     (bad,) = rows_of(Failure("b.jpg", ImageError("damaged")))
     table = pa.Table.from_pylist([nobody, bad], SCHEMA).to_pylist()
     assert [(row["source"], row["faces"], row["face"], row["error"]) for row in table] == [

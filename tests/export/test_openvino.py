@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from oamface.bench import bench, tables
-from oamface.data.store import Store
-from oamface.engine import Engine
+from oamface.benchmark import bench, tables
+from oamface.datasets.store import Store
 from oamface.errors import DataError, ModelError
 from oamface.export import openvino as module
-from oamface.export.export import export
+from oamface.export.exporter import export
+from oamface.predictor import Predictor
 
 pytest.importorskip("openvino", reason="needs oamface[openvino]")
 
@@ -24,11 +24,11 @@ def converted(tmp_path_factory):
 
 
 def test_the_same_answers_calibration_and_figures(converted, store_folder) -> None:
-    one, other = Engine("oam"), Engine(converted, threads=1)
+    one, other = Predictor("oam"), Predictor(converted, threads=1)
     assert one.description == other.description
     assert one.digest != other.digest
-    chips = list(Store.open(store_folder).chips[:34])  # more than go into one pass
-    wanted, found = one.answer(chips), other.answer(chips)
+    crops = list(Store.open(store_folder).crops[:34])  # more than go into one pass
+    wanted, found = one.answer(crops), other.answer(crops)
     for task, shares in wanted.probabilities.items():
         assert np.abs(shares - found.probabilities[task]).max() < 0.01
     assert np.abs(wanted.attention - found.attention).max() < 0.01
@@ -37,7 +37,7 @@ def test_the_same_answers_calibration_and_figures(converted, store_folder) -> No
 
 def test_a_checkpoint_or_file_calibrated_on_stores(untrained_model, store_folder, tmp_path) -> None:
     description = export(untrained_model, [Store.open(store_folder)], tmp_path / "own.xml", to="openvino")
-    assert Engine(tmp_path / "own.xml").description == description
+    assert Predictor(tmp_path / "own.xml").description == description
     assert description["figures"]["data_sets"]["utkface"]["faces"] == 12
 
 
@@ -56,11 +56,11 @@ def test_damaged_files(converted, tmp_path) -> None:
     alone = tmp_path / "alone.xml"
     shutil.copy(converted, alone)
     with pytest.raises(ModelError, match=r"alone\.bin: cannot be read"):
-        Engine(alone)
+        Predictor(alone)
     alone.write_text("<net/>")
     alone.with_suffix(".bin").write_bytes(b"")
     with pytest.raises(ModelError, match="no OpenVINO model"):
-        Engine(alone)
+        Predictor(alone)
 
 
 def test_it_is_timed_like_others(converted) -> None:
@@ -73,7 +73,7 @@ def test_it_is_timed_like_others(converted) -> None:
 
 def test_openvino_reports_to_nobody(converted, tmp_path) -> None:
     """Importing it as published writes an identifier into the home folder and sends an event."""
-    code = f"import sys; from oamface.engine import Engine; Engine({str(converted)!r}); "
+    code = f"import sys; from oamface.predictor import Predictor; Predictor({str(converted)!r}); "
     code += "sys.exit(any(name.startswith('openvino_telemetry.') for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], env={"HOME": str(tmp_path)}, check=True)
     assert not (tmp_path / "intel").exists()
@@ -82,4 +82,4 @@ def test_openvino_reports_to_nobody(converted, tmp_path) -> None:
 def test_without_openvino(converted, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ModelError, match=r"oamface\[openvino\]"):
-        Engine(converted)
+        Predictor(converted)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oamface.align import template
+from oamface.alignment import template
 from oamface.errors import FaceError, LabelError
 from oamface.occlusion import HELD_OUT, STYLES, WEARS, draw
 
@@ -82,16 +82,16 @@ def test_masks_and_objects_are_held_out_for_evaluation() -> None:
 def test_any_landmarks_on_any_picture(style, wear, shift, scale, turn, size) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     around = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    marks = (template(64) - 32) * scale @ around + shift
-    drawn = draw(image, marks, style, np.random.default_rng(1), wear=wear)
+    landmarks = (template(64) - 32) * scale @ around + shift
+    drawn = draw(image, landmarks, style, np.random.default_rng(1), wear=wear)
     assert drawn.image.shape == image.shape
     assert np.isfinite(drawn.coverage).all()
 
 
-@pytest.mark.parametrize("marks", [np.zeros((5, 2)), np.full((5, 2), np.nan), np.zeros((4, 2)), None])
-def test_landmarks_that_are_no_face(face, marks) -> None:
+@pytest.mark.parametrize("landmarks", [np.zeros((5, 2)), np.full((5, 2), np.nan), np.zeros((4, 2)), None])
+def test_landmarks_that_are_no_face(face, landmarks) -> None:
     with pytest.raises(FaceError):
-        draw(face[0], marks, "surgical", np.random.default_rng(0))
+        draw(face[0], landmarks, "surgical", np.random.default_rng(0))
 
 
 def test_unknown_names(face) -> None:

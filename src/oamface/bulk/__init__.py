@@ -1,1 +1,1 @@
-"""Millions of photographs on many machines: the same answers as one `analyze`, as Parquet, each photograph once."""
+"""Millions of images on many machines: the same answers as one `analyze`, as Parquet, each image once."""

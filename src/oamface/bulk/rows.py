@@ -1,11 +1,11 @@
-"""Answers as rows: schema oamface/1 laid flat, a row a face, and one for an image without any or with an error."""
+"""Predictions as rows: schema oamface/1 laid flat, a row a face, and one for an image without any or with an error."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from oamface.faces import Failure, Photograph
+from oamface.results import Failure, ImageResult
 
 _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -34,16 +34,16 @@ SCHEMA = pa.schema(
 )
 
 
-def rows_of(photograph: Photograph | Failure) -> Iterator[dict[str, Any]]:
+def rows_of(image: ImageResult | Failure) -> Iterator[dict[str, Any]]:
     """Under SCHEMA; what was not asked or does not apply is left out, which is null in a table."""
-    if isinstance(photograph, Failure):
-        yield {"source": _text(photograph.source), "error": _text(str(photograph.error))}
+    if isinstance(image, Failure):
+        yield {"source": _text(image.source), "error": _text(str(image.error))}
         return
-    told: dict[str, Any] = {"source": _text(photograph.source), "width": photograph.width, "height": photograph.height}
-    told["faces"] = len(photograph.faces)
-    if not photograph.faces:
+    told: dict[str, Any] = {"source": _text(image.source), "width": image.width, "height": image.height}
+    told["faces"] = len(image.faces)
+    if not image.faces:
         yield told
-    for number, face in enumerate(photograph.to_dict()["faces"]):
+    for number, face in enumerate(image.to_dict()["faces"]):
         row = {**told, "face": number, "score": face["score"], "visibility": face["visibility"]}
         row["detected"] = face["detected"]
         row |= dict(zip(("x", "y", "box_width", "box_height"), face["box"], strict=True))

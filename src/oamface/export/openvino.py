@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from oamface.bench import person_chip
-from oamface.engine import Engine
+from oamface.atomic import write_bytes
+from oamface.benchmark import person_crop
 from oamface.errors import ModelError
-from oamface.export.model_file import TOLERANCE
-from oamface.files import write_bytes
-from oamface.imaging import RGBImage
+from oamface.export.onnx import TOLERANCE
+from oamface.images import RGBImage
+from oamface.predictor import Predictor
 from oamface.runtime import METADATA, OPENVINO, import_openvino
 
 COMPARED = 16
@@ -24,19 +24,19 @@ def convert(source: str | Path, out: Path) -> dict[str, Any]:
     Raises ModelError (source, `out` of another ending, openvino missing, a file that answers otherwise), FileError.
     """
     check_name(out)
-    engine, openvino = Engine(source), import_openvino()
+    predictor, openvino = Predictor(source), import_openvino()
     with TemporaryDirectory() as folder:
         draft = Path(folder) / f"draft{OPENVINO}"
-        model = openvino.Core().read_model(engine.path)
-        model.set_rt_info(json.dumps(engine.description), [METADATA])
+        model = openvino.Core().read_model(predictor.path)
+        model.set_rt_info(json.dumps(predictor.description), [METADATA])
         openvino.save_model(model, draft, compress_to_fp16=True)
-        one, other = (network.answer(_faces()).probabilities for network in (engine, Engine(draft)))
+        one, other = (network.predict(_faces()).probabilities for network in (predictor, Predictor(draft)))
         away = max(float(np.abs(one[task] - other[task]).max()) for task in one)
         if away > TOLERANCE:
-            raise ModelError(f"OpenVINO's answers are up to {away:.3f} off those of {engine.path}; not written")
+            raise ModelError(f"OpenVINO's answers are up to {away:.3f} off those of {predictor.path}; not written")
         for ending in (".bin", OPENVINO):  # the file that needs the other comes last
             write_bytes(out.with_suffix(ending), draft.with_suffix(ending).read_bytes())
-    return engine.description
+    return predictor.description
 
 
 def check_name(out: Path) -> None:
@@ -47,7 +47,7 @@ def check_name(out: Path) -> None:
 
 def _faces() -> list[RGBImage]:
     """Aligned faces to compare on: the package's synthetic person in many lights, some of them noisy."""
-    chip, rng = person_chip().astype(np.float32), np.random.default_rng(0)
+    crop, rng = person_crop().astype(np.float32), np.random.default_rng(0)
     gains = rng.uniform(0.4, 1.6, (COMPARED, 1, 1, 3))
-    noise = rng.standard_normal((COMPARED, *chip.shape)) * np.linspace(0, 30, COMPARED)[:, None, None, None]
-    return list(np.clip(chip * gains + noise, 0, 255).astype(np.uint8))
+    noise = rng.standard_normal((COMPARED, *crop.shape)) * np.linspace(0, 30, COMPARED)[:, None, None, None]
+    return list(np.clip(crop * gains + noise, 0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Layers of paint over one face: shapes in face coordinates become colour and coverage in the picture.
+"""Layers of paint over one face: shapes in face coordinates become colour and coverage in the image.
 
 Knows light, antialiasing and compositing; what the shapes mean is the business of `masks` and `objects`.
 """
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.imaging import RGBImage
+from oamface.images import RGBImage
 from oamface.occlusion.face_frame import FaceFrame, Points
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ def mirrored(half: npt.ArrayLike) -> Points:
 
 
 class Canvas:
-    """The picture being covered, its light, and how much of every pixel is covered so far.
+    """The image being covered, its light, and how much of every pixel is covered so far.
 
     image: (H, W, 3) uint8 RGB, left untouched. rng: where all chance comes from.
     """
@@ -52,7 +52,7 @@ class Canvas:
     def _light(self, image: RGBImage) -> FloatArray:
         """(H, W) about 1: the face's own light and shade, without its features, so that paint follows it."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        # Small pictures blur as well as large ones; full-size blurs would cost more than all the rest.
+        # Small images blur as well as large ones; full-size blurs would cost more than all the rest.
         step = max(1, int(self.unit / 8))
         small = cv2.resize(
             grey, (max(1, self.width // step), max(1, self.height // step)), interpolation=cv2.INTER_AREA
@@ -107,11 +107,11 @@ class Canvas:
     def lay(
         self, area: FloatArray, colour: npt.ArrayLike, *, shade: FloatArray | float = 1.0, lit: bool = True
     ) -> None:
-        """Lay colour, (3,) or (H, W, 3), over the picture where area (0..1) is, in the face's light times shade."""
+        """Lay colour, (3,) or (H, W, 3), over the image where area (0..1) is, in the face's light times shade."""
         x, y, width, height = cv2.boundingRect((area > 0).astype(np.uint8))
         if not width:
             return
-        # Most layers are small: arithmetic on the whole picture would cost more than all the drawing.
+        # Most layers are small: arithmetic on the whole image would cost more than all the drawing.
         part = np.s_[y : y + height, x : x + width]
         tint, bright = np.asarray(colour, np.float32), np.asarray(shade, np.float32)
         if tint.ndim == 3:
@@ -126,7 +126,7 @@ class Canvas:
         coverage += alpha * (1 - coverage)
 
     def image(self) -> RGBImage:
-        """The covered picture, (H, W, 3) uint8."""
+        """The covered image, (H, W, 3) uint8."""
         return np.clip(self.paint + 0.5, 0, 255).astype(np.uint8)
 
     def _pixels(self, points: npt.ArrayLike) -> npt.NDArray[np.int32]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oamface.errors import LabelError
-from oamface.imaging import RGBImage, check_image
+from oamface.images import RGBImage, check_image
 from oamface.occlusion import masks, objects
 from oamface.occlusion.canvas import Canvas, FloatArray
 from oamface.occlusion.face_frame import FaceFrame
@@ -57,9 +57,9 @@ class Occluded:
 def draw(
     image: RGBImage, landmarks: npt.ArrayLike, style: str, rng: np.random.Generator, *, wear: str = "right"
 ) -> Occluded:
-    """Cover the face of an (H, W, 3) uint8 RGB picture whose five landmarks (5, 2) are given in its pixels.
+    """Cover the face of an (H, W, 3) uint8 RGB image whose five landmarks (5, 2) are given in its pixels.
 
-    The same picture, style and generator state give the same result. wear: one of WEARS, for masks alone.
+    The same image, style and generator state give the same result. wear: one of WEARS, for masks alone.
     Raises ImageError, FaceError, or LabelError for an unknown style or wear.
     """
     if style not in STYLES or wear not in WEARS:

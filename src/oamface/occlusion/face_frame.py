@@ -16,7 +16,7 @@ NOSE = 0.45  # how far the nose's tip stands out, likewise
 
 
 class FaceFrame:
-    """Lays points of a face's own coordinates onto the picture. landmarks: (5, 2) in pixels.
+    """Lays points of a face's own coordinates onto the image. landmarks: (5, 2) in pixels.
 
     Raises FaceError: another shape, values not finite, or eyes and mouth that coincide.
     """

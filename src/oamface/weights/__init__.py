@@ -5,8 +5,8 @@ from pathlib import Path
 from oamface.errors import ModelError
 
 # What answers unless another is named, which is the best one in eight bits; the best, for research; those free for
-# commercial use; and two smaller ones, in eight bits too.
-WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-medium", "oam-small")
+# commercial use; and a smaller one, in eight bits too.
+WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 
 
 def weights_file(weights: str | Path) -> Path:

@@ -1,0 +1,72 @@
+"""A folder, a .tar(.gz) or a .zip as a list of named files. Nothing is ever unpacked to disk."""
+
+import tarfile
+import threading
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from oamface.errors import DataError
+from oamface.images import MAX_BYTES
+
+
+class Source:
+    """Files by their path inside the folder or archive, in a fixed order. Safe to share between threads.
+
+    Raises DataError when the path is missing or no folder, tar or zip that can be read to its end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()  # an archive has one read position
+        self._tar: tarfile.TarFile | None = None
+        self._zip: zipfile.ZipFile | None = None
+        self._members: dict[str, tarfile.TarInfo] = {}
+        try:
+            if path.is_dir():
+                self.names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            elif zipfile.is_zipfile(path):
+                self._zip = zipfile.ZipFile(path)
+                self.names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
+            else:
+                self._tar = tarfile.open(path)  # noqa: SIM115 (closed in __exit__)
+                self._members = {member.name: member for member in self._tar if member.isfile()}
+                self.names = list(self._members)
+        except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+            self.close()
+            raise DataError(f"{path}: no folder, .tar, .tar.gz or .zip that can be read ({error})") from error
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes. Raises DataError: above imaging's limit of bytes, or unreadable."""
+        try:
+            if self._tar is not None:
+                with self._lock:
+                    file = self._tar.extractfile(self._members[name])
+                    data = b"" if file is None else file.read(MAX_BYTES + 1)
+            elif self._zip is not None:
+                with self._lock, self._zip.open(name) as member:
+                    data = member.read(MAX_BYTES + 1)
+            else:
+                with (self.path / name).open("rb") as file:
+                    data = file.read(MAX_BYTES + 1)
+        except Exception as error:  # decompressors raise anything at all on damaged archives
+            raise DataError(f"{name}: cannot be read from {self.path} ({error})") from error
+        if len(data) > MAX_BYTES:
+            raise DataError(f"{name}: more than the limit of {MAX_BYTES} bytes")
+        return data
+
+    def close(self) -> None:
+        for archive in (self._tar, self._zip):
+            if archive is not None:
+                with suppress(OSError):
+                    archive.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,288 @@
+"""Opens any image safely as RGB. Knows files and colour modes, nothing about faces."""
+
+import io
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+from oamface.atomic import write_whole
+from oamface.errors import ImageError
+
+RGBImage = npt.NDArray[np.uint8]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "HEIF")
+EXTENSIONS = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx", ".jpf", ".jpc"),
+}
+MAX_BYTES = 64 * 2**20  # of an image in memory
+MAX_FILE_BYTES = 512 * 2**20  # of a file on disk, which is never in memory whole
+MAX_PIXELS = 100_000_000
+MAX_JPEG_PIXELS = 200_000_000  # a JPEG is decoded at a half, a quarter or an eighth of its size
+DECODED_PIXELS = 50_000_000  # to which `decode` reduces larger images
+_COSTLY = ("WEBP", "AVIF", "HEIF", "JPEG2000")  # decoders with several copies: half as many pixels are taken
+_STRIP_PIXELS = 4_000_000  # converted at once, so that no second copy of a large image is made
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What EXIF's orientation asks for: quarter turns counter-clockwise, after mirroring left and right.
+_TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image in memory. image: (h, w, 3) uint8 RGB, upright. width, height: the file's own, which may be larger.
+
+    pages: numbers of all pages of the file, from 0, such as a TIFF's; one for most.
+    """
+
+    image: RGBImage
+    width: int
+    height: int
+    pages: tuple[int, ...] = (0,)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its ending; hidden files such as macOS's ._x.jpg are none."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+
+
+def is_image_bytes(head: bytes) -> bool:
+    """Whether a file is an image in one of FORMATS by its first 32 bytes."""
+    if head[:2] == b"BM":
+        return head[6:10] == bytes(4)  # two letters alone may start any text
+    return (
+        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"))
+        or (head[4:8] == b"ftyp" and head[8:12] in (*_HEIF_BRANDS, b"avif", b"avis"))
+    )
+
+
+def read_image(source: Source, *, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """The (H, W, 3) uint8 RGB pixels of an image at its full size, upright, transparency laid on white.
+
+    source: a file's path, its bytes or an open file, or a PIL image. Of animations and pages the first.
+    max_bytes: None for 64 MiB in memory and 512 MiB on disk.
+    Raises ImageError: missing, unreadable, empty, truncated, not an image, or above a limit.
+    """
+    return decode(
+        source, max_bytes=max_bytes, max_pixels=max_pixels, max_jpeg_pixels=max_pixels, decoded_pixels=None
+    ).image
+
+
+def decode(
+    source: Source,
+    *,
+    page: int = 0,
+    max_bytes: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_jpeg_pixels: int = MAX_JPEG_PIXELS,
+    decoded_pixels: int | None = DECODED_PIXELS,
+) -> Decoded:
+    """An image as `read_image` gives it, reduced by a whole factor where it has more than `decoded_pixels`.
+
+    page: of a TIFF, one of Decoded.pages. max_jpeg_pixels: limit for JPEGs, which are reduced while they are decoded.
+    max_pixels: half of it for WebP, AVIF, HEIF and JPEG 2000.
+    Memory: 4 bytes for every pixel of the file (of a JPEG: of what is decoded, and 3 for every pixel if it is
+    progressive; of the four others: up to 20), and 3 for every decoded one.
+    Raises ImageError, see `read_image`.
+    """
+    name = _name(source)
+    try:
+        with warnings.catch_warnings():
+            # Our own limit on pixels is the one that counts; Pillow's warning would be noise beside it.
+            warnings.simplefilter("ignore")
+            if isinstance(source, Image.Image):
+                return _decoded(source.copy(), name, 0, max_pixels, max_pixels, decoded_pixels)
+            with _opened(source, max_bytes) as file, _identified(file) as image:
+                return _decoded(image, name, page, max_pixels, max_jpeg_pixels, decoded_pixels)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow refuses the largest before we see their size
+        raise ImageError(f"{name}: more than the limit of {max_pixels} pixels ({error}); shrink it first") from error
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
+    except Exception as error:  # decoders raise anything at all on hostile input
+        raise ImageError(f"{name}: damaged or truncated image ({error})") from error
+
+
+def write_image(path: Path, image: RGBImage, *, text: dict[str, str] | None = None) -> None:
+    """Write an (H, W, 3) uint8 RGB image whole or not at all, in the format of the path's extension.
+
+    text: keywords and values to be kept inside a PNG. Raises ImageError (an unknown extension), FileError (the disk).
+    """
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format not in FORMATS:
+        raise ImageError(f"{path}: no extension of a known format ({', '.join(sorted(EXTENSIONS))})")
+    pil_image, options = Image.fromarray(check_image(image)), {}
+    if text and file_format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        for keyword, value in text.items():
+            options["pnginfo"].add_text(keyword, value)
+    write_whole(path, lambda file: pil_image.save(file, format=file_format, **options))
+
+
+def check_image(image: npt.NDArray[np.generic]) -> RGBImage:
+    """Return the array if it is (H, W, 3) uint8 with at least one pixel; raise ImageError if not."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        shape = getattr(image, "shape", None)
+        raise ImageError(
+            f"expected an RGB array (H, W, 3) of uint8, got {getattr(image, 'dtype', type(image))} {shape}"
+        )
+    if image.size == 0:
+        raise ImageError("the image has no pixels")
+    return image.astype(np.uint8, copy=False)
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None) or getattr(source, "filename", None)
+    return name if isinstance(name, str) and name else "the image"
+
+
+def _opened(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes], limit: int | None
+) -> IO[bytes]:
+    """The source as a file that can be read at any place, within the limit of bytes. Raises ImageError."""
+    name, most = _name(source), MAX_BYTES if limit is None else limit
+    try:
+        if isinstance(source, str | os.PathLike):
+            file: IO[bytes] = Path(source).open("rb")  # noqa: SIM115 (closed by the caller)
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode):
+                _check_bytes(name, found.st_size, MAX_FILE_BYTES if limit is None else limit)
+                return file
+            with file:  # a pipe or device: never more than the limit, however long it goes on
+                data = file.read(most + 1)
+        else:
+            data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else source.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ImageError(f"{name}: cannot be read ({reason})") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name}: not a file of bytes; open it with mode 'rb'")
+    _check_bytes(name, len(data), most)
+    return io.BytesIO(data)
+
+
+def _check_bytes(name: str, count: int, most: int) -> None:
+    if not count:
+        raise ImageError(f"{name}: the file is empty")
+    if count > most:
+        raise ImageError(f"{name}: {count} bytes, more than the limit of {most}; shrink it first")
+
+
+def _identified(file: IO[bytes]) -> Image.Image:
+    """The image in a file, not decoded yet."""
+    head = file.read(32)
+    file.seek(0)
+    if head.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile(file)  # Image.open would refuse telephones' 200 megapixels
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        import pillow_heif  # here, since most images do not need it
+
+        return pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
+    return Image.open(file, formats=[form for form in FORMATS if form != "HEIF"])
+
+
+def _decoded(
+    image: Image.Image, name: str, page: int, max_pixels: int, max_jpeg_pixels: int, decoded_pixels: int | None
+) -> Decoded:
+    pages = _pages(image)
+    if page or pages[0]:
+        image.seek(page or pages[0])
+    size, most = image.size, max_jpeg_pixels if image.format == "JPEG" else max_pixels
+    if image.format in _COSTLY:
+        most = max_pixels // 2
+    if size[0] * size[1] > most:
+        raise ImageError(f"{name}: {size[0]} x {size[1]} pixels, more than the limit of {most} pixels; shrink it first")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_tiff(image, name)
+    if image.format == "JPEG" and decoded_pixels is not None:
+        factor = next((factor for factor in (1, 2, 4, 8) if size[0] * size[1] <= decoded_pixels * factor**2), 8)
+        image.draft(None, (size[0] // factor, size[1] // factor))
+    image.load()
+    if image.format != "JPEG":
+        size = image.size  # a TIFF is turned upright while it is loaded
+    factor = 1
+    while decoded_pixels is not None and image.width * image.height > decoded_pixels * factor**2:
+        factor += 1
+    pixels = _pixels(image, factor)
+    turns, mirrored = _TURNS.get(image.getexif().get(0x0112, 1), (0, False))
+    if mirrored:
+        pixels = pixels[:, ::-1]
+    pixels = np.ascontiguousarray(np.rot90(pixels, turns))
+    width, height = size if turns % 2 == 0 else size[::-1]
+    return Decoded(pixels, width, height, pages)
+
+
+def _pages(image: Image.Image) -> tuple[int, ...]:
+    """The pages of a TIFF, without reduced copies and masks; one for all else."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.n_frames == 1:
+        return (0,)
+    whole = []
+    for number in range(image.n_frames):
+        image.seek(number)
+        if not image.tag_v2.get(254, 0) & 0b101:
+            whole.append(number)
+    image.seek(0)
+    return tuple(whole) or (0,)
+
+
+def _check_tiff(image: TiffImagePlugin.TiffImageFile, name: str) -> None:
+    """Raises ImageError for colour planes of 16 bits without compression, which Pillow would read as noise."""
+    bits = image.tag_v2.get(258, (8,))
+    if image.tag_v2.get(284) == 2 and max(bits) > 8 and image.tag_v2.get(259, 1) == 1:
+        raise ImageError(f"{name}: a TIFF of separate 16-bit planes; save it with 8 bits or with compression")
+
+
+def _pixels(image: Image.Image, factor: int) -> RGBImage:
+    """(H, W, 3) of a loaded image, each pixel the mean of factor x factor; strip by strip, to save memory."""
+    if image.mode == "P" and "transparency" not in image.info and factor == 1:
+        image = image.convert("RGB")
+    rows = max(factor, _STRIP_PIXELS // image.width // factor * factor)
+    strips = [(top, min(top + rows, image.height)) for top in range(0, image.height, rows)]
+    top_value = _brightest(image, strips) if _is_deep(image) else 0.0
+    height, width = -(-image.height // factor), -(-image.width // factor)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top, bottom in strips:
+        strip = image if len(strips) == 1 else image.crop((0, top, image.width, bottom))
+        rgb = _to_rgb(strip, image.info.get("transparency"), top_value)
+        pixels[top // factor : -(-bottom // factor)] = np.asarray(rgb.reduce(factor) if factor > 1 else rgb)
+    return pixels
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the image is grey with more than 8 bits."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _brightest(image: Image.Image, strips: list[tuple[int, int]]) -> float:
+    return max(
+        float(np.nan_to_num(np.asarray(image.crop((0, top, image.width, bottom)))).max(initial=0))
+        for top, bottom in strips
+    )
+
+
+def _to_rgb(image: Image.Image, transparency: Any, brightest: float) -> Image.Image:
+    if _is_deep(image):
+        return Image.fromarray(_to_eight_bits(np.asarray(image).astype(np.float64), brightest)).convert("RGB")
+    if "A" in image.getbands() or transparency is not None:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(grey: npt.NDArray[np.float64], top: float) -> RGBImage:
+    """Grey values of 0..1, 0..255 or 0..65535, told apart by the largest of the image, as 0..255."""
+    scale = 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / max(65535.0, top)
+    return np.clip(np.rint(np.nan_to_num(grey) * scale), 0, 255).astype(np.uint8)

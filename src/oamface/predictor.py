@@ -1,0 +1,158 @@
+"""Crops to predictions. Reads all it needs to know from the model file itself."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oamface.alignment import CROP_SIZE, MARGIN, template
+from oamface.errors import ImageError, ModelError
+from oamface.labels import TASKS
+from oamface.preprocessing import Preprocessing
+from oamface.runtime import FloatArray, load
+from oamface.weights import WEIGHTS, weights_file
+
+FORMAT = "oamface-model/3"
+BATCH = 32  # crops of one pass; more gain no speed on a CPU and cost memory
+OUTPUTS = (*TASKS, "attention")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network says of N faces.
+
+    probabilities: task to (N, classes) float32, rows sum to 1. attention: (N, h, w) float32 in 0..1 over the crop, 1
+    where the face is taken to be bare.
+    """
+
+    probabilities: dict[str, FloatArray]
+    attention: FloatArray
+
+    @property
+    def years(self) -> FloatArray:
+        """(N,): the age distribution's mean."""
+        ages = self.probabilities["age"]
+        return (ages @ np.arange(ages.shape[1])).astype(np.float32)
+
+    def age_bounds(self, quantiles: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """(N,) each: the first and the last year that the answer does not rule out, and at least the mean itself.
+
+        quantiles: (101,), or (N, 101) of each face, how many of (the distribution's deviation + 1) the mean may lie off
+        that year, from the calibration part: label-conditional conformal prediction (Vovk, 2012).
+        """
+        ages, means = self.probabilities["age"], self.years
+        years = np.arange(ages.shape[1], dtype=np.float32)
+        reach = np.asarray(quantiles, np.float32) * (age_deviation(ages)[:, None] + 1)
+        possible = np.abs(means[:, None] - years) <= reach
+        low = np.where(possible, years, np.inf).min(1, initial=np.inf)
+        high = np.where(possible, years, -np.inf).max(1, initial=-np.inf)
+        return np.minimum(low, means), np.maximum(high, means)
+
+    def visibility(self) -> FloatArray:
+        """(N,) in 0..1: the attention's mean over the face's oval."""
+        oval = face_oval(*self.attention.shape[1:])
+        return np.clip((self.attention * oval).sum((1, 2)) / oval.sum(), 0, 1)
+
+
+def age_deviation(ages: FloatArray) -> FloatArray:
+    """(N, 101) probabilities to the distributions' standard deviation (N,), years."""
+    years = np.arange(ages.shape[1], dtype=np.float32)
+    mean = ages @ years
+    return np.sqrt(np.maximum(ages @ years**2 - mean**2, 0)).astype(np.float32)
+
+
+def face_oval(height: int, width: int) -> FloatArray:
+    """(height, width): the share of every cell of a crop's grid that the aligned face's oval fills."""
+    fine = 8
+    landmarks = template(1)
+    middle = landmarks[:2].mean(0) * 0.4 + landmarks[3:].mean(0) * 0.6
+    radius = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
+    y = (np.arange(height * fine) + 0.5)[:, None] / (height * fine)
+    x = (np.arange(width * fine) + 0.5) / (width * fine)
+    inside = ((x - middle[0]) / radius[0]) ** 2 + ((y - middle[1]) / radius[1]) ** 2 <= 1
+    return inside.reshape(height, fine, width, fine).mean((1, 3)).astype(np.float32)
+
+
+class Predictor:
+    """A model file, ready to answer. Safe to share between threads.
+
+    weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. threads: of the CPU, 0
+    for all.
+    description: what the file says of itself (size, temperatures, intervals, training, figures). digest: its SHA-256.
+    quantiles, undetected: for `Predictions.age_bounds`, the second where no face was detected; infinite (no year is ruled
+    out) where the file holds none.
+    Raises ModelError: no such file, no model, or not one of ours.
+    """
+
+    def __init__(self, weights: str | Path = WEIGHTS[0], *, threads: int = 0) -> None:
+        self.path = weights_file(weights)
+        self._network, self.digest = load(self.path, threads)
+        self.description = _description(self.path, self._network.description(), self._network.outputs)
+        intervals = self.description["intervals"]
+        self.quantiles = np.array(intervals["quantiles"], np.float32)
+        self.undetected = np.array(intervals.get("undetected", [np.inf] * len(TASKS["age"])), np.float32)
+        taken = self.description["input"]
+        self.size: int = taken["size"]
+        self.preprocessing = Preprocessing(tuple(taken["crop_box"]), tuple(taken["mean"]), tuple(taken["std"]))
+        self._mean = np.array(self.preprocessing.mean, np.float32) * 255
+        self._scale = 1 / (np.array(self.preprocessing.std, np.float32) * 255)
+
+    def predict(self, crops: npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]) -> Predictions:
+        """Answer for (N, S, S, 3) uint8 RGB crops, or a sequence of N, as `align` cuts them at any S; N may be 0.
+
+        Raises ImageError for arrays of another kind.
+        """
+        crops = list(crops)
+        for crop in crops:
+            if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1]:
+                raise ImageError(f"expected square RGB crops of uint8, got {crop.dtype} {crop.shape}")
+        parts = [self.run(self.preprocess(crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+        if not parts:
+            empty = {task: np.zeros((0, len(classes)), np.float32) for task, classes in TASKS.items()}
+            return Predictions(empty, np.zeros((0, 1, 1), np.float32))
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+        temperatures = self.description["temperatures"]
+        probabilities = {task: _softmax((joined[task] / temperatures[task]).astype(np.float32)) for task in TASKS}
+        return Predictions(probabilities, self.preprocessing.attention_over_crop(joined["attention"][:, 0]))
+
+    def preprocess(self, crops: Sequence[npt.NDArray[np.uint8]]) -> FloatArray:
+        """N square crops of uint8 RGB as the network takes them: cut, normalised, (N, 3, size, size)."""
+        scaled = np.stack([self.preprocessing.extract(crop, self.size) for crop in crops])
+        images = ((scaled.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(images, np.float32)
+
+    def run(self, images: FloatArray) -> dict[str, FloatArray]:
+        """The network alone: (N, 3, size, size) from `images` to its OUTPUTS, before any temperature."""
+        return dict(zip(self._network.outputs, self._network(images), strict=True))
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    shares: FloatArray = powers / powers.sum(1, keepdims=True)
+    return shares
+
+
+def _description(path: Path, text: str | None, outputs: Sequence[str]) -> dict[str, Any]:
+    """The file's own description, checked against what this version can use."""
+    if text is None:
+        raise ModelError(f"{path}: a model, but not one that oamface exported")
+    try:
+        description: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{path}: its description is damaged ({error}); export it again") from error
+    lacking = {"format", "tasks", "crop", "input", "temperatures", "thresholds", "intervals"} - description.keys()
+    if lacking:
+        raise ModelError(f"{path}: its description lacks {', '.join(sorted(lacking))}; export it again")
+    wanted = {"format": FORMAT, "tasks": {task: list(classes) for task, classes in TASKS.items()}}
+    for key, value in wanted.items():
+        if description.get(key) != value:
+            raise ModelError(f"{path}: its {key} is not this version's; export it again")
+    if description["crop"] != {"size": CROP_SIZE, "margin": MARGIN}:
+        raise ModelError(f"{path}: was trained on crops of another geometry; export it again")
+    if not set(OUTPUTS) <= set(outputs):
+        raise ModelError(f"{path}: lacks the outputs {', '.join(sorted(set(OUTPUTS) - set(outputs)))}")
+    return description

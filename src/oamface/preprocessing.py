@@ -1,0 +1,60 @@
+"""Turns aligned crops into what a network takes: one copy for inference, training and export."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from oamface.runtime import FloatArray
+
+Pixels = npt.NDArray[Any]  # crops of uint8 or maps of float32: both are cut alike
+
+WHOLE_CROP = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network sees of a crop. crop_box: left, top, right, bottom as shares of the crop's side; a square.
+
+    mean, std: of each colour in 0..1, subtracted and divided by.
+    """
+
+    crop_box: tuple[float, float, float, float]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def extract(self, crop: Pixels, size: int) -> Pixels:
+        """The window of a square crop at size x size pixels, the same way in training and in use."""
+        if self.crop_box == WHOLE_CROP:
+            return resize(crop, size)
+        left, top, right, bottom = (round(edge * crop.shape[0]) for edge in self.crop_box)
+        return resize(crop[top:bottom, left:right], size)
+
+    def attention_over_crop(self, attention: FloatArray) -> FloatArray:
+        """Maps over the window, (N, h, w), as maps over the crop, on a grid whose cells are about as large.
+
+        Outside the window the nearest cell's value stands.
+        """
+        if self.crop_box == WHOLE_CROP or not len(attention):
+            return attention
+        left, top, right, bottom = self.crop_box
+        height, width = attention.shape[1:]
+        rows, columns = round(height / (bottom - top)), round(width / (right - left))
+        y = (((np.arange(rows) + 0.5) / rows - top) / (bottom - top) * height - 0.5).astype(np.float32)
+        x = (((np.arange(columns) + 0.5) / columns - left) / (right - left) * width - 0.5).astype(np.float32)
+        across, down = np.meshgrid(x, y)
+        maps: Any = attention
+        return np.stack(
+            [cv2.remap(one, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in maps]
+        )
+
+
+def resize(crop: Pixels, size: int) -> Pixels:
+    """A square crop at another size, the same way in training and in use."""
+    if crop.shape[0] == size:
+        return crop
+    method = cv2.INTER_AREA if size < crop.shape[0] else cv2.INTER_LINEAR
+    scaled: Pixels = cv2.resize(crop, (size, size), interpolation=method)
+    return scaled

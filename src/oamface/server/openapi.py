@@ -1,0 +1,104 @@
+"""The service as its OpenAPI document tells it: parameters, bodies, answers, errors."""
+
+from typing import Any
+
+from oamface.labels import TASKS
+from oamface.results import SCHEMA
+
+PROBLEM = "application/problem+json"
+EXAMPLE = {
+    "schema": SCHEMA,
+    "source": None,
+    "width": 640,
+    "height": 480,
+    "faces": [
+        {
+            "box": [231.4, 118.0, 190.2, 251.7],
+            "score": 0.9312,
+            "detected": True,
+            "landmarks": [[280.1, 229.4], [392.0, 228.8], [341.5, 297.2], [297.7, 338.6], [376.9, 336.0]],
+            "age": {"years": 31.4, "low": 24.0, "high": 39.0, "level": 0.9},
+            "gender": {"label": "female", "probability": 0.9471, "probabilities": {"male": 0.0529, "female": 0.9471}},
+            "mask": {
+                "label": "none",
+                "probability": 0.9987,
+                "probabilities": {"none": 0.9987, "incorrect": 0.0013, "worn": 0.0},
+            },
+            "visibility": 0.9931,
+        }
+    ],
+}
+_ERRORS = {
+    400: "No image, too many of them, or a form, JSON or compressed body that cannot be read.",
+    401: "No key, or one that is not known.",
+    408: "The body came too slowly.",
+    413: "The body, or one image of it, has too many bytes, also when it is unpacked.",
+    415: "No image that can be read, too many pixels, or a Content-Type or Content-Encoding that is not taken.",
+    422: "An unknown or contradictory parameter, form field, key, task or value; the text says which are known.",
+    503: "Busy: too much is held or waits; again after `Retry-After` seconds.",
+    504: "Not answered in time.",
+}
+_TASKS = {"type": "array", "items": {"type": "string", "enum": list(TASKS)}, "minItems": 1}
+_SWITCH = {"type": "boolean", "default": False}
+_TEXT = {
+    "tasks": "Which to answer, joined by commas or given several times, which adds up; all by default.",
+    "crop": "Every image shows one face that fills it.",
+    "attention": "Add where the network looked.",
+}
+_IMAGE = {
+    "type": "string",
+    "description": "The file in base64, standard or for URLs, or a data: URI. Nothing is fetched.",
+}
+_FILE = {"type": "string", "format": "binary"}
+_NAMED = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"name": {"type": "string"}, "image": _IMAGE},
+    "additionalProperties": False,
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problem documents (RFC 9457) by status; those of POST if none is named."""
+    return {
+        status: {"description": _ERRORS[status], "content": {PROBLEM: {"schema": _PROBLEM_SCHEMA}}}
+        for status in statuses or _ERRORS
+    }
+
+
+def operation(*, many: bool) -> dict[str, Any]:
+    """Parameters and request body of /v1/analyze or, of many, of /v1/batch."""
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "description": text,
+            # Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot say of an enumeration.
+            "schema": {"type": "array", "items": {"type": "string"}} if name == "tasks" else _SWITCH,
+        }
+        for name, text in _TEXT.items()
+    ]
+    options = {name: {**(_TASKS if name == "tasks" else _SWITCH), "description": text} for name, text in _TEXT.items()}
+    field = "images" if many else "image"
+    files = {"type": "array", "items": _FILE, "minItems": 1} if many else _FILE
+    texts = {"type": "array", "items": {"oneOf": [_IMAGE, _NAMED]}, "minItems": 1} if many else _IMAGE
+    content = {
+        "multipart/form-data": {"schema": _object("image", files, options)},
+        "application/json": {"schema": _object(field, texts, options)},
+        "image/*": {"schema": _FILE},
+        "application/octet-stream": {"schema": _FILE},
+    }
+    encoding = {"name": "Content-Encoding", "in": "header", "schema": {"enum": ["gzip", "deflate"]}}
+    return {"parameters": [*parameters, encoding], "requestBody": {"required": True, "content": content}}
+
+
+def _object(field: str, value: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    properties = {field: value, **options}
+    return {"type": "object", "required": [field], "properties": properties, "additionalProperties": False}
+
+
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "properties": {"type": {"type": "string"}, "title": {"type": "string"}}
+    | {"status": {"type": "integer"}, "detail": {"type": "string"}},
+}

@@ -1,0 +1,347 @@
+"""Random command lines, damaged files and signals: never a traceback, never a file that is lost or cut."""
+
+import csv
+import io
+import json
+import os
+import random
+import signal
+import string
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import cv2
+import pytest
+import typer.main
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from oamface.cli.app import DataSet, app, main
+from oamface.occlusion.contact_sheet import plain_face
+
+PHASES = (Phase.explicit, Phase.generate)  # to find the smallest call that fails would take minutes
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+# What keeps a command that would take seconds, or serve for ever, from getting that far.
+FAILS_EARLY = {
+    "bench": ("--weights=none.onnx",),
+    "bulk": ("--weights=none.onnx",),
+    "counterfactual": ("--weights=none.onnx",),
+    "fit": ("--weights=none.onnx",),
+    "serve": ("--weights=none.onnx",),
+    "synth": ("--races=Martian", "--count=0", "--mask-share=2", "--ages=young", "--genders="),
+}
+QUICK = ("analyze", "bench", "card", "fit", "occlude", "serve", "video")  # the others import torch or pyarrow first
+NEVER = {"--quick"}  # trains
+OUTPUTS = {"out", "csv", "annotate", "json_file", "sheet"}  # parameters that name what a command writes
+NUMBERS = ("0", "1", "-1", "2", "64", "9" * 30, "nan", "inf", "-inf", "1e400", "0.5", "", "٣", "0x10", "1_0", " 8")
+WORDS = (
+    "",
+    "age",
+    "age,mask",
+    "hair",
+    ",",
+    "onnx",
+    "int8",
+    "test",
+    "[bold]x[/]",
+    "=1+1",
+    "a\nb",
+    "\x1b[31m",
+    "://",
+    "-",
+)
+SUFFIXES = ("", ".png", ".jpg", ".gif", ".tif", ".mp4", ".onnx", ".csv", ".toml", ".npz", ".zip", ".tar", ".xml")
+
+
+class Ended(NamedTuple):
+    """How a call of the program ended; lost: the exception that left `main`, which would have been a traceback."""
+
+    code: int
+    out: str
+    err: str
+    lost: BaseException | None
+
+
+class _Streams:
+    """Files in the place of standard output and error, of Python and of C libraries, and bytes as standard input."""
+
+    def __init__(self, data: bytes, encoding: str) -> None:
+        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
+        self._kept = [os.dup(number) for number in (1, 2)]
+        self._before = (sys.stdin, sys.stdout, sys.stderr)
+        for number, file in zip((1, 2), self._files, strict=True):
+            os.dup2(file.fileno(), number)
+        sys.stdin = io.TextIOWrapper(io.BytesIO(data))
+        sys.stdout = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding=encoding)
+        sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(2), "wb"), encoding=encoding, errors="backslashreplace")
+        self._encoding = encoding
+
+    def close(self) -> tuple[str, str]:
+        with suppress(OSError, ValueError):
+            sys.stdout.close()
+        sys.stderr.close()
+        sys.stdin, sys.stdout, sys.stderr = self._before
+        said = []
+        for number, kept, file in zip((1, 2), self._kept, self._files, strict=True):
+            os.dup2(kept, number)
+            os.close(kept)
+            file.seek(0)
+            said.append(file.read().decode(self._encoding, "replace"))
+            file.close()
+        return said[0], said[1]
+
+
+def ended(arguments: list[str], data: bytes = b"", encoding: str = "utf-8") -> Ended:
+    """Call the program in this process, which saves its start."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    argv, code, lost = sys.argv, 0, None
+    streams = _Streams(data, encoding)
+    try:
+        sys.argv = ["oamface", *arguments]
+        main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException as error:
+        code, lost = 1, error
+    finally:
+        said = streams.close()
+        sys.argv = argv
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Ended(code, *said, lost)
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[Path]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def encoded(kind: str, pages: int = 1) -> bytes:
+    """A small image of a drawn face."""
+    drawn = Image.fromarray(cv2.resize(plain_face(128)[0], (72, 80)))
+    out = io.BytesIO()
+    drawn.save(out, kind, **({"save_all": True, "append_images": [drawn.rotate(9)] * (pages - 1)} if pages > 1 else {}))
+    return out.getvalue()
+
+
+IMAGES = (encoded("png"), encoded("jpeg"), encoded("gif", 2), encoded("tiff", 2), encoded("webp"), encoded("bmp"))
+TEXTS = (
+    b"",
+    b"text",
+    b"[common]\nsizes = 3\n",
+    b"[[stages]]\nsize = 64\n",
+    b"{}",
+    b"a,b\n1,2\n",
+    b"PK\x05\x06" + bytes(18),
+)
+
+
+def damaged(rng: random.Random, data: bytes) -> bytes:
+    """Cut off somewhere, or with a few bits turned, or whole."""
+    way = rng.choice(("whole", "cut", "bits", "bits"))
+    if way == "cut":
+        return data[: rng.randrange(len(data) + 1)]
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 3, 30)) if way == "bits" and data else 0):
+        changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def file_name(rng: random.Random) -> str:
+    """A name that a file can have here, seldom a nice one."""
+    odd = (
+        b"\xff\xfe",
+        b"[red]x[b]",
+        b"a\nb\r",
+        b"-n",
+        b"--csv",
+        b"=1+1",
+        b"x" * 230,
+        b"%s {0}",
+        b"<b>&",
+        b"a*[?]",
+        b"#2",
+    )
+    plain = "".join(rng.choices(string.ascii_letters, k=3)).encode()
+    stem = rng.choice((plain, rng.choice(odd), rng.choice(odd) + plain, "é\u202e😀".encode()))
+    return os.fsdecode(stem) + rng.choice(SUFFIXES)
+
+
+def litter(rng: random.Random, folder: Path, contents: tuple[bytes, ...] = ()) -> list[str]:
+    """Some files with damaged contents in the folder, and a folder with one more; their names."""
+    names = sorted({file_name(rng) for _ in range(3)})
+    for name in names:
+        data = rng.choice((*IMAGES, *TEXTS, rng.randbytes(64), *contents))
+        (folder / name).write_bytes(damaged(rng, data))
+    inner = folder / rng.choice(("folder", "[b]", "-x", "é.png"))
+    inner.mkdir()
+    (inner / file_name(rng)).write_bytes(damaged(rng, rng.choice(IMAGES)))
+    return [*names, inner.name]
+
+
+def value(rng: random.Random, command: Any, parameter: Any, files: list[str], models: tuple[str, ...]) -> str:
+    """Something to pass for a parameter: most often of its kind."""
+    kind = str(get_type_hints(command.callback)[parameter.name])
+    if rng.random() < 0.1:
+        return rng.choice((*NUMBERS, *WORDS, *files))
+    if parameter.name == "weights":
+        return rng.choice((*models, *models, *files, "none.onnx", "", "."))
+    if "int" in kind or "float" in kind:
+        return rng.choice(NUMBERS)
+    if "DataSet" in kind:
+        return rng.choice([*DataSet, "none"])
+    if "Path" in kind or parameter.name in ("paths", "source"):
+        device = "/dev/full" if parameter.name in OUTPUTS else "/dev/null"
+        return rng.choice((*files, *files, *files, file_name(rng), f"{files[-1]}/new", "", ".", device, "x" * 5000))
+    return rng.choice((*WORDS, *files))
+
+
+def command_line(
+    rng: random.Random, files: list[str], models: tuple[str, ...] = (), commands: Iterable[str] = COMMANDS
+) -> tuple[list[str], set[str]]:
+    """A call of a random command, and the names that it may write to."""
+    name = rng.choice([*commands, "analyze", "video", *(["", "nobody", "-x"] if rng.random() < 0.2 else [])])
+    if name not in COMMANDS:
+        return [name, *rng.sample(files, 1)], set()
+    models = models if name in ("analyze", "video") else ()
+    parts, written = [], set()
+    for parameter in COMMANDS[name].params:
+        needed = (
+            parameter.required or parameter.param_type_name == "argument" or (parameter.name == "weights" and models)
+        )
+        if NEVER & set(parameter.opts) or rng.random() > (0.97 if needed else 0.25):
+            continue
+        for _ in range(rng.choice((1, 1, 2)) if parameter.multiple or parameter.nargs == -1 else 1):
+            given = value(rng, COMMANDS[name], parameter, files, models)
+            if parameter.name in OUTPUTS:
+                written.add(given)
+            if parameter.param_type_name == "argument":
+                parts.append([given] if rng.random() < 0.8 else ["--", given])
+            elif getattr(parameter, "is_flag", False):
+                parts.append([parameter.opts[0]])
+            else:
+                parts.append(rng.choice(([parameter.opts[0], given], [f"{parameter.opts[0]}={given}"])))
+    if rng.random() < 0.1:
+        parts.append(rng.choice((["--help"], ["--nothing"], ["--a\nb"], ["--csv"], ["-"], ["--"], [files[0]])))
+    rng.shuffle(parts)
+    early = [rng.choice(FAILS_EARLY[name])] if name in FAILS_EARLY else []
+    return [name, *early, *(word for part in parts for word in part)], written
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def problems(done: Ended) -> str:
+    """What is wrong with how a call ended; empty if nothing."""
+    if done.lost is not None:
+        return f"{type(done.lost).__name__}: {done.lost}"
+    if done.code not in (0, 1, 2, 130):
+        return f"exit code {done.code}"
+    if "Traceback" in done.out + done.err:
+        return "Traceback"
+    lines = done.err.splitlines()
+    usage = bool(lines) and lines[0].startswith("Usage: ")
+    if usage and done.code == 2:  # click's own: how to call it, where to read more, an empty line, what was wrong
+        return "" if len(lines) == 4 and lines[3].startswith("Error: ") else "usage of another number of lines"
+    strange = [line for line in lines if line.strip() and "━" not in line and not line.startswith("oamface: ")]
+    if strange:
+        return f"a line of its own: {strange[0]}"
+    return "nothing said" if done.code and not lines else ""
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    return lambda: tmp_path_factory.mktemp("fuzz")
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=list(HealthCheck))
+@given(rng=st.randoms(use_true_random=False))
+def test_random_calls_end_in_order(rng: random.Random, rooms: Callable[[], Path], untrained_model: Path) -> None:
+    with inside(rooms()) as folder:
+        files = litter(rng, folder)
+        arguments, written = command_line(rng, files, (str(untrained_model),), QUICK)
+        before = read_all(folder)
+        done = ended(arguments, damaged(rng, IMAGES[0]), rng.choice(("utf-8", "ascii", "latin-1")))
+        assert not problems(done), (arguments, done)
+        after = read_all(folder)
+        lost = {name for name, data in before.items() if after.get(name) != data}
+        assert lost <= written, (arguments, lost)
+
+
+def started(process: subprocess.Popen[str]) -> None:
+    """Wait until the program takes signals itself; before, Python's own handling ends it."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("which signals a program takes is told by Linux alone")
+    while process.poll() is None:
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("walk", range(6))
+def test_signals_leave_whole_lines(walk: int, tmp_path: Path, untrained_model: Path) -> None:
+    rng = random.Random(walk)
+    sent, existed, wait = SIGNALS[walk % 3], walk >= 3, rng.uniform(0, 3)
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(40):
+        (images / f"{number}.png").write_bytes(IMAGES[0])
+    table, said = tmp_path / "out.csv", tmp_path / "said"
+    if existed:
+        table.write_text("old\n")
+    program = Path(sys.executable).with_name("oamface")
+    with said.open("w") as out:
+        arguments = [program, "analyze", images, "--csv", table, "--json", "--crops", "--weights", untrained_model]
+        process = subprocess.Popen(arguments, stdout=out, stderr=subprocess.PIPE, text=True)
+        started(process)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(wait)
+        over = process.poll() is not None
+        process.send_signal(sent)
+        error = process.communicate(timeout=60)[1]
+    check_walk(process.returncode, sent, over=over, table=table, old="old\n" if existed else None)
+    lines = said.read_text().splitlines(keepends=True)
+    for line in lines[:-1] if sent == signal.SIGKILL else lines:
+        assert line.endswith("\n")
+        assert json.loads(line)["schema"] == "oamface/1"
+    assert "Traceback" not in error, (sent, wait, error)
+
+
+def check_walk(code: int, sent: signal.Signals, *, over: bool, table: Path, old: str | None) -> None:
+    """The exit code, and what lies in the folder of the table."""
+    if over:
+        assert code == 0
+    elif sent == signal.SIGKILL:
+        assert code in (0, -signal.SIGKILL)
+    else:
+        assert code in (0, 130)  # 0: it was about to end
+    if old is not None and code:
+        assert table.read_text() == old
+    if sent != signal.SIGKILL:
+        assert not list(table.parent.glob("**/.oamface-*"))
+    partial = table.with_name("out.partial.csv")
+    for path in (table if old is None or not code else partial, partial):
+        if not path.exists() or not path.stat().st_size:
+            continue
+        data = path.read_text()
+        assert data.endswith("\n")
+        rows = list(csv.reader(io.StringIO(data, newline=""), strict=True))
+        assert {len(row) for row in rows} == {len(rows[0])}
+        assert code or len(rows) == 41

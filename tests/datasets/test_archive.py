@@ -1,0 +1,55 @@
+import tarfile
+import zipfile
+
+import pytest
+
+from oamface.datasets.archive import Source
+from oamface.errors import DataError
+
+FILES = {"set/a.jpg": b"one", "set/deep/b.png": b"two", "c.txt": b""}
+
+
+@pytest.fixture(params=["folder", "tar", "tar.gz", "zip"])
+def path(request, tmp_path):
+    tree = tmp_path / "tree"
+    for name, data in FILES.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(data)
+    if request.param == "folder":
+        return tree
+    packed = tmp_path / f"packed.{request.param}"
+    if request.param == "zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name in FILES:
+                archive.write(tree / name, name)
+    else:
+        with tarfile.open(packed, "w:gz" if request.param == "tar.gz" else "w") as archive:
+            for name in FILES:
+                archive.add(tree / name, name)
+    return packed
+
+
+def test_names_and_bytes(path) -> None:
+    with Source(path) as source:
+        assert {name: source.read(name) for name in source.names} == FILES
+        with pytest.raises(DataError, match=r"missing\.jpg"):
+            source.read("missing.jpg")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive at all", b"PK\x03\x04 damaged"])
+def test_what_is_no_source(tmp_path, content) -> None:
+    path = tmp_path / "x.tar"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.tar"):
+        Source(path)
+
+
+def test_a_tar_cut_short(tmp_path) -> None:
+    (tmp_path / "big").write_bytes(bytes(range(256)) * 400)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "big", "a.jpg")
+        archive.add(tmp_path / "big", "b.jpg")
+    (tmp_path / "y.tar.gz").write_bytes((tmp_path / "x.tar.gz").read_bytes()[:300])
+    with pytest.raises(DataError, match=r"y\.tar\.gz"):
+        Source(tmp_path / "y.tar.gz")

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from oamface.evaluation import metrics
+from oamface.evaluation.bootstrap import bootstrap
+
+
+def mean(values, *, weights=None):
+    return metrics.means(values[:, None], ["mean"], weights=weights)
+
+
+def test_the_interval_is_that_of_theory() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    figure = bootstrap(mean, values, resamples=2000)["mean"]
+    reach = 1.96 * values.std() / 20
+    assert figure["value"] == pytest.approx(values.mean())
+    assert figure["low"] == pytest.approx(values.mean() - reach, abs=0.03)
+    assert figure["high"] == pytest.approx(values.mean() + reach, abs=0.03)
+
+
+def test_95_of_100_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(1)
+    held = [
+        figure["low"] <= 0.8 <= figure["high"]
+        for figure in (bootstrap(mean, rng.random(200) < 0.8, resamples=300)["mean"] for _ in range(200))
+    ]
+    assert 0.89 < np.mean(held) < 0.99
+
+
+def test_faces_are_drawn_jointly() -> None:
+    values = np.arange(50.0)
+    figure = bootstrap(lambda a, b, *, weights=None: mean(a - b, weights=weights), values, values)["mean"]
+    assert figure == {"value": 0, "low": 0, "high": 0}
+
+
+def test_same_seed_same_interval() -> None:
+    values = np.random.default_rng(2).random(30)
+    assert bootstrap(mean, values) == bootstrap(mean, values)
+    assert bootstrap(mean, values, seed=1) != bootstrap(mean, values)
+
+
+def test_no_faces_and_no_numbers() -> None:
+    assert bootstrap(mean, np.zeros(0)) == {}
+    assert bootstrap(lambda values, *, weights=None: {"none": np.full(1, np.nan)}, np.ones(3)) == {}

@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from oamface.benchmark import PERSON, Timing, bench, multiply_adds, tables, timed
+from oamface.images import read_image
+from oamface.weights import weights_file
+
+
+def test_works_are_timed_in_turns() -> None:
+    order = []
+    works = {"one": lambda: order.append(1), "two": lambda: order.append(2)}
+    times = timed(works, rounds=3)
+    assert order == [1, 1, 2, 2, 1, 2, 1, 2, 1, 2]  # twice each to warm up
+    assert all(isinstance(timing, Timing) and 0 <= timing.median <= timing.p95 for timing in times.values())
+
+
+def test_multiply_adds_are_those_of_the_layers(untrained_model) -> None:
+    """dlib's network at 150 px: side of the map that a convolution gives, what goes in and out; heads under 1 %."""
+    layers = [(72, 147, 32), *[(35, 9 * 32, 32)] * 6, (17, 9 * 32, 64), *[(17, 9 * 64, 64)] * 7, (8, 9 * 64, 128)]
+    layers += [*[(8, 9 * 128, 128)] * 5, (3, 9 * 128, 256), (3, 9 * 256, 256), *[(4, 9 * 256, 256)] * 4]
+    expected = sum(side**2 * taken * given for side, taken, given in layers)
+    assert multiply_adds(weights_file("oam")) == pytest.approx(expected, rel=0.01)
+    small = multiply_adds(untrained_model)  # a ResNet-50 cut after its third stage, at 32 px
+    assert small == pytest.approx(3.27e9 * (32 / 224) ** 2, rel=0.1)
+
+
+def test_the_picture_is_a_photograph_of_one_person() -> None:
+    assert read_image(PERSON).shape == (480, 640, 3)
+
+
+def test_everything_is_measured_and_shown(untrained_model) -> None:
+    measured = bench(["oam", str(untrained_model)], threads=(1,), rounds=2)
+    json.dumps(measured)
+    assert len(measured["networks"]) == 4
+    for row in measured["networks"]:
+        assert row["median_ms"] > 0
+        assert 0 < row["peak_share"] < 2
+        assert row["memory_megabytes"] > 1
+    assert measured["single_task"]["ratio"] > 1.5
+    stages = measured["stages"]
+    assert stages["all"]["median_ms"] > 0.5 * (stages["detect"]["median_ms"] + stages["answer"]["median_ms"])
+    text = json.dumps(tables(measured))
+    for name in ("oam (float16)", "four passes", "detect", "oamface --help"):
+        assert name in text
