@@ -8,7 +8,7 @@ from oamface.alignment import apply, crop_face, crop_transform, template
 from oamface.errors import FaceError
 
 
-def test_template_leaves_room_around_the_face() -> None:
+def test_template_leaves_a_margin_around_the_face() -> None:
     points = template(128)
     assert np.allclose(points[0], [(38.2946 / 112 - 0.5) * 0.8 * 128 + 64, (51.6963 / 112 - 0.5) * 0.8 * 128 + 64])
     assert np.allclose(template(64), points / 2)
@@ -24,7 +24,7 @@ SHIFTS = st.floats(-500, 500)
     st.floats(-500, 500),
     st.sampled_from([64, 112, 128]),
 )
-def test_any_similarity_is_undone_exactly(degrees, scale, x, y, size) -> None:
+def test_crop_transform_undoes_any_similarity(degrees, scale, x, y, size) -> None:
     turn = cv2.getRotationMatrix2D((0, 0), degrees, scale)
     turn[:, 2] = x, y
     transform = crop_transform(apply(template(size), turn), size)
@@ -33,7 +33,7 @@ def test_any_similarity_is_undone_exactly(degrees, scale, x, y, size) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.7, 1, 3, 9])
-def test_chip_shows_the_marks_where_the_template_has_them(scale) -> None:
+def test_crop_shows_landmarks_where_the_template_has_them(scale) -> None:
     landmarks = template(128) * scale + 30
     image = np.zeros((int(128 * scale) + 60, int(128 * scale) + 60, 3), np.uint8)
     for x, y in landmarks:
@@ -47,12 +47,12 @@ def test_chip_shows_the_marks_where_the_template_has_them(scale) -> None:
     assert len(set(distances.argmin(1))) == 5
 
 
-def test_outside_the_picture_is_grey() -> None:
+def test_crop_is_gray_outside_the_image() -> None:
     assert (crop_face(np.zeros((20, 20, 3), np.uint8), template(128) + 5000) == 127).all()
     assert (crop_face(np.zeros((20, 20, 3), np.uint8), template(128) * 9 - 9000) == 127).all()
 
 
 @pytest.mark.parametrize("landmarks", [np.zeros((5, 2)), np.zeros((4, 2)), np.full((5, 2), np.nan), []])
-def test_what_is_no_face(landmarks) -> None:
+def test_crop_transform_rejects_landmarks_that_are_no_face(landmarks) -> None:
     with pytest.raises(FaceError):
         crop_face(np.zeros((20, 20, 3), np.uint8), landmarks)

@@ -11,7 +11,7 @@ from oamface.atomic import OutputFile, append_line, check_output, fitting_name, 
 from oamface.errors import FileError
 
 
-def test_an_interruption_leaves_the_old_file(tmp_path) -> None:
+def test_write_whole_keeps_the_old_file_when_interrupted(tmp_path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
@@ -27,7 +27,7 @@ def test_an_interruption_leaves_the_old_file(tmp_path) -> None:
     assert path.read_text() == "new"
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch) -> None:
+def test_write_whole_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def full(number: int) -> None:
@@ -39,7 +39,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_places_that_cannot_be_written(tmp_path) -> None:
+def test_write_whole_rejects_places_that_cannot_be_written(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     for refused in (
         lambda: write_text(tmp_path / "missing/a.txt", ""),
@@ -50,7 +50,7 @@ def test_places_that_cannot_be_written(tmp_path) -> None:
             refused()
 
 
-def test_lines_are_added(tmp_path) -> None:
+def test_append_line_adds_lines(tmp_path) -> None:
     append_line(tmp_path / "log", "one")
     append_line(tmp_path / "log", "zwei ü")
     assert (tmp_path / "log").read_text(encoding="utf-8") == "one\nzwei ü\n"

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from oamface.detection import Detection, Detector
+from oamface.centerface import CenterFace
+from oamface.detection import Detection
 from oamface.errors import ImageError
 
 LANDMARKS = np.array([[203, 102], [245, 104], [224, 125], [203, 140], [244, 141]])  # read off the enlarged portrait
@@ -11,8 +12,8 @@ QUARTER = 10.5  # of the distance between the eyes
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
-    return Detector()
+def detector() -> CenterFace:
+    return CenterFace()
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def near(face: Detection, points: np.ndarray, tolerance: float) -> bool:
     return bool(np.linalg.norm(face.landmarks - points, axis=1).max() < tolerance)
 
 
-def test_portrait(detector, portrait) -> None:
+def test_detect_finds_the_face_of_a_portrait(detector, portrait) -> None:
     faces = detector.detect(portrait)
     assert len(faces) == 1
     assert near(faces[0], LANDMARKS, 8)
@@ -34,37 +35,37 @@ def test_portrait(detector, portrait) -> None:
     assert faces[0].score > 0.8
 
 
-def test_a_tight_crop_still_shows_its_face(detector, portrait) -> None:
+def test_detect_finds_the_face_of_a_tight_crop(detector, portrait) -> None:
     faces = detector.detect(np.ascontiguousarray(portrait[72:178, 176:276]))
     assert len(faces) == 1
     assert near(faces[0], LANDMARKS - (176, 72), 8)
 
 
 @pytest.mark.parametrize("degrees", [-45, -25, 25, 45])
-def test_rotated(detector, portrait, degrees) -> None:
+def test_detect_finds_tilted_faces(detector, portrait, degrees) -> None:
     turn = cv2.getRotationMatrix2D((224, 122), degrees, 1)
     faces = detector.detect(cv2.warpAffine(portrait, turn, (512, 512)))
     assert any(near(face, LANDMARKS @ turn[:, :2].T + turn[:, 2], QUARTER) for face in faces)
 
 
-def test_small_faces_of_a_montage(detector, portrait) -> None:
+def test_detect_finds_small_faces_of_a_montage(detector, portrait) -> None:
     face = cv2.resize(portrait[40:220, 140:320], (48, 48), interpolation=cv2.INTER_AREA)
     faces = detector.detect(np.tile(face, (25, 40, 1)))
     assert len(faces) >= 950
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (5000, 1), (2, 60000), (300, 3), (64, 64), (2000, 3000)])
-def test_no_face(detector, shape) -> None:
+def test_detect_finds_no_face_in_a_plain_image(detector, shape) -> None:
     assert detector.detect(np.full((*shape, 3), 90, np.uint8)) == []
 
 
-def test_the_order_is_by_score(detector, portrait) -> None:
+def test_detections_are_ordered_by_score(detector, portrait) -> None:
     blurred = cv2.GaussianBlur(portrait, (0, 0), 6)
     scores = [face.score for face in detector.detect(np.hstack([blurred, portrait]))]
     assert scores == sorted(scores, reverse=True)
 
 
-def test_only_rgb(detector) -> None:
+def test_detect_rejects_gray_arrays(detector) -> None:
     with pytest.raises(ImageError):
         detector.detect(np.zeros((64, 64), np.uint8))
 
@@ -108,8 +109,8 @@ def test_strips_are_searched_in_tiles(detector, portrait, vertical: bool) -> Non
 
 def test_min_face_looks_for_smaller_faces_and_max_side_for_fewer(portrait) -> None:
     image = scene(portrait, 26)
-    assert len(Detector(min_face=20).detect(image)) == 7
-    assert len(Detector(max_side=128).detect(image)) == 1
+    assert len(CenterFace(min_face=20).detect(image)) == 7
+    assert len(CenterFace(max_side=128).detect(image)) == 1
 
 
 @pytest.mark.parametrize(
@@ -118,4 +119,4 @@ def test_min_face_looks_for_smaller_faces_and_max_side_for_fewer(portrait) -> No
 )
 def test_sizes_out_of_range_are_errors(options) -> None:
     with pytest.raises(ValueError, match="expected"):
-        Detector(**options)
+        CenterFace(**options)

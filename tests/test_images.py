@@ -30,7 +30,7 @@ def ramp(width: int = 24, height: int = 16) -> Image.Image:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_keeps_its_colours(form: str) -> None:
+def test_read_image_keeps_colors_in_every_format(form: str) -> None:
     exact = {"lossless": True} if form == "WEBP" else {}
     image = read_image(encode(Image.new("RGB", (24, 16), (200, 40, 90)), form, **exact))
     assert image.shape == (16, 24, 3)
@@ -39,41 +39,41 @@ def test_every_format_keeps_its_colours(form: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
-def test_every_mode_becomes_rgb(mode: str) -> None:
+def test_read_image_turns_every_mode_into_rgb(mode: str) -> None:
     image = read_image(encode(Image.new("RGB", (24, 16), "white").convert(mode), "TIFF"))
     assert image.shape == (16, 24, 3)
     assert image.min() >= 254
 
 
-def test_exif_orientation_turns_the_picture_upright() -> None:
+def test_read_image_follows_exif_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert read_image(encode(ramp(), "JPEG", exif=exif)).shape == (24, 16, 3)
 
 
-def test_sixteen_bits_are_scaled_not_clipped() -> None:
+def test_read_image_scales_sixteen_bits() -> None:
     values = np.array([[0, 32768, 65535]], np.uint16)
     assert read_image(encode(Image.fromarray(values)))[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_palette_with_transparency_lies_on_white() -> None:
+def test_transparency_lies_on_white() -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([0, 0, 0] * 256)
     assert (read_image(encode(image, transparency=0)) == 255).all()
 
 
-def test_animation_gives_its_first_frame() -> None:
+def test_read_image_gives_the_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     image = read_image(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert image[0, 0].tolist() == [255, 0, 0]
 
 
-def test_one_pixel_is_a_picture() -> None:
+def test_read_image_reads_one_pixel() -> None:
     assert read_image(encode(Image.new("RGB", (1, 1)))).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("side", [11000, 20000])
-def test_too_many_pixels_are_refused_before_they_are_decoded(side: int) -> None:
+def test_too_many_pixels_are_rejected_before_decoding(side: int) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -86,7 +86,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(side: int) -> None:
 @pytest.mark.parametrize(
     ("content", "message"), [(b"", "empty"), (b"just some text", "not an image"), (bytes(1000), "not an image")]
 )
-def test_files_that_are_no_pictures(tmp_path, content: bytes, message: str) -> None:
+def test_read_image_rejects_files_that_are_no_image(tmp_path, content: bytes, message: str) -> None:
     path = tmp_path / "face.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=message) as caught:
@@ -94,19 +94,19 @@ def test_files_that_are_no_pictures(tmp_path, content: bytes, message: str) -> N
     assert str(path) in str(caught.value)
 
 
-def test_truncated(tmp_path) -> None:
+def test_read_image_rejects_truncated_files(tmp_path) -> None:
     data = encode(ramp(200, 200), "JPEG")
     with pytest.raises(ImageError, match="truncated"):
         read_image(data[: len(data) // 2])
 
 
-def test_missing_folder_and_odd_names(tmp_path) -> None:
+def test_read_image_rejects_missing_files_and_folders(tmp_path) -> None:
     for path in (tmp_path / "missing.jpg", tmp_path, "a\0b.jpg"):
         with pytest.raises(ImageError, match="cannot be read"):
             read_image(path)
 
 
-def test_bytes_above_the_limit(tmp_path) -> None:
+def test_read_image_rejects_too_many_bytes(tmp_path) -> None:
     path = tmp_path / "large.png"
     path.write_bytes(encode(ramp()))
     with pytest.raises(ImageError, match="limit of 20"):
@@ -115,7 +115,7 @@ def test_bytes_above_the_limit(tmp_path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(FORMATS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8), st.floats(0, 1))
-def test_damaged_files_are_read_or_refused_never_anything_else(form, edits, keep) -> None:
+def test_damaged_files_are_read_or_raise_image_errors(form, edits, keep) -> None:
     data = bytearray(encode(ramp(), form))
     for place, value in edits:
         data[int(place * (len(data) - 1))] = value
@@ -128,7 +128,7 @@ def test_damaged_files_are_read_or_refused_never_anything_else(form, edits, keep
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
-def test_check_image_refuses_what_is_not_rgb(array) -> None:
+def test_check_image_rejects_other_arrays(array) -> None:
     with pytest.raises(ImageError):
         check_image(array)
 
@@ -166,14 +166,14 @@ def test_decode_turns_reduced_images_upright() -> None:
         assert (whole == np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))).all()
 
 
-def test_jpegs_may_have_more_pixels_than_other_formats() -> None:
+def test_jpegs_may_have_more_pixels() -> None:
     image = ramp(200, 100)
     assert decode(encode(image, "JPEG"), max_pixels=10_000, max_jpeg_pixels=20_000).image.shape == (100, 200, 3)
     with pytest.raises(ImageError):
         decode(encode(image, "PNG"), max_pixels=10_000, max_jpeg_pixels=20_000)
 
 
-def test_planes_of_sixteen_bits_are_right_or_refused() -> None:
+def test_planes_of_sixteen_bits_are_right_or_rejected() -> None:
     pixels = np.asarray(ramp(40, 30))
     for compression in (None, "zlib"):
         buffer = io.BytesIO()
@@ -204,7 +204,7 @@ def test_every_kind_of_source_gives_the_same_pixels(kind, tmp_path) -> None:
         assert (read_image(file) == np.asarray(ramp())).all()
 
 
-def test_a_file_of_text_is_no_source() -> None:
+def test_read_image_rejects_files_opened_as_text() -> None:
     with pytest.raises(ImageError):
         read_image(io.StringIO("text"))
 

@@ -1,44 +1,90 @@
 import json
 
 import numpy as np
+import pytest
 
-from oamface.errors import ImageError
-from oamface.results import Age, Classification, Face, Failure, ImageResult
+from oamface.errors import ImageError, OamfaceError, OptionError, TaskError
+from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
 
-CHOICE = Classification("female", 0.97, {"male": 0.03, "female": 0.97})
+DISTRIBUTION = np.full(101, 1 / 101, np.float32)
 FACE = Face(
-    (10.04, 20.0, 30.26, 40.0),
+    Box(10.04, 20.0, 30.26, 40.0),
+    np.full((5, 2), (1.0, 2.0), np.float32),
     0.98765,
-    ((1.0, 2.0),) * 5,
     0.93,
-    age=Age(34.25, 27.0, 42.1, 0.9),
-    gender=CHOICE,
+    {
+        "age": Age(34.25, 27.0, 42.1, 0.9, DISTRIBUTION),
+        "gender": Classification("female", 0.97, {"male": 0.03, "female": 0.97}),
+    },
     attention=np.ones((2, 2), np.float32),
 )
+RESULT = ImageResult(640, 480, (FACE,), "a.jpg")
+WANTED = {
+    "schema": "oamface/1",
+    "source": "a.jpg",
+    "width": 640,
+    "height": 480,
+    "faces": [
+        {
+            "box": [10.0, 20.0, 30.3, 40.0],
+            "score": 0.9877,
+            "detected": True,
+            "landmarks": [[1.0, 2.0]] * 5,
+            "age": {"years": 34.2, "low": 27.0, "high": 42.1, "level": 0.9},
+            "gender": {"label": "female", "probability": 0.97, "probabilities": {"male": 0.03, "female": 0.97}},
+            "visibility": 0.93,
+        }
+    ],
+}
 
 
-def test_the_json_of_one_photograph() -> None:
-    line = json.loads(json.dumps(ImageResult(640, 480, (FACE,), "a.jpg").to_dict()))
-    assert line == {
-        "schema": "oamface/1",
-        "source": "a.jpg",
-        "width": 640,
-        "height": 480,
-        "faces": [
-            {
-                "box": [10.0, 20.0, 30.3, 40.0],
-                "score": 0.9877,
-                "detected": True,
-                "landmarks": [[1.0, 2.0]] * 5,
-                "age": {"years": 34.2, "low": 27.0, "high": 42.1, "level": 0.9},
-                "gender": {"label": "female", "probability": 0.97, "probabilities": {"male": 0.03, "female": 0.97}},
-                "visibility": 0.93,
-            }
-        ],
-    }
+def test_to_dict_and_to_json_follow_the_schema() -> None:
+    assert RESULT.to_dict() == WANTED
+    assert json.loads(RESULT.to_json()) == WANTED
 
 
-def test_the_json_of_a_failure() -> None:
-    line = Failure("b.jpg", ImageError("b.jpg: the file is empty")).to_dict()
+def test_failure_to_dict_has_type_and_message() -> None:
     error = {"type": "ImageError", "message": "b.jpg: the file is empty"}
-    assert line == {"schema": "oamface/1", "source": "b.jpg", "error": error}
+    failure = Failure("b.jpg", ImageError("b.jpg: the file is empty"))
+    assert failure.to_dict() == {"schema": "oamface/1", "source": "b.jpg", "error": error}
+
+
+def test_image_result_is_a_sequence_of_faces() -> None:
+    assert list(RESULT) == [FACE]
+    assert len(RESULT) == 1
+    assert RESULT[0] is FACE
+    assert len(ImageResult(3, 2, ())) == 0
+
+
+def test_box_as_corners_and_as_sides() -> None:
+    box = Box(1.0, 2.0, 3.0, 4.0)
+    assert box.xywh == (1.0, 2.0, 3.0, 4.0)
+    assert box.xyxy == (1.0, 2.0, 4.0, 6.0)
+    assert box.scaled(2, 3) == Box(2.0, 6.0, 6.0, 12.0)
+
+
+def test_at_least_sums_the_distribution_from_that_year_on() -> None:
+    assert FACE.age.at_least(0) == pytest.approx(1)
+    assert FACE.age.at_least(18) == pytest.approx(83 / 101)
+    assert FACE.age.at_least(100) == pytest.approx(1 / 101)
+    for years in (-1, 101):
+        with pytest.raises(OptionError):
+            FACE.age.at_least(years)
+
+
+def test_a_task_that_was_not_requested_raises() -> None:
+    assert FACE.tasks == ("age", "gender")
+    for task in ("race", "mask"):
+        with pytest.raises(TaskError, match=task) as raised:
+            getattr(FACE, task)
+        assert isinstance(raised.value, OamfaceError)
+        assert not hasattr(FACE, task)
+
+
+def test_to_pandas_has_one_row_a_face() -> None:
+    pytest.importorskip("pandas")
+    table = RESULT.to_pandas()
+    assert table.shape[0] == 1
+    row = table.iloc[0]
+    assert (row["source"], row["width"], row["age"], row["gender"]) == ("a.jpg", 30.26, 34.25, "female")
+    assert "race" not in table

@@ -4,11 +4,12 @@ import sys
 import numpy as np
 import pytest
 
-from oamface.errors import ModelError
+from oamface import runtime
+from oamface.errors import DeviceError, ModelError, OptionError
 from oamface.runtime import OnnxRuntime, load
 
 
-def test_a_file_by_its_ending(untrained_model, tmp_path) -> None:
+def test_load_gives_the_network_and_its_digest(untrained_model, tmp_path) -> None:
     network, digest = load(untrained_model, threads=1)
     assert len(digest) == 64
     assert network.description().startswith("{")
@@ -16,15 +17,39 @@ def test_a_file_by_its_ending(untrained_model, tmp_path) -> None:
     assert [len(value) for value in values] == [2] * len(network.outputs)
     (tmp_path / "text.onnx").write_text("text")
     for path, reason in ((tmp_path / "text.onnx", "no ONNX model"), (tmp_path / "gone.onnx", "cannot be read")):
-        with pytest.raises(ModelError, match=reason) as told:
+        with pytest.raises(ModelError, match=reason) as raised:
             load(path)
-        assert str(path) in str(told.value)
+        assert str(path) in str(raised.value)
     with pytest.raises(ModelError, match="no ONNX model"):
         OnnxRuntime(b"")
 
 
-def test_help_waits_for_no_network() -> None:
-    """Neither numpy nor a runtime is loaded to print what commands there are."""
+def test_command_line_imports_no_heavy_package_for_help() -> None:
     code = "import sys, oamface.cli.app; print({'numpy', 'onnxruntime', 'cv2', 'rich', 'torch'} & set(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_import_leaves_the_environment_alone_and_sends_no_telemetry(untrained_model, tmp_path) -> None:
+    code = f"""
+import os, sys
+import oamface
+from oamface.predictor import Predictor
+Predictor({str(untrained_model)!r})
+assert "ORT_DISABLE_TELEMETRY" not in os.environ
+assert "openvino_telemetry" not in sys.modules
+"""
+    environment = {"PATH": "/usr/bin", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not list(tmp_path.iterdir())  # ONNX Runtime would keep a device identifier there
+
+
+def test_auto_falls_back_to_the_cpu(untrained_model, monkeypatch) -> None:
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: available)
+    network = runtime.load_onnx(untrained_model.read_bytes())
+    assert network.provider in available
+    with pytest.raises(DeviceError):
+        runtime.load_onnx(untrained_model.read_bytes(), "tensorrt")
+    with pytest.raises(OptionError):
+        runtime.load_onnx(untrained_model.read_bytes(), "tpu")

@@ -7,11 +7,12 @@ import pytest
 
 import oamface
 from oamface import Analyzer
-from oamface.datasets.readers import masks as mask_folders, utkface
-from oamface.datasets.archive import Source
+from oamface.datasets.archive import Archive
+from oamface.datasets.readers import masks as mask_folders
+from oamface.datasets.readers import utkface
 from oamface.images import read_image
-from oamface.labels import members
-from oamface.occlusion import draw
+from oamface.labels import candidate_mask
+from oamface.occlusion import occlude
 from oamface.predictor import Predictor
 from oamface.weights import WEIGHTS
 
@@ -27,7 +28,7 @@ def analyzer(request) -> Analyzer:
     ("weights", "learnt_from"),
     [(name, {"fairface", "masks"} | ({"utkface"} if name != "oam-open" else set())) for name in WEIGHTS],
 )
-def test_they_are_small_and_describe_themselves(weights, learnt_from) -> None:
+def test_weights_are_small_and_describe_themselves(weights, learnt_from) -> None:
     predictor = Predictor(weights)
     assert predictor.path.stat().st_size < 14e6
     assert predictor.description["parameters"] < 6.5e6
@@ -39,12 +40,12 @@ def test_they_are_small_and_describe_themselves(weights, learnt_from) -> None:
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_undetected_faces_have_wider_intervals_than_others(weights) -> None:
     predictor = Predictor(weights)
-    assert np.isfinite(predictor.undetected).all()
-    assert predictor.undetected.mean() > predictor.quantiles.mean()
+    assert np.isfinite(predictor.undetected_quantiles).all()
+    assert predictor.undetected_quantiles.mean() > predictor.quantiles.mean()
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_the_card_beside_them_is_their_own(weights) -> None:
+def test_card_is_that_of_the_shipped_file(weights) -> None:
     from oamface.export.model_card import model_card
 
     predictor = Predictor(weights)
@@ -53,7 +54,7 @@ def test_the_card_beside_them_is_their_own(weights) -> None:
     assert ("research only" in card) == (weights != "oam-open")
 
 
-def test_nobody_names_the_best_in_eight_bits(portrait) -> None:
+def test_default_weights_are_the_best_in_eight_bits(portrait) -> None:
     told, whole = oamface.analyze(portrait), Analyzer("oam").analyze(portrait)
     assert told == Analyzer("oam-int8").analyze(portrait)
     assert abs(told.faces[0].age.years - whole.faces[0].age.years) < 3
@@ -64,7 +65,7 @@ def test_nobody_names_the_best_in_eight_bits(portrait) -> None:
         assert max(lost for task, lost in tasks.items() if task != "age") <= 0.003
 
 
-def test_the_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:
+def test_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:
     faces = analyzer.analyze(portrait).faces
     assert len(faces) == 1
     assert faces[0].age.low <= 36 <= faces[0].age.high
@@ -75,10 +76,10 @@ def test_the_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:
 
 
 @pytest.mark.parametrize("style", ["respirator", "checked"])
-def test_a_mask_it_never_saw(analyzer, portrait, style) -> None:
+def test_held_out_masks_are_recognised(analyzer, portrait, style) -> None:
     bare = analyzer.analyze(portrait).faces[0]
     landmarks = np.array(bare.landmarks)
-    drawn = draw(portrait, landmarks, style, np.random.default_rng(0))
+    drawn = occlude(portrait, landmarks, style, np.random.default_rng(0))
     face = analyzer.analyze(drawn.image, landmarks=[landmarks]).faces[0]
     assert face.mask.label == "worn"
     assert face.gender.label in ("female", "uncertain")  # less sure, but not turned round
@@ -90,18 +91,18 @@ def test_a_mask_it_never_saw(analyzer, portrait, style) -> None:
     ("data_set", "read", "task", "least"),
     [("utkface", utkface.read, "gender", 0.85), ("masks", mask_folders.read, "mask", 0.93)],
 )
-def test_pictures_of_the_test_part(analyzer, data_set, read, task, least) -> None:
+def test_accuracy_on_images_of_the_test_split(analyzer, data_set, read, task, least) -> None:
     """A spot check on raw images; `oamface evaluate` measures all of them."""
     path = DATA / f"{data_set}.tar"
     if not path.exists():
         pytest.skip(f"{path} is not on this machine")
-    with Source(path) as source:
-        entries = [entry for entry in read(source).entries if entry.split == "test"]
-        entries = entries[:: len(entries) // 100]
-        known = members([entry.label for entry in entries], task)
+    with Archive(path) as archive:
+        records = [record for record in read(archive).records if record.split == "test"]
+        records = records[:: len(records) // 100]
+        known = candidate_mask([record.label for record in records], task)
         right = []
-        for entry, row in zip(entries, known, strict=True):
-            face = analyzer.analyze(read_image(source.read(entry.name)), crop=True).faces[0]
+        for record, row in zip(records, known, strict=True):
+            face = analyzer.analyze(read_image(archive.read(record.name)), crop=True).faces[0]
             shares = np.array(list(getattr(face, task).probabilities.values()))
             right.append(shares[row].sum() > 0.5)
     assert np.mean(right) > least

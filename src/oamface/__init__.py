@@ -1,34 +1,82 @@
-"""Apparent age, perceived gender and race, and mask of every face in an image."""
+"""Apparent age, perceived gender and race, and mask of every face in an image, also where half of it is occluded."""
 
-import os
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime from 1.29 on writes an identifier of the device to disk and sends events to Microsoft unless this is set
-# before it is first imported. An image's answers are nobody else's business, and neither is that one was asked.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 if TYPE_CHECKING:
     from oamface.analyzer import Analyzer, ImageInput
-    from oamface.errors import OamfaceError
-    from oamface.results import Age, Classification, Face, ImageResult
+    from oamface.centerface import CenterFace
+    from oamface.detection import Detection, Detector
+    from oamface.errors import (
+        DeviceError,
+        FaceError,
+        ImageError,
+        LabelError,
+        ModelError,
+        OamfaceError,
+        OptionError,
+        TaskError,
+    )
+    from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
+    from oamface.zoo import ModelInfo, list_models
 
 __version__ = "0.1.0"
-__all__ = ["Age", "Analyzer", "Classification", "Face", "ImageResult", "OamfaceError", "analyze"]
 
-# Where each name is at home: the networks' runtime takes most of a second to import, which `oamface --help` need not.
+# Where each name lives: the networks' runtime takes most of a second to import, which `oamface --help` need not.
 _HOMES = {
     "Analyzer": "analyzer",
-    "OamfaceError": "errors",
-    **dict.fromkeys(("Age", "Classification", "Face", "ImageResult"), "results"),
+    "CenterFace": "centerface",
+    **dict.fromkeys(("Detection", "Detector"), "detection"),
+    **dict.fromkeys(
+        (
+            "DeviceError",
+            "FaceError",
+            "ImageError",
+            "LabelError",
+            "ModelError",
+            "OamfaceError",
+            "OptionError",
+            "TaskError",
+        ),
+        "errors",
+    ),
+    **dict.fromkeys(("Age", "Box", "Classification", "Face", "Failure", "ImageResult"), "results"),
+    **dict.fromkeys(("ModelInfo", "list_models"), "zoo"),
 }
+__all__ = [
+    "Age",
+    "Analyzer",
+    "Box",
+    "CenterFace",
+    "Classification",
+    "Detection",
+    "Detector",
+    "DeviceError",
+    "Face",
+    "FaceError",
+    "Failure",
+    "ImageError",
+    "ImageResult",
+    "LabelError",
+    "ModelError",
+    "ModelInfo",
+    "OamfaceError",
+    "OptionError",
+    "TaskError",
+    "analyze",
+    "list_models",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
 
 
 @cache
@@ -39,8 +87,9 @@ def _analyzer() -> "Analyzer":
 
 
 def analyze(image: "ImageInput") -> "ImageResult":
-    """All faces of one image, with the shipped model: a path, a file's bytes, or an (H, W, 3) uint8 RGB array.
+    """All faces of one image, with the default model: see `Analyzer.analyze`.
 
-    Loads the networks once. Raises ImageError.
+    image: a path, a file's bytes, an open file, a PIL image, or an array of uint8, (H, W, 3) RGB or gray (H, W).
+    Loads the networks on the first call. Raises ImageError.
     """
     return _analyzer().analyze(image)

@@ -1,4 +1,4 @@
-"""Draws what was found onto an image: boxes, answers, and where the network looked."""
+"""Draws results onto an image: boxes, predictions, and which parts of a face the network takes to be visible."""
 
 from dataclasses import replace
 
@@ -8,17 +8,18 @@ import numpy.typing as npt
 
 from oamface.alignment import CROP_SIZE, crop_corners, crop_transform
 from oamface.images import RGBImage, check_image
-from oamface.results import UNCERTAIN, Face, ImageResult
+from oamface.results import UNCERTAIN, Age, Face, ImageResult
 
 _MASKS = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}
 _BOX, _TEXT, _SHADE = (64, 200, 120), (255, 255, 255), (20, 20, 20)
 
 
 def annotate(image: RGBImage, result: ImageResult, *, attention: bool = True) -> RGBImage:
-    """A copy of the (H, W, 3) uint8 RGB image with every face's box and answers.
+    """A copy of the (H, W, 3) uint8 RGB image with every face's box and predictions.
 
-    The image may be smaller than its file, whose pixels the faces are in.
-    attention: tint what the network takes to be covered red, bare skin green. Raises ImageError for another array.
+    The image may be smaller than its file, whose pixels the result is in.
+    attention: tint the parts of a face that the network takes to be occluded red, visible ones green.
+    Raises ImageError for another array.
     """
     drawn = check_image(image).copy()
     faces = [_scaled(face, drawn.shape[1] / result.width) for face in result.faces]
@@ -43,49 +44,50 @@ def annotate(image: RGBImage, result: ImageResult, *, attention: bool = True) ->
 
 
 def describe(face: Face) -> list[str]:
-    """A face's answers in a few short lines of ASCII."""
+    """A face's predictions in a few short lines of ASCII."""
     lines = [] if face.detected else ["no face detected"]
-    if face.age is not None:
-        lines.append(f"{face.age.years:.0f} years ({face.age.low:.0f}-{face.age.high:.0f})")
-    for task, choice in (("gender", face.gender), ("race", face.race), ("mask", face.mask)):
-        if choice is not None:
-            name = _MASKS.get(choice.label, choice.label)
-            lines.append(f"{task} {name}" if name == UNCERTAIN else f"{name} {choice.probability:.0%}")
+    for task in face.tasks:
+        prediction = face.predictions[task]
+        if isinstance(prediction, Age):
+            lines.append(f"{prediction.years:.0f} years ({prediction.low:.0f}-{prediction.high:.0f})")
+        elif prediction.label == UNCERTAIN:
+            lines.append(f"{task} {UNCERTAIN}")
+        else:
+            lines.append(f"{_MASKS.get(prediction.label, prediction.label)} {prediction.probability:.0%}")
     return lines
 
 
 def _scaled(face: Face, scale: float) -> Face:
     if scale == 1:
         return face
-    x, y, width, height = (value * scale for value in face.box)
-    return replace(face, box=(x, y, width, height), landmarks=tuple((x * scale, y * scale) for x, y in face.landmarks))
+    return replace(face, box=face.box.scaled(scale, scale), landmarks=face.landmarks * np.float32(scale))
 
 
 def _tint(image: RGBImage, face: Face) -> None:
     """Lay the attention map over the face, in place."""
     if face.attention is None:
         return
-    transform = crop_transform(np.array(face.landmarks))
-    back = cv2.invertAffineTransform(transform)
+    transform = crop_transform(face.landmarks)
+    to_image = cv2.invertAffineTransform(transform)
     corners = crop_corners(transform)
     low = np.clip(np.floor(corners.min(0)), 0, image.shape[1::-1]).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, image.shape[1::-1]).astype(int)
-    part = image[low[1] : high[1], low[0] : high[0]]
-    if not part.size:
+    pixels = image[low[1] : high[1], low[0] : high[0]]
+    if not pixels.size:
         return
-    bare = cv2.resize(face.attention, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+    visible = cv2.resize(face.attention, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
     rim = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
     cv2.ellipse(rim, (CROP_SIZE // 2, round(CROP_SIZE * 0.52)), (44, 58), 0, 0, 360, 1, -1)
     rim = cv2.GaussianBlur(rim, (0, 0), 4)
-    there = back.copy()
-    there[:, 2] -= low
-    size = (part.shape[1], part.shape[0])
-    bare, rim = (cv2.warpAffine(layer, there, size, flags=cv2.INTER_LINEAR) for layer in (bare, rim))
-    colour = _colours(bare)
+    to_pixels = to_image.copy()
+    to_pixels[:, 2] -= low
+    size = (pixels.shape[1], pixels.shape[0])
+    visible, rim = (cv2.warpAffine(layer, to_pixels, size, flags=cv2.INTER_LINEAR) for layer in (visible, rim))
+    colour = _colours(visible)
     alpha = 0.4 * rim[..., None]
-    part[:] = np.clip(part * (1 - alpha) + colour * alpha, 0, 255).astype(np.uint8)
+    pixels[:] = np.clip(pixels * (1 - alpha) + colour * alpha, 0, 255).astype(np.uint8)
 
 
-def _colours(bare: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _colours(visible: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     red, green = np.array([230, 50, 40], np.float32), np.array([40, 200, 90], np.float32)
-    return bare[..., None] * green + (1 - bare[..., None]) * red
+    return visible[..., None] * green + (1 - visible[..., None]) * red

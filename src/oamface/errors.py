@@ -1,27 +1,35 @@
-"""The exceptions of oamface. Every message says what was wrong and what to do next."""
+"""The exceptions of oamface, all of them OamfaceErrors. Messages say what was wrong and what to do next."""
 
 
 class OamfaceError(Exception):
     """Base of every error that oamface raises on purpose."""
 
 
-class ImageError(OamfaceError):
-    """An image that cannot be read, is too large, or is not an RGB array."""
+class ImageError(OamfaceError, ValueError):
+    """An image that cannot be read, is too large, or is not an array of pixels."""
 
 
 class FileError(OamfaceError):
     """A file or folder that cannot be written; what was there before still is."""
 
 
-class FaceError(OamfaceError):
+class FaceError(OamfaceError, ValueError):
     """Boxes or landmarks that do not describe a face."""
 
 
 class OptionError(OamfaceError, ValueError):
-    """A setting that is out of its range."""
+    """An argument that is out of its range."""
 
 
-class LabelError(OamfaceError):
+class DeviceError(OptionError):
+    """A device that this installation or machine does not have."""
+
+
+class TaskError(OamfaceError, AttributeError):
+    """A task's result that was not requested."""
+
+
+class LabelError(OamfaceError, ValueError):
     """A class, age or task outside the label space, or a data set's label that cannot be mapped onto it."""
 
 
@@ -30,10 +38,10 @@ class DataError(OamfaceError):
 
 
 class StoreError(OamfaceError):
-    """A prepared data set that is not whole, holds something else, or cannot be written."""
+    """A prepared data set that is incomplete, holds something else, or cannot be written."""
 
 
-class RecipeError(OamfaceError):
+class RecipeError(OamfaceError, ValueError):
     """A training recipe with an unknown key or a value out of range."""
 
 
@@ -46,7 +54,7 @@ class ResultError(OamfaceError):
 
 
 class SynthError(OamfaceError):
-    """People, scenes or sets of synthetic images that cannot be made as asked."""
+    """People, scenes or sets of synthetic images that cannot be made as requested."""
 
 
 class VideoError(OamfaceError):
@@ -58,7 +66,7 @@ class ServeError(OamfaceError):
 
 
 class ModelError(OamfaceError):
-    """A model file that is missing, damaged or not ours."""
+    """A model file that is missing, damaged or not one of oamface's."""
 
 
 class Interrupted(BaseException):

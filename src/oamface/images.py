@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from oamface.atomic import write_whole
-from oamface.errors import ImageError
+from oamface.errors import ImageError, OptionError
 
 RGBImage = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image
@@ -130,6 +130,19 @@ def write_image(path: Path, image: RGBImage, *, text: dict[str, str] | None = No
     write_whole(path, lambda file: pil_image.save(file, format=file_format, **options))
 
 
+def from_array(array: npt.NDArray[np.generic], *, color: str = "rgb") -> RGBImage:
+    """An (H, W, 3) or gray (H, W) uint8 array as (H, W, 3) RGB. color: "rgb" or "bgr", the order of its channels.
+
+    Raises ImageError: another array; OptionError: another order.
+    """
+    if color not in ("rgb", "bgr"):
+        raise OptionError(f"color {color!r}: expected 'rgb' or 'bgr'")
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    image = check_image(array)
+    return image if color == "rgb" else np.ascontiguousarray(image[..., ::-1])
+
+
 def check_image(image: npt.NDArray[np.generic]) -> RGBImage:
     """Return the array if it is (H, W, 3) uint8 with at least one pixel; raise ImageError if not."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -165,6 +178,8 @@ def _opened(
                 data = file.read(most + 1)
         else:
             data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else source.read(most + 1)
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(f"{name}: cannot be read ({reason})") from error

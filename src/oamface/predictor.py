@@ -1,4 +1,4 @@
-"""Crops to predictions. Reads all it needs to know from the model file itself."""
+"""The attribute network: aligned crops to predictions. All it needs to know it reads from the model file."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -23,10 +23,10 @@ OUTPUTS = (*TASKS, "attention")
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says of N faces.
+    """The network's results for N faces.
 
     probabilities: task to (N, classes) float32, rows sum to 1. attention: (N, h, w) float32 in 0..1 over the crop, 1
-    where the face is taken to be bare.
+    where the face is visible.
     """
 
     probabilities: dict[str, FloatArray]
@@ -34,40 +34,40 @@ class Predictions:
 
     @property
     def years(self) -> FloatArray:
-        """(N,): the age distribution's mean."""
+        """(N,) float32: the mean of the age distribution."""
         ages = self.probabilities["age"]
         return (ages @ np.arange(ages.shape[1])).astype(np.float32)
 
     def age_bounds(self, quantiles: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """(N,) each: the first and the last year that the answer does not rule out, and at least the mean itself.
+        """(N,) each: the first and last year of the age interval, which always holds the mean.
 
-        quantiles: (101,), or (N, 101) of each face, how many of (the distribution's deviation + 1) the mean may lie off
-        that year, from the calibration part: label-conditional conformal prediction (Vovk, 2012).
+        quantiles: (101,), or (N, 101) by face: how far the mean may lie from that year, in units of the distribution's
+        standard deviation + 1; fitted on the calibration split by label-conditional conformal prediction (Vovk, 2012).
         """
         ages, means = self.probabilities["age"], self.years
         years = np.arange(ages.shape[1], dtype=np.float32)
-        reach = np.asarray(quantiles, np.float32) * (age_deviation(ages)[:, None] + 1)
+        reach = np.asarray(quantiles, np.float32) * (age_std(ages)[:, None] + 1)
         possible = np.abs(means[:, None] - years) <= reach
         low = np.where(possible, years, np.inf).min(1, initial=np.inf)
         high = np.where(possible, years, -np.inf).max(1, initial=-np.inf)
         return np.minimum(low, means), np.maximum(high, means)
 
     def visibility(self) -> FloatArray:
-        """(N,) in 0..1: the attention's mean over the face's oval."""
+        """(N,) in 0..1: the mean attention over the oval of the face."""
         oval = face_oval(*self.attention.shape[1:])
         return np.clip((self.attention * oval).sum((1, 2)) / oval.sum(), 0, 1)
 
 
-def age_deviation(ages: FloatArray) -> FloatArray:
-    """(N, 101) probabilities to the distributions' standard deviation (N,), years."""
+def age_std(ages: FloatArray) -> FloatArray:
+    """(N, 101) probabilities to the standard deviation (N,) of each distribution, years."""
     years = np.arange(ages.shape[1], dtype=np.float32)
     mean = ages @ years
     return np.sqrt(np.maximum(ages @ years**2 - mean**2, 0)).astype(np.float32)
 
 
 def face_oval(height: int, width: int) -> FloatArray:
-    """(height, width): the share of every cell of a crop's grid that the aligned face's oval fills."""
-    fine = 8
+    """(height, width): the share of every cell of a grid over the crop that lies in the oval of an aligned face."""
+    fine = 8  # samples of a cell in each direction
     landmarks = template(1)
     middle = landmarks[:2].mean(0) * 0.4 + landmarks[3:].mean(0) * 0.6
     radius = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
@@ -78,31 +78,29 @@ def face_oval(height: int, width: int) -> FloatArray:
 
 
 class Predictor:
-    """A model file, ready to answer. Safe to share between threads.
+    """A model file, ready to predict. Safe to share between threads.
 
-    weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. threads: of the CPU, 0
-    for all.
-    description: what the file says of itself (size, temperatures, intervals, training, figures). digest: its SHA-256.
-    quantiles, undetected: for `Predictions.age_bounds`, the second where no face was detected; infinite (no year is ruled
-    out) where the file holds none.
-    Raises ModelError: no such file, no model, or not one of ours.
+    weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. device: one of
+    `runtime.DEVICES`. threads: of the CPU, 0 for all.
+    description: the file's metadata (size, temperatures, intervals, training, figures). digest: its SHA-256.
+    quantiles, undetected_quantiles: for `Predictions.age_bounds`, the second for faces that were not detected; infinite
+    (no year is excluded) where the file holds none.
+    Raises ModelError: no such file, no model, or not one of oamface's; DeviceError: a device that is not there.
     """
 
-    def __init__(self, weights: str | Path = WEIGHTS[0], *, threads: int = 0) -> None:
+    def __init__(self, weights: str | Path = WEIGHTS[0], *, device: str = "auto", threads: int = 0) -> None:
         self.path = weights_file(weights)
-        self._network, self.digest = load(self.path, threads)
+        self._network, self.digest = load(self.path, device, threads)
         self.description = _description(self.path, self._network.description(), self._network.outputs)
         intervals = self.description["intervals"]
         self.quantiles = np.array(intervals["quantiles"], np.float32)
-        self.undetected = np.array(intervals.get("undetected", [np.inf] * len(TASKS["age"])), np.float32)
-        taken = self.description["input"]
-        self.size: int = taken["size"]
-        self.preprocessing = Preprocessing(tuple(taken["crop_box"]), tuple(taken["mean"]), tuple(taken["std"]))
-        self._mean = np.array(self.preprocessing.mean, np.float32) * 255
-        self._scale = 1 / (np.array(self.preprocessing.std, np.float32) * 255)
+        self.undetected_quantiles = np.array(intervals.get("undetected", [np.inf] * len(TASKS["age"])), np.float32)
+        given = self.description["input"]
+        self.size: int = given["size"]
+        self.preprocessing = Preprocessing(tuple(given["crop_box"]), tuple(given["mean"]), tuple(given["std"]))
 
     def predict(self, crops: npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]) -> Predictions:
-        """Answer for (N, S, S, 3) uint8 RGB crops, or a sequence of N, as `align` cuts them at any S; N may be 0.
+        """Predictions for (N, S, S, 3) uint8 RGB crops, or N of any sizes S, as `crop_face` makes them; N may be 0.
 
         Raises ImageError for arrays of another kind.
         """
@@ -110,23 +108,21 @@ class Predictor:
         for crop in crops:
             if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1]:
                 raise ImageError(f"expected square RGB crops of uint8, got {crop.dtype} {crop.shape}")
-        parts = [self.run(self.preprocess(crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
-        if not parts:
+        batches = [self.run(self.preprocess(crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+        if not batches:
             empty = {task: np.zeros((0, len(classes)), np.float32) for task, classes in TASKS.items()}
             return Predictions(empty, np.zeros((0, 1, 1), np.float32))
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in OUTPUTS}
         temperatures = self.description["temperatures"]
         probabilities = {task: _softmax((joined[task] / temperatures[task]).astype(np.float32)) for task in TASKS}
         return Predictions(probabilities, self.preprocessing.attention_over_crop(joined["attention"][:, 0]))
 
     def preprocess(self, crops: Sequence[npt.NDArray[np.uint8]]) -> FloatArray:
-        """N square crops of uint8 RGB as the network takes them: cut, normalised, (N, 3, size, size)."""
-        scaled = np.stack([self.preprocessing.extract(crop, self.size) for crop in crops])
-        images = ((scaled.astype(np.float32) - self._mean) * self._scale).transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(images, np.float32)
+        """N square crops of uint8 RGB as the network takes them, (N, 3, size, size) float32; see Preprocessing."""
+        return self.preprocessing.batch(crops, self.size)
 
     def run(self, images: FloatArray) -> dict[str, FloatArray]:
-        """The network alone: (N, 3, size, size) from `images` to its OUTPUTS, before any temperature."""
+        """The network's raw OUTPUTS for (N, 3, size, size) from `preprocess`, before temperature scaling."""
         return dict(zip(self._network.outputs, self._network(images), strict=True))
 
 
@@ -137,16 +133,16 @@ def _softmax(logits: FloatArray) -> FloatArray:
 
 
 def _description(path: Path, text: str | None, outputs: Sequence[str]) -> dict[str, Any]:
-    """The file's own description, checked against what this version can use."""
+    """The metadata of a model file, checked against what this version can use."""
     if text is None:
         raise ModelError(f"{path}: a model, but not one that oamface exported")
     try:
         description: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise ModelError(f"{path}: its description is damaged ({error}); export it again") from error
+        raise ModelError(f"{path}: its metadata is damaged ({error}); export it again") from error
     lacking = {"format", "tasks", "crop", "input", "temperatures", "thresholds", "intervals"} - description.keys()
     if lacking:
-        raise ModelError(f"{path}: its description lacks {', '.join(sorted(lacking))}; export it again")
+        raise ModelError(f"{path}: its metadata lacks {', '.join(sorted(lacking))}; export it again")
     wanted = {"format": FORMAT, "tasks": {task: list(classes) for task, classes in TASKS.items()}}
     for key, value in wanted.items():
         if description.get(key) != value:

@@ -1,5 +1,6 @@
 """Turns aligned crops into what a network takes: one copy for inference, training and export."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,16 +27,22 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def extract(self, crop: Pixels, size: int) -> Pixels:
-        """The window of a square crop at size x size pixels, the same way in training and in use."""
+        """The crop box of a square crop at size x size pixels, the same way in training and in use."""
         if self.crop_box == WHOLE_CROP:
             return resize(crop, size)
         left, top, right, bottom = (round(edge * crop.shape[0]) for edge in self.crop_box)
         return resize(crop[top:bottom, left:right], size)
 
-    def attention_over_crop(self, attention: FloatArray) -> FloatArray:
-        """Maps over the window, (N, h, w), as maps over the crop, on a grid whose cells are about as large.
+    def batch(self, crops: Sequence[Pixels], size: int) -> FloatArray:
+        """N square crops of uint8 RGB as the network takes them: (N, 3, size, size) float32, normalised; N from 1."""
+        mean, scale = np.float32(255) * np.array(self.mean, np.float32), 1 / (np.array(self.std, np.float32) * 255)
+        extracted = np.stack([self.extract(crop, size) for crop in crops])
+        return np.ascontiguousarray(((extracted.astype(np.float32) - mean) * scale).transpose(0, 3, 1, 2), np.float32)
 
-        Outside the window the nearest cell's value stands.
+    def attention_over_crop(self, attention: FloatArray) -> FloatArray:
+        """Maps (N, h, w) over the crop box as maps over the whole crop, on a grid of about the same spacing.
+
+        Outside the crop box the nearest cell's value stands.
         """
         if self.crop_box == WHOLE_CROP or not len(attention):
             return attention
@@ -44,10 +51,10 @@ class Preprocessing:
         rows, columns = round(height / (bottom - top)), round(width / (right - left))
         y = (((np.arange(rows) + 0.5) / rows - top) / (bottom - top) * height - 0.5).astype(np.float32)
         x = (((np.arange(columns) + 0.5) / columns - left) / (right - left) * width - 0.5).astype(np.float32)
-        across, down = np.meshgrid(x, y)
+        columns_at, rows_at = np.meshgrid(x, y)
         maps: Any = attention
         return np.stack(
-            [cv2.remap(one, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in maps]
+            [cv2.remap(one, columns_at, rows_at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in maps]
         )
 
 

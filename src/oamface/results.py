@@ -1,23 +1,67 @@
-"""What is said about a face, and its JSON form: one place for the CLI, the service and bulk jobs alike."""
+"""What is predicted about the faces of an image, and its JSON: one form for Python, command line, service and bulk."""
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from oamface.errors import OptionError, TaskError
+from oamface.labels import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 SCHEMA = "oamface/1"
-UNCERTAIN = "uncertain"  # the label of an answer that would be a guess
+UNCERTAIN = "uncertain"  # the label of a prediction that would be a guess
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Box(NamedTuple):
+    """A rectangle in an image's pixels, x to the right and y down; it may reach outside the image."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def xywh(self) -> tuple[float, float, float, float]:
+        """Left, top, width, height."""
+        return self.x, self.y, self.width, self.height
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        return self.x, self.y, self.x + self.width, self.y + self.height
+
+    def scaled(self, x: float, y: float) -> "Box":
+        """The same rectangle in an image that is x times as wide and y times as high."""
+        return Box(self.x * x, self.y * y, self.width * x, self.height * y)
 
 
 @dataclass(frozen=True)
 class Age:
-    """Apparent age in years: the distribution's mean, and the bounds that hold the label at the given level (0..1)."""
+    """Apparent age in years: the mean of the predicted distribution, and an interval around it.
+
+    low, high: bounds that hold the age with probability `level` (0..1). distribution: (101,) float32, the probability
+    of every year from 0 to 100.
+    """
 
     years: float
     low: float
     high: float
     level: float
+    distribution: FloatArray = field(compare=False, repr=False)
+
+    def at_least(self, years: int) -> float:
+        """The predicted probability, 0..1, of being `years` or older, 0 to 100. Raises OptionError: another age."""
+        if not 0 <= years < len(self.distribution):
+            raise OptionError(f"age {years}: expected 0 to {len(self.distribution) - 1} years")
+        return min(1.0, float(self.distribution[years:].sum(dtype=np.float64)))
 
     def to_dict(self) -> dict[str, float]:
         return {"years": _tenth(self.years), "low": _tenth(self.low), "high": _tenth(self.high), "level": self.level}
@@ -27,7 +71,7 @@ class Age:
 class Classification:
     """One class of several: the most probable label, its probability, and those of all classes (0..1, sum 1).
 
-    The label is UNCERTAIN where that probability is below the weights' own threshold, which is halfway between an even
+    The label is "uncertain" where that probability is below the model's threshold, which is halfway between an even
     guess and certainty.
     """
 
@@ -45,44 +89,77 @@ class Classification:
 
 @dataclass(frozen=True)
 class Face:
-    """One face of an image. Tasks that were left out are None.
+    """One face of an image. `age`, `gender`, `race` and `mask` raise TaskError where they were not requested.
 
-    box: x, y, width, height in the image's pixels. landmarks: five (x, y): left eye, right eye, nose, left and
-    right corner of the mouth, as seen in the image. score: the detector's, 0..1; None where the caller said where
-    the face is. detected: whether the landmarks were found or given; where they were only assumed there may be no face
-    at all. visibility: share of the face that the network takes to be uncovered, 0..1.
-    attention: (h, w) float32 in 0..1 over the aligned crop, 1 where the face shows; not part of the JSON.
+    landmarks: (5, 2) float32 in the image's pixels: left eye, right eye, nose, left and right corner of the mouth, as
+    seen in the image. score: the detector's, 0..1; NaN where the caller said where the face is. detected: False where
+    the landmarks were only assumed, so that there may be no face at all. visibility: share of the face that is not
+    occluded, as the network sees it, 0..1. predictions: task to Age or Classification.
+    attention: (h, w) float32 in 0..1 over the aligned crop, 1 where the face is visible; not part of the JSON.
     """
 
-    box: tuple[float, float, float, float]
-    score: float | None
-    landmarks: tuple[tuple[float, float], ...]
+    box: Box
+    landmarks: FloatArray = field(compare=False)
+    score: float
     visibility: float
-    detected: bool = field(default=True, kw_only=True)
-    age: Age | None = None
-    gender: Classification | None = None
-    race: Classification | None = None
-    mask: Classification | None = None
-    attention: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    predictions: Mapping[str, Age | Classification]
+    detected: bool = True
+    attention: FloatArray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that were requested, in the order of age, gender, race, mask."""
+        return tuple(task for task in TASKS if task in self.predictions)
+
+    @property
+    def age(self) -> Age:
+        prediction = self._prediction("age")
+        assert isinstance(prediction, Age)
+        return prediction
+
+    @property
+    def gender(self) -> Classification:
+        """Perceived gender: male or female."""
+        return self._classification("gender")
+
+    @property
+    def race(self) -> Classification:
+        """Perceived race, in FairFace's seven classes."""
+        return self._classification("race")
+
+    @property
+    def mask(self) -> Classification:
+        """none, incorrect (worn wrongly) or worn."""
+        return self._classification("mask")
+
+    def _classification(self, task: str) -> Classification:
+        prediction = self._prediction(task)
+        assert isinstance(prediction, Classification)
+        return prediction
+
+    def _prediction(self, task: str) -> Age | Classification:
+        if task not in self.predictions:
+            raise TaskError(f"{task} was not requested; these were: {', '.join(self.tasks)}")
+        return self.predictions[task]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as in schema oamface/1; tasks that were left out are absent."""
-        answers = {task: getattr(self, task) for task in ("age", "gender", "race", "mask")}
+        """Plain values, as in schema oamface/1; tasks that were not requested are absent."""
         return {
             "box": [_tenth(value) for value in self.box],
-            "score": None if self.score is None else _fine(self.score),
+            "score": None if np.isnan(self.score) else _fine(self.score),
             "detected": self.detected,
             "landmarks": [[_tenth(x), _tenth(y)] for x, y in self.landmarks],
-            **{task: answer.to_dict() for task, answer in answers.items() if answer is not None},
+            **{task: self.predictions[task].to_dict() for task in self.tasks},
             "visibility": _fine(self.visibility),
         }
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """All faces of one image, best detection first. source: where it came from, if from a file. Sizes in pixels.
+    """All faces of one image, best detection first: `for face in result`, `len(result)`, `result[0]`.
 
-    pages: of the file, of which the first was analyzed.
+    width, height: the image's, in pixels. source: the path or name it came from, None for pixels. pages: of the file,
+    of which the first was analyzed.
     """
 
     width: int
@@ -91,7 +168,21 @@ class ImageResult:
     source: str | None = None
     pages: int = 1
 
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> Face:
+        return self.faces[index]
+
+    def __bool__(self) -> bool:
+        """True also without a face, so that `if result` never means "no face" by accident."""
+        return True
+
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, schema oamface/1."""
         return {
             "schema": SCHEMA,
             "source": self.source,
@@ -101,10 +192,20 @@ class ImageResult:
             "faces": [face.to_dict() for face in self.faces],
         }
 
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row a face: box, score, predictions, visibility. Needs pandas, which oamface does not install."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(self.source, face) for face in self.faces])
+
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be analysed."""
+    """An image that could not be analyzed, and why."""
 
     source: str
     error: Exception
@@ -112,6 +213,17 @@ class Failure:
     def to_dict(self) -> dict[str, Any]:
         error = {"type": type(self.error).__name__, "message": str(self.error)}
         return {"schema": SCHEMA, "source": self.source, "error": error}
+
+
+def _row(source: str | None, face: Face) -> dict[str, Any]:
+    row: dict[str, Any] = {"source": source, **face.box._asdict(), "score": face.score, "detected": face.detected}
+    for task in face.tasks:
+        prediction = face.predictions[task]
+        if isinstance(prediction, Age):
+            row |= {"age": prediction.years, "age_low": prediction.low, "age_high": prediction.high}
+        else:
+            row |= {task: prediction.label, f"{task}_probability": prediction.probability}
+    return row | {"visibility": face.visibility}
 
 
 def _tenth(value: float) -> float:

@@ -1,21 +1,63 @@
 """A network's file in what computes it: ONNX Runtime, or OpenVINO for files that were made for it."""
 
 import hashlib
+import logging
+import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
-from oamface.errors import ModelError
+from oamface.errors import DeviceError, ModelError, OptionError
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """ONNX Runtime from 1.29 on writes an identifier of the device to disk and sends events to Microsoft, and OpenVINO
+    reports its imports, unless this is so while they are imported. The caller's own environment stays as it was."""
+    before, module = os.environ.get(_TELEMETRY), sys.modules.get("openvino_telemetry", ...)
+    os.environ[_TELEMETRY] = "1"
+    if module is ...:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TELEMETRY]
+        else:
+            os.environ[_TELEMETRY] = before
+        if module is ...:
+            del sys.modules["openvino_telemetry"]
+
+
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+with _without_telemetry():
+    import onnxruntime
 
 FloatArray = npt.NDArray[np.float32]
 
 METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 OPENVINO = ".xml"  # its weights lie beside it, in a .bin of the same name
+
+
+# Devices by name, their execution provider in ONNX Runtime, and how to get it.
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "reinstall onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, CUDA and cuDNN"),
+    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, and TensorRT"),
+    "coreml": ("CoreMLExecutionProvider", "use macOS"),
+    "directml": ("DmlExecutionProvider", "install onnxruntime-directml in place of onnxruntime, on Windows"),
+    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino in place of onnxruntime"),
+}
+DEVICES = ("auto", *_PROVIDERS)
+AUTOMATIC = ("cuda", "directml", "cpu")  # what "auto" tries, in this order
+
+logger = logging.getLogger(__name__)
 
 
 class Runtime(Protocol):
@@ -31,18 +73,25 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """A serialised ONNX model on the CPU. threads: 0 for all cores. Raises ModelError: no such model."""
+    """A serialised ONNX model in ONNX Runtime. provider: one of its execution providers. threads: 0 for all cores.
 
-    def __init__(self, model: bytes, threads: int = 0) -> None:
+    Raises ModelError: no such model; DeviceError: the provider does not load on this machine.
+    """
+
+    def __init__(self, model: bytes, provider: str = "CPUExecutionProvider", threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         # Threads that wait for their next work by spinning take the cores from the other network and from Python.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime's own errors share no public base
             raise ModelError(f"no ONNX model ({str(error).splitlines()[0]})") from error
+        if provider not in self._session.get_providers():  # it falls back to the CPU without an error
+            raise DeviceError(f"{provider} does not load on this machine")
+        self.provider = provider
         self._input = self._session.get_inputs()[0].name
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
@@ -50,8 +99,8 @@ class OnnxRuntime:
         return tuple(self._session.run(None, {self._input: values}))
 
     def description(self) -> str | None:
-        found: str | None = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
-        return found
+        text: str | None = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
+        return text
 
 
 class OpenVino:
@@ -77,21 +126,43 @@ class OpenVino:
         request = getattr(self._requests, "one", None)
         if request is None:
             request = self._requests.one = self._compiled.create_infer_request()
-        found = request.infer([values])
-        return tuple(found[output] for output in self._compiled.outputs)
+        results = request.infer([values])
+        return tuple(results[output] for output in self._compiled.outputs)
 
     def description(self) -> str | None:
         return self._description
 
 
-def load(path: Path, threads: int = 0) -> tuple[Runtime, str]:
-    """A model file by its ending, and its SHA-256. Raises ModelError, which names the file."""
+def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRuntime:
+    """A serialised ONNX model on one of DEVICES; "auto" takes the first accelerator that loads, else the CPU.
+
+    Raises OptionError: an unknown device; DeviceError: one that is not there, with how to get it; ModelError.
+    """
+    if device not in DEVICES:
+        raise OptionError(f"device {device!r}: known are {', '.join(DEVICES)}")
+    available = onnxruntime.get_available_providers()
+    for name in AUTOMATIC if device == "auto" else (device,):
+        provider, how = _PROVIDERS[name]
+        try:
+            if provider not in available:
+                raise DeviceError(f"ONNX Runtime {onnxruntime.__version__} comes without {provider}")
+            network = OnnxRuntime(model, provider, threads)
+            logger.info("network runs on %s (%s)", name, provider)
+            return network
+        except DeviceError as error:
+            if device != "auto":
+                raise DeviceError(f"device {device!r}: {error}; {how}") from error
+    raise DeviceError("device 'auto': ONNX Runtime has no CPU provider; reinstall onnxruntime")
+
+
+def load(path: Path, device: str = "auto", threads: int = 0) -> tuple[Runtime, str]:
+    """A model file by its ending, and its SHA-256. Raises ModelError, which names the file; see `load_onnx`."""
     try:
         data = path.read_bytes()
         if path.suffix == OPENVINO:
             digest = hashlib.sha256(data + path.with_suffix(".bin").read_bytes()).hexdigest()
             return OpenVino(path, threads), digest
-        return OnnxRuntime(data, threads), hashlib.sha256(data).hexdigest()
+        return load_onnx(data, device, threads), hashlib.sha256(data).hexdigest()
     except OSError as error:
         raise ModelError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     except ModelError as error:
@@ -99,10 +170,10 @@ def load(path: Path, threads: int = 0) -> tuple[Runtime, str]:
 
 
 def import_openvino() -> Any:
-    """OpenVINO without its telemetry, which would report every import of it. Raises ModelError: not installed."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    """The module `openvino`, imported without its telemetry. Raises ModelError: not installed."""
     try:
-        import openvino
+        with _without_telemetry():
+            import openvino
     except ImportError as error:
         raise ModelError('files for OpenVINO take the package: pip install "oamface[openvino]"') from error
     return openvino

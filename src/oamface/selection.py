@@ -1,4 +1,4 @@
-"""Which model file to take on this machine: the most accurate whose answer for one face comes within a time."""
+"""Selects a model for this machine: the most accurate one that predicts a face within a time budget."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,20 +7,20 @@ from functools import partial
 
 import numpy as np
 
-from oamface.benchmark import ROUNDS, Timing, Work, multiply_adds, person_crop, timed
-from oamface.errors import ModelError
+from oamface.benchmark import ROUNDS, Call, Timing, multiply_adds, person_crop, time_calls
+from oamface.errors import ModelError, OptionError
 from oamface.predictor import Predictor
 from oamface.weights import WEIGHTS
 
-CONDITIONS = ("clean", "masks")  # bare faces, and those under masks that training never drew
+CONDITIONS = ("clean", "masks")  # faces as they are, and under masks that training never draws
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model file on this machine.
+    """A model on this machine.
 
-    timing: of one aligned face, from crop to answers. accuracy: see `accuracy`. multiply_adds: of one face; None for
-    OpenVINO's files.
+    timing: of one aligned face, from crop to predictions. accuracy: see `mean_accuracy`. multiply_adds: for one face;
+    None for OpenVINO's files.
     """
 
     weights: str
@@ -29,27 +29,29 @@ class Candidate:
     multiply_adds: int | None
 
 
-def fit(
+def select_model(
     budget_ms: float,
     weights: Sequence[str] = WEIGHTS,
     *,
+    device: str = "auto",
     threads: int = 1,
     rounds: int = ROUNDS,
     on_round: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Candidate | None, list[Candidate]]:
-    """The most accurate candidate whose median time is within `budget_ms`, and all of them, fastest first.
+    """The most accurate candidate whose median time is within `budget_ms` (None if none is), and all, fastest first.
 
-    All are timed in turns in one run. Raises ModelError: a file that is none, or figures that cannot be compared.
+    All are timed in turns in one run. Raises OptionError (the budget), DeviceError, ModelError (no model file, or
+    models that were measured on no data set in common).
     """
     if not 0 < budget_ms < math.inf:
-        raise ModelError(f"a budget of {budget_ms:g} ms: give more than 0")
-    predictors = {name: Predictor(name, threads=threads) for name in weights}
-    shares = accuracy(predictors)
+        raise OptionError(f"a budget of {budget_ms:g} ms: expected more than 0")
+    predictors = {name: Predictor(name, device=device, threads=threads) for name in weights}
+    accuracies = mean_accuracy(predictors)
     crop = person_crop()
-    works: dict[str, Work] = {name: partial(predictor.predict, [crop]) for name, predictor in predictors.items()}
-    times = timed(works, rounds=rounds, on_round=on_round)
+    calls: dict[str, Call] = {name: partial(predictor.predict, [crop]) for name, predictor in predictors.items()}
+    times = time_calls(calls, rounds=rounds, on_round=on_round)
     candidates = [
-        Candidate(name, times[name], shares[name], multiply_adds(predictor.path))
+        Candidate(name, times[name], accuracies[name], multiply_adds(predictor.path))
         for name, predictor in predictors.items()
     ]
     within = [candidate for candidate in candidates if candidate.timing.median <= budget_ms]
@@ -57,19 +59,21 @@ def fit(
     return best, sorted(candidates, key=lambda candidate: candidate.timing.median)
 
 
-def accuracy(predictors: dict[str, Predictor]) -> dict[str, float]:
-    """By name: the mean accuracy of gender, race and mask, bare and under held-out masks, over the data sets that all
-    files were measured on. Raises ModelError: there is none."""
-    sheets = {}
+def mean_accuracy(predictors: dict[str, Predictor]) -> dict[str, float]:
+    """By name: the mean accuracy (0..1) of gender, race and mask under CONDITIONS, over the data sets that all have.
+
+    Read from the figures inside the model files. Raises ModelError: no data set in common.
+    """
+    measured = {}
     for name, predictor in predictors.items():
         figures = predictor.description["figures"] or {"data_sets": {}}
-        sheets[name] = {
-            (data_set, condition): measured["conditions"][condition]["overall"]["accuracy"]["value"]
-            for data_set, measured in figures["data_sets"].items()
+        measured[name] = {
+            (data_set, condition): values["conditions"][condition]["overall"]["accuracy"]["value"]
+            for data_set, values in figures["data_sets"].items()
             for condition in CONDITIONS
-            if "overall" in measured["conditions"].get(condition, {})
+            if "overall" in values["conditions"].get(condition, {})
         }
-    shared = set.intersection(*(set(sheet) for sheet in sheets.values()))
+    shared = set.intersection(*(set(values) for values in measured.values()))
     if not shared:
-        raise ModelError(f"{', '.join(predictors)}: were measured on no data set in common, so none can be called best")
-    return {name: float(np.mean([sheet[key] for key in sorted(shared)])) for name, sheet in sheets.items()}
+        raise ModelError(f"{', '.join(predictors)}: measured on no data set in common, so they cannot be compared")
+    return {name: float(np.mean([values[key] for key in sorted(shared)])) for name, values in measured.items()}

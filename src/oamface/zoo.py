@@ -1,0 +1,73 @@
+"""The model zoo: what the models that come with the package are, and how good they were measured to be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oamface.predictor import Predictor
+from oamface.weights import WEIGHTS
+
+# Of each data set, what one looks for first.
+_HEADLINES = {
+    "utkface": (("age", "mae"), ("gender", "accuracy"), ("race", "accuracy")),
+    "fairface": (("gender", "accuracy"), ("race", "accuracy"), ("age_group", "accuracy")),
+    "masks": (("mask", "accuracy"),),
+}
+_RESEARCH_ONLY = {"utkface", "aaf"}  # training sets whose licence allows research only
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with its 95 % interval. years, or shares of 0..1."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One of the package's own models. size: of the file in bytes. precision: of the stored weights.
+
+    licence: "research only" where a training set asks for that, else "commercial use". figures: on clean faces of the
+    test splits, by "data set/task/metric".
+    """
+
+    name: str
+    file: Path
+    size: int
+    precision: str
+    licence: str
+    parameters: int
+    figures: dict[str, Figure]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        figures = {name: vars(figure) for name, figure in self.figures.items()}
+        return {**vars(self), "file": str(self.file), "figures": figures}
+
+
+def list_models() -> list[ModelInfo]:
+    """Every model that comes with the package, the default first."""
+    return [_info(name) for name in WEIGHTS]
+
+
+def _info(name: str) -> ModelInfo:
+    predictor = Predictor(name, device="cpu", threads=1)
+    description = predictor.description
+    data_sets = {data_set for run in description["training"] for data_set in run["data"]}
+    measured = description["figures"]["data_sets"]
+    figures = {
+        f"{data_set}/{task}/{metric}": Figure(**measured[data_set]["conditions"]["clean"][task][metric])
+        for data_set, headlines in _HEADLINES.items()
+        for task, metric in headlines
+    }
+    return ModelInfo(
+        name,
+        predictor.path,
+        predictor.path.stat().st_size,
+        description.get("stored", "float16"),
+        "research only" if data_sets & _RESEARCH_ONLY else "commercial use",
+        description["parameters"],
+        figures,
+    )
