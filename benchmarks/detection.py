@@ -1,6 +1,6 @@
-"""How many faces are found, of which size, and how long it takes: python benchmarks/detection.py [FAIRFACE.tar]
+"""Recall of the face detector by face size, and its time: python benchmarks/detection.py [FAIRFACE.tar]
 
-Scenes with known truth are drawn from scikit-image's portrait and, where the archive is there, faces of FairFace's
+Scenes with pool truth are drawn from scikit-image's portrait and, where the archive is there, faces of FairFace's
 validation part. A face counts as found where a box overlaps its own by more than 0.3. Times are CPU milliseconds of one
 thread. To compare with another checkout: PYTHONPATH=OTHER/src python benchmarks/detection.py.
 """
@@ -17,6 +17,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from oamface.centerface import CenterFace
 from oamface.detection import Detector, overlap
 
 Face = tuple[np.ndarray, tuple[float, float, float, float]]  # an image, and the box of its face
@@ -38,14 +39,14 @@ def faces(archive: Path | None, detector: Detector, count: int = 200) -> list[Fa
 
 
 def scene(
-    size: tuple[int, int], sides: list[float], turns: tuple[int, ...], known: list[Face], rng: np.random.Generator
+    size: tuple[int, int], sides: list[float], turns: tuple[int, ...], pool: list[Face], rng: np.random.Generator
 ) -> tuple[np.ndarray, list[tuple[float, float, float, float]]]:
     """A smooth background with faces of these long sides, and their boxes."""
     width, height = size
     coarse = rng.integers(60, 200, (max(2, height // 60), max(2, width // 60), 3)).astype(np.uint8)
     canvas, taken, boxes = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), [], []
     for side in sides:
-        image, box = known[int(rng.integers(len(known)))] if rng.random() < 0.7 else known[0]
+        image, box = pool[int(rng.integers(len(pool)))] if rng.random() < 0.7 else pool[0]
         scale = side / max(box[2:])
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         small, (x, y, w, h) = (
@@ -69,9 +70,9 @@ def scene(
 
 
 def main() -> None:
-    detector, rng = Detector(threads=1), np.random.default_rng(0)
-    known = faces(Path(sys.argv[1]) if len(sys.argv) > 1 else None, detector)
-    print(f"{len(known)} faces\nimage      scene                     found  of   false  ms")
+    detector, rng = CenterFace(threads=1), np.random.default_rng(0)
+    pool = faces(Path(sys.argv[1]) if len(sys.argv) > 1 else None, detector)
+    print(f"{len(pool)} faces\nimage      scene                     found  of   false  ms")
     for size in ((640, 480), (1280, 960), (1920, 1080), (4000, 3000)):
         least, height = max(20.0, 0.02 * size[0]), size[1]
         for name, sides, turns in (
@@ -85,7 +86,7 @@ def main() -> None:
             count = hits = false = 0
             times = []
             for _ in range(12 if size[0] < 4000 else 6):
-                image, boxes = scene(size, sides, turns, known, rng)
+                image, boxes = scene(size, sides, turns, pool, rng)
                 began = time.process_time()
                 found = detector.detect(image)
                 times.append(time.process_time() - began)

@@ -1,7 +1,7 @@
-"""Hostile clients at a real server: python benchmarks/hostile.py [--requests 500] [--seed 0]
+"""Attacks a real server with malformed requests: python benchmarks/hostile.py [--requests 500] [--seed 0]
 
-Fuzzed images, wrong types, broken forms, huge headers, lying lengths, slow senders, cut connections; counts what came
-back, checks that it still serves, then kills it under load and times its start.
+Fuzzed images, wrong types, broken forms, huge headers, false lengths, slow senders, closed connections. Counts the
+outcomes, checks that the server still works, then kills it under load and measures its restart.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from collections import Counter
 import httpx
 
 from oamface.benchmark import PERSON
-from server import free_port, started
+from server import free_port, start_server
 
 TYPES = ("image/jpeg", "image/png", "text/html", "application/json", "multipart/form-data", "", "x" * 300, "image/\x7f")
 
 
-def body(rng: random.Random, image: bytes) -> bytes:
-    """An image with some of it changed, cut, repeated or replaced; or nothing of an image."""
+def random_body(rng: random.Random, image: bytes) -> bytes:
+    """An image with bytes changed, cut, repeated or replaced; or not an image at all."""
     kind, data = rng.randrange(6), bytearray(image)
     if kind == 0:
         for _ in range(rng.randrange(1, 200)):
@@ -34,19 +34,18 @@ def body(rng: random.Random, image: bytes) -> bytes:
         data[start:start] = data[:start] * rng.randrange(1, 4)
     elif kind == 3:
         data = bytearray(rng.randbytes(rng.randrange(1, 50_000)))
-    elif kind == 4:  # a bomb: a small file that says it is huge
+    elif kind == 4:  # a decompression bomb: a small file whose header claims a huge image
         side = rng.choice((30_000, 65_000)).to_bytes(4, "big")
-        data = bytearray(
-            b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + side + side + b"\x08\x02\x00\x00\x00" + rng.randbytes(500)
-        )
+        header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + side + side + b"\x08\x02\x00\x00\x00"
+        data = bytearray(header + rng.randbytes(500))
     else:
         data = bytearray(b"--x\r\nContent-Disposition: form-data; name=image" + rng.randbytes(rng.randrange(200)))
     return bytes(data)
 
 
 def attack(port: int, rng: random.Random, image: bytes) -> str:
-    """One hostile request over a plain socket; what came back, in a word."""
-    data = body(rng, image)
+    """Send one malformed request over a plain socket; returns the status code or what happened instead."""
+    data = random_body(rng, image)
     length = rng.choice((len(data), len(data), len(data), len(data) + 50, max(0, len(data) - 50), 10**12, -5))
     path = rng.choice(
         ("/v1/analyze", "/v1/batch", "/v1/analyze?tasks=x", "/v1/analyze?crop=maybe", "/v1/" + "a" * 5000)
@@ -54,38 +53,31 @@ def attack(port: int, rng: random.Random, image: bytes) -> str:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {rng.choice(TYPES)}\r\nContent-Length: {length}\r\n"
     if rng.random() < 0.1:
         head += f"X-Huge: {'y' * rng.choice((1000, 100_000))}\r\n"
-    sent = head.encode("latin-1") + b"\r\n" + data
-    how = rng.random()
+    request = head.encode("latin-1") + b"\r\n" + data
+    behaviour = rng.random()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=8) as connection:
-            if how < 0.1:
-                connection.sendall(sent[: rng.randrange(len(sent))])
-                return "cut by us"
-            if how < 0.15:
-                for start in range(0, 30):  # a byte now and then
-                    connection.sendall(sent[start : start + 1])
+            if behaviour < 0.1:
+                connection.sendall(request[: rng.randrange(len(request))])
+                return "closed by the client"
+            if behaviour < 0.15:
+                for start in range(0, 30):  # one byte at a time
+                    connection.sendall(request[start : start + 1])
                     time.sleep(0.1)
             else:
-                connection.sendall(sent)
-            answer = connection.recv(100)
+                connection.sendall(request)
+            response = connection.recv(100)
     except TimeoutError:
-        return "no answer in 8 s"
+        return "no response in 8 s"
     except OSError:
-        return "closed by it"
-    return answer.split(b" ")[1].decode() if answer.startswith(b"HTTP/1.1 ") else "closed by it"
+        return "closed by the server"
+    return response.split(b" ")[1].decode() if response.startswith(b"HTTP/1.1 ") else "closed by the server"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    image = PERSON.read_bytes()
-    port = free_port()
-    server, took = started(port, "--seconds", "2")
-    print(f"ready in {took:.1f} s")
-    said: Counter[str] = Counter()
-    lock, numbers = threading.Lock(), iter(range(asked.requests))
+def attack_repeatedly(port: int, image: bytes, *, requests: int, seed: int) -> Counter[str]:
+    """Send malformed requests from eight threads; returns the outcomes."""
+    outcomes: Counter[str] = Counter()
+    lock, numbers = threading.Lock(), iter(range(requests))
 
     def work() -> None:
         while True:
@@ -93,46 +85,59 @@ def main() -> None:
                 number = next(numbers, None)
             if number is None:
                 return
-            word = attack(port, random.Random(asked.seed * 1_000_003 + number), image)
+            outcome = attack(port, random.Random(seed * 1_000_003 + number), image)
             with lock:
-                said[word] += 1
+                outcomes[outcome] += 1
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    print("hostile:", dict(sorted(said.items())))
-    good = httpx.post(f"http://127.0.0.1:{port}/v1/analyze", content=image, timeout=30)
-    alive = server.poll() is None
-    print(f"then an image: {good.status_code}, {len(good.json()['faces'])} face; the process lives: {alive}")
+    return outcomes
 
-    ends: Counter[str] = Counter()
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    image = PERSON.read_bytes()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/v1/analyze"
+    server, seconds = start_server(port, "--timeout", "2")
+    print(f"ready in {seconds:.1f} s")
+    outcomes = attack_repeatedly(port, image, requests=options.requests, seed=options.seed)
+    print("malformed requests:", dict(sorted(outcomes.items())))
+    good = httpx.post(url, content=image, timeout=30)
+    alive = server.poll() is None
+    print(f"then a valid image: {good.status_code}, {len(good.json()['faces'])} face; server alive: {alive}")
+
+    results: Counter[str] = Counter()
+    stop = threading.Event()
 
     def load() -> None:
-        while not over.is_set():
+        while not stop.is_set():
             try:
-                answer = httpx.post(f"http://127.0.0.1:{port}/v1/analyze", content=image, timeout=30)
-                ends[str(answer.status_code)] += 1
+                results[str(httpx.post(url, content=image, timeout=30).status_code)] += 1
             except httpx.TransportError as error:
-                ends[type(error).__name__] += 1
+                results[type(error).__name__] += 1
                 return
 
-    over = threading.Event()
     threads = [threading.Thread(target=load) for _ in range(8)]
     for thread in threads:
         thread.start()
     time.sleep(3)
     os.kill(server.pid, signal.SIGKILL)
     server.wait()
-    over.set()
+    stop.set()
     for thread in threads:
         thread.join()
-    print("killed under load, its clients got:", dict(ends))
-    server, took = started(port, "--seconds", "2")
-    print(f"started again in {took:.1f} s")
+    print("killed under load; clients got:", dict(results))
+    server, seconds = start_server(port, "--timeout", "2")
+    print(f"restarted in {seconds:.1f} s")
     server.terminate()
-    print("and told to stop:", server.wait())
+    print("exit code after SIGTERM:", server.wait())
 
 
 if __name__ == "__main__":

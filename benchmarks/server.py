@@ -1,4 +1,4 @@
-"""A real `oamface serve` on a free port, for the benchmarks that ask one."""
+"""Starts a real `oamface serve` for the benchmarks of the service."""
 
 import socket
 import subprocess
@@ -18,13 +18,13 @@ def free_port() -> int:
     return port
 
 
-def started(port: int, *options: str) -> tuple[subprocess.Popen[bytes], float]:
-    """A server that is ready, and how many seconds that took."""
-    began = time.monotonic()
+def start_server(port: int, *options: str) -> tuple[subprocess.Popen[bytes], float]:
+    """A server that is ready, and the seconds that its start took."""
+    started = time.monotonic()
     server = subprocess.Popen([PROGRAM, "serve", "--port", str(port), *options], stdout=subprocess.DEVNULL)
     while True:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return server, time.monotonic() - began
+                return server, time.monotonic() - started
         except httpx.TransportError:
             time.sleep(0.02)

@@ -1,34 +1,37 @@
-"""Identity switches and fragments of oamface's tracker on drawn clips whose truth is known, beside ByteTrack's.
+"""Identity switches and fragments of oamface's tracker and ByteTrack on synthetic clips with known ground truth.
 
-python benchmarks/tracking.py    needs oamface[synth]; ByteTrack takes part where the package `trackers` is installed.
+python benchmarks/tracking.py    needs oamface[synth,video], and the package `trackers` for ByteTrack.
 
-Every clip is drawn at 30 frames a second and then thinned. Both trackers get the same detections.
+Clips are rendered at 30 frames per second; lower rates take every n-th frame. Both trackers get the same detections.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from oamface.analyzer import Analyzer
-from oamface.detection import Box, Detection, overlap
+from oamface.detection import Detection, overlap
 from oamface.images import RGBImage
 from oamface.labels import TASKS
 from oamface.predictor import Predictions
-from oamface.synthetic.head import Shapes
-from oamface.synthetic.images import draw
+from oamface.results import Box
+from oamface.synthetic.head import HeadModel
+from oamface.synthetic.images import render_images
 from oamface.synthetic.people import Person
 from oamface.synthetic.scene import Scene
-from oamface.video.tracker import Tracker
+from oamface.video import Tracker
 
-RATE = 30  # frames a second of the drawn clips
+FPS = 30  # of the rendered clips
 SIDE = 150  # pixels of a head's image
+MIN_IOU = 0.4  # of a face and its detection or track
 HEIGHT, WIDTH = 360, 640
-SETTINGS = ((30, 1), (30, 5), (30, 30), (10, 2), (5, 1), (2, 1), (1, 1))  # frames a second, every
+SETTINGS = ((30, 1), (30, 5), (30, 30), (10, 2), (5, 1), (2, 1), (1, 1))  # frames per second, every
 PEOPLE = (
     Person(24, "female", "Asian", 3),
     Person(75, "male", "White", 8),
@@ -38,22 +41,23 @@ PEOPLE = (
     Person(33, "male", "Asian", 7),
 )
 
-Way = Callable[[float], tuple[float, float] | None]  # seconds to the left upper corner of a head; None: not there
-Output = list[tuple[int, Box]]  # number of a track, where it is
+Path = Callable[[float], tuple[float, float] | None]  # seconds to the upper left corner of a head; None: not visible
+Head = tuple[RGBImage, npt.NDArray[np.float32]]  # an image, and its opacity (SIDE, SIDE, 1) in 0..1
+Output = list[tuple[int, Box]]  # ids and boxes of the tracks of a frame
 
 
 @dataclass
 class Clip:
-    """ways: one for each person, those behind first."""
+    """paths: one for each person, those behind first."""
 
     name: str
     seconds: float
-    ways: list[Way]
+    paths: list[Path]
 
 
-def line(start: tuple[float, float], pace: tuple[float, float], since: float = 0.0, until: float = 1e9) -> Way:
-    """At `start` at second 0, then so many pixels a second."""
-    return lambda t: (start[0] + pace[0] * t, start[1] + pace[1] * t) if since <= t < until else None
+def line(start: tuple[float, float], velocity: tuple[float, float], since: float = 0.0, until: float = 1e9) -> Path:
+    """At `start` at second 0, with a velocity in pixels per second."""
+    return lambda t: (start[0] + velocity[0] * t, start[1] + velocity[1] * t) if since <= t < until else None
 
 
 def clips() -> list[Clip]:
@@ -64,7 +68,7 @@ def clips() -> list[Clip]:
         Clip("cross, one behind", 6, [line((0, 100), (80, 0)), line((480, 110), (-80, 0))]),
         Clip("cross, fast", 4, [line((0, 100), (180, 0)), line((490, 110), (-180, 0))]),
         Clip(
-            "pass before two still",
+            "pass in front of two still",
             6,
             [line((120, 100), (0, 0)), line((360, 100), (0, 0)), line((-150, 105), (140, 0))],
         ),
@@ -102,111 +106,125 @@ def clips() -> list[Clip]:
     ]
 
 
-def heads() -> list[tuple[RGBImage, RGBImage]]:
-    """Each person's head on grey, and where it covers what is behind, (SIDE, SIDE, 1) in 0..1."""
+def heads() -> list[Head]:
+    """Each person's head on gray."""
     scenes = [Scene(fill=0.8, noise=0.0)] * len(PEOPLE)
-    drawn = [image.image for image in draw(Shapes(), PEOPLE, scenes, size=SIDE, workers=0)]
-    cover = np.zeros((SIDE, SIDE, 1), np.float32)
-    cv2.ellipse(cover, (SIDE // 2, SIDE // 2), (round(SIDE * 0.42), round(SIDE * 0.5)), 0, 0, 360, 1, -1)
-    return [(head, cover) for head in drawn]
+    images = [rendered.image for rendered in render_images(HeadModel(), PEOPLE, scenes, size=SIDE, workers=0)]
+    opacity = np.zeros((SIDE, SIDE, 1), np.float32)
+    cv2.ellipse(opacity, (SIDE // 2, SIDE // 2), (round(SIDE * 0.42), round(SIDE * 0.5)), 0, 0, 360, 1, -1)
+    return [(image, opacity) for image in images]
 
 
-class Scenery:
-    """The frames of a clip, their truth and their detections, each made once."""
+class RenderedClip:
+    """The frames of a clip, their ground truth and their detections, each computed once."""
 
-    def __init__(
-        self, clip: Clip, people: list[tuple[RGBImage, RGBImage]], inner: list[Box], analyzer: Analyzer
-    ) -> None:
+    def __init__(self, clip: Clip, people: list[Head], face_boxes: list[Box], analyzer: Analyzer) -> None:
         rng = np.random.default_rng(0)
-        rough = cv2.resize(rng.integers(90, 170, (12, 20, 3)).astype(np.uint8), (WIDTH, HEIGHT))
-        self.clip, self._people, self._inner, self._ground = clip, people, inner, rough
-        self._detect = analyzer.detector.detect
-        self._known: dict[int, list[Detection]] = {}
+        background = cv2.resize(rng.integers(90, 170, (12, 20, 3)).astype(np.uint8), (WIDTH, HEIGHT))
+        self.clip, self._people, self._face_boxes, self._background = clip, people, face_boxes, background
+        self._analyzer = analyzer
+        self._detections: dict[int, list[Detection]] = {}
         self._frames: dict[int, RGBImage] = {}
 
     def frame(self, number: int) -> RGBImage:
         if number not in self._frames:
-            canvas = self._ground.astype(np.float32)
-            for way, (head, cover) in zip(self.clip.ways, self._people, strict=False):
-                place = way(number / RATE)
-                if place is not None:
-                    shift = np.array([[1, 0, place[0]], [0, 1, place[1]]], np.float32)
-                    alpha = cv2.warpAffine(cover, shift, (WIDTH, HEIGHT))[..., None]
+            canvas = self._background.astype(np.float32)
+            for path, (head, opacity) in zip(self.clip.paths, self._people, strict=False):
+                corner = path(number / FPS)
+                if corner is not None:
+                    shift = np.array([[1, 0, corner[0]], [0, 1, corner[1]]], np.float32)
+                    alpha = cv2.warpAffine(opacity, shift, (WIDTH, HEIGHT))[..., None]
                     canvas += alpha * (cv2.warpAffine(head.astype(np.float32), shift, (WIDTH, HEIGHT)) - canvas)
             self._frames[number] = canvas.astype(np.uint8)
         return self._frames[number]
 
     def detections(self, number: int) -> list[Detection]:
-        if number not in self._known:
-            self._known[number] = self._detect(self.frame(number))
-        return self._known[number]
+        if number not in self._detections:
+            self._detections[number] = self._analyzer.detect(self.frame(number))
+        return self._detections[number]
 
     def truth(self, number: int) -> list[tuple[int, Box]]:
-        """The faces that are whole inside the frame and not covered by more than a third: person, box."""
+        """Person and box of the faces that are inside the frame and not more than a third occluded."""
         boxes: list[tuple[int, Box]] = []
-        for person, (way, inner) in enumerate(zip(self.clip.ways, self._inner, strict=False)):
-            place = way(number / RATE)
-            if place is not None:
-                boxes.append((person, (inner[0] + place[0], inner[1] + place[1], inner[2], inner[3])))
-        shown = []
+        for person, (path, box) in enumerate(zip(self.clip.paths, self._face_boxes, strict=False)):
+            corner = path(number / FPS)
+            if corner is not None:
+                boxes.append((person, Box(box.x + corner[0], box.y + corner[1], box.width, box.height)))
+        visible = []
         for person, box in boxes:
-            inside = box[0] >= 0 and box[1] >= 0 and box[0] + box[2] <= WIDTH and box[1] + box[3] <= HEIGHT
-            before = [other for nearer, other in boxes if nearer > person]
-            if inside and all(_covered(box, other) < 1 / 3 for other in before):
-                shown.append((person, box))
-        return shown
+            left, top, right, bottom = box.xyxy
+            inside = left >= 0 and top >= 0 and right <= WIDTH and bottom <= HEIGHT
+            in_front = [other for nearer, other in boxes if nearer > person]
+            if inside and all(occluded_share(box, other) < 1 / 3 for other in in_front):
+                visible.append((person, box))
+        return visible
 
 
-def _covered(box: Box, other: Box) -> float:
-    width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
-    height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
-    return max(0.0, width) * max(0.0, height) / (box[2] * box[3])
+def occluded_share(box: Box, front: Box) -> float:
+    """Share of a box that the one in front of it hides."""
+    width = min(box.xyxy[2], front.xyxy[2]) - max(box.x, front.x)
+    height = min(box.xyxy[3], front.xyxy[3]) - max(box.y, front.y)
+    return max(0.0, width) * max(0.0, height) / (box.width * box.height)
 
 
-def ours(scenery: Scenery, numbers: list[int], every: int, rate: float, analyzer: Analyzer) -> Iterator[Output]:
+class StoredDetections(Analyzer):
+    """Returns a clip's stored detections of frame `number`, and no predictions, which tracking does not need."""
+
+    def __init__(self, clip: RenderedClip) -> None:
+        super().__init__()
+        self.clip, self.number = clip, 0
+
+    def detect(self, image: RGBImage) -> list[Detection]:
+        return self.clip.detections(self.number)
+
+    def predict(self, image: RGBImage, detections: Sequence[Detection]) -> Predictions:
+        count = len(detections)
+        tables = {task: np.full((count, len(names)), 1 / len(names), np.float32) for task, names in TASKS.items()}
+        return Predictions(tables, np.ones((count, 4, 4), np.float32))
+
+
+def oamface_tracker(clip: RenderedClip, numbers: list[int], every: int, fps: float) -> Iterator[Output]:
+    analyzer = StoredDetections(clip)
     tracker = Tracker(analyzer, every=every)
-    now = 0
-    tracker.analyzer.detector.detect = lambda image: scenery.detections(now)  # type: ignore[method-assign]
-    for now in numbers:
-        yield [(track.number, face.box) for track, face in tracker.update(scenery.frame(now), now / RATE)]
+    for number in numbers:
+        analyzer.number = number
+        yield [(track.id, face.box) for track, face in tracker.update(clip.frame(number), number / FPS)]
 
 
-def byte_track(scenery: Scenery, numbers: list[int], every: int, rate: float, patience: float) -> Iterator[Output]:
-    """At every look alone: what lies between is not its business."""
+def byte_track(clip: RenderedClip, numbers: list[int], every: int, fps: float, patience: float) -> Iterator[Output]:
+    """In the frames of detection passes only."""
     import supervision
     from trackers import ByteTrackTracker
 
-    looks = max(2, round(patience * rate / every))
+    passes = max(2, round(patience * fps / every))
     tracker = ByteTrackTracker(
-        lost_track_buffer=looks, frame_rate=30, track_activation_threshold=0.4, minimum_consecutive_frames=1
+        lost_track_buffer=passes, frame_rate=30, track_activation_threshold=0.4, minimum_consecutive_frames=1
     )
-    for at, number in enumerate(numbers):
-        if at % every:
+    for index, number in enumerate(numbers):
+        if index % every:
             yield []
             continue
-        found = scenery.detections(number)
-        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (face.box for face in found)]).reshape(-1, 4)
-        given = supervision.Detections(
-            xyxy=boxes, confidence=np.array([face.score for face in found]), class_id=np.zeros(len(found), int)
+        faces = clip.detections(number)
+        detections = supervision.Detections(
+            xyxy=np.array([face.box.xyxy for face in faces]).reshape(-1, 4),
+            confidence=np.array([face.score for face in faces]),
+            class_id=np.zeros(len(faces), int),
         )
-        told = tracker.update(given)
-        rows = zip(told.xyxy, told.tracker_id if told.tracker_id is not None else (), strict=False)
-        yield [(int(name), (x, y, r - x, b - y)) for (x, y, r, b), name in rows if name >= 0]
-
-
-def _nothing(crops: Iterable[RGBImage]) -> Predictions:
-    """Predictions cost time and play no part in who is who."""
-    count = len(list(crops))
-    tables = {task: np.full((count, len(names)), 1 / len(names), np.float32) for task, names in TASKS.items()}
-    return Predictions(tables, np.ones((count, 4, 4), np.float32))
+        tracked = tracker.update(detections)
+        rows = zip(tracked.xyxy, tracked.tracker_id if tracked.tracker_id is not None else (), strict=False)
+        yield [
+            (int(track_id), Box(left, top, right - left, bottom - top))
+            for (left, top, right, bottom), track_id in rows
+            if track_id >= 0
+        ]
 
 
 @dataclass
 class Count:
-    """faces: that are shown, looked for and detected. missed: those of them that have no track.
+    """faces: visible and detected ones, in frames of detection passes. missed: those of them without a track.
 
-    switches: a face that goes on under another number, or under a number that was another person's.
-    fragments: a face that goes on under its own number after it was missed.
+    switches: faces that continue under another id, or under an id that was another person's.
+    fragments: faces that continue under their own id after they were missed.
     """
 
     faces: int = 0
@@ -218,68 +236,79 @@ class Count:
         return Count(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
-def count(scenery: Scenery, numbers: list[int], outputs: list[Output], every: int) -> Count:
-    total, last, seen, owner = Count(), {}, {}, {}
+def count_errors(clip: RenderedClip, numbers: list[int], outputs: list[Output], every: int) -> Count:
+    total = Count()
+    last_id: dict[int, int] = {}  # by person
+    tracked: dict[int, bool] = {}  # by person: whether the last frame had a track
+    owner: dict[int, int] = {}  # the person of each id
     for number, output in list(zip(numbers, outputs, strict=True))[::every]:
-        found = scenery.detections(number)
-        left = list(output)
-        for person, box in scenery.truth(number):
-            if all(overlap(box, face.box) < 0.4 for face in found):
-                continue  # what the detector misses no tracker can find
+        detections = clip.detections(number)
+        unmatched = list(output)
+        for person, box in clip.truth(number):
+            if all(overlap(box, face.box) < MIN_IOU for face in detections):
+                continue  # missed by the detector, so by any tracker
             total.faces += 1
-            best = max(left, key=lambda item: overlap(box, item[1]), default=None)
-            if best is None or overlap(box, best[1]) < 0.4:
+            best = max(unmatched, key=lambda item: overlap(box, item[1]), default=None)
+            if best is None or overlap(box, best[1]) < MIN_IOU:
                 total.missed += 1
-                seen[person] = False
+                tracked[person] = False
                 continue
-            left.remove(best)
-            if last.get(person, best[0]) != best[0] or owner.get(best[0], person) != person:
+            unmatched.remove(best)
+            track_id = best[0]
+            if last_id.get(person, track_id) != track_id or owner.get(track_id, person) != person:
                 total.switches += 1
-            elif not seen.get(person, True):
+            elif not tracked.get(person, True):
                 total.fragments += 1
-            last[person], seen[person], owner[best[0]] = best[0], True, person
+            last_id[person], tracked[person], owner[track_id] = track_id, True, person
     return total
+
+
+def find_face_boxes(people: list[Head], analyzer: Analyzer) -> list[Box]:
+    """Where the detector finds the face in each head's image."""
+    boxes = []
+    for head, _ in people:
+        canvas = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
+        canvas[100 : 100 + SIDE, 200 : 200 + SIDE] = head
+        x, y, width, height = analyzer.detect(canvas)[0].box
+        boxes.append(Box(x - 200, y - 100, width, height))
+    return boxes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clip", help="this one alone")
-    chosen = parser.parse_args().clip
+    parser.add_argument("--clip", help="the name of the only clip to measure")
+    name = parser.parse_args().clip
     analyzer, people = Analyzer(), heads()
-    analyzer.predictor.answer = _nothing  # type: ignore[method-assign]
-    inner = []
-    for head, _ in people:
-        canvas = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
-        canvas[100 : 100 + SIDE, 200 : 200 + SIDE] = head
-        x, y, width, height = analyzer.detector.detect(canvas)[0].box
-        inner.append((x - 200, y - 100, width, height))
-    sceneries = [Scenery(clip, people, inner, analyzer) for clip in clips() if chosen in (None, clip.name)]
-    peers: dict[str, Callable[[Scenery, list[int], int, float], Iterator[Output]]] = {
-        "oamface": partial(ours, analyzer=analyzer)
+    face_boxes = find_face_boxes(people, analyzer)
+    trackers: dict[str, Callable[[RenderedClip, list[int], int, float], Iterator[Output]]] = {
+        "oamface": oamface_tracker
     }
     if find_spec("trackers") is not None:
         for patience in (1.0, 2.0):
-            peers[f"ByteTrack, {patience:g} s"] = partial(byte_track, patience=patience)
-    print("| frames a second, every | clip | tracker | faces | missed | switches | fragments |")
+            trackers[f"ByteTrack, {patience:g} s"] = partial(byte_track, patience=patience)
+    print("| frames per second, every | clip | tracker | faces | missed | switches | fragments |")
     print("|---|---|---|---|---|---|---|")
-    sums = {(setting, name): Count() for setting in SETTINGS for name in peers}
-    for scenery in sceneries:
-        for rate, every in SETTINGS:
-            numbers = list(range(0, round(scenery.clip.seconds * RATE), RATE // rate))
-            for name, run in peers.items():
-                told = list(run(scenery, numbers, every, rate))
-                counted = count(scenery, numbers, told, every)
-                sums[(rate, every), name] += counted
-                if counted.missed or counted.switches or counted.fragments:
-                    row = f"{counted.faces} | {counted.missed} | {counted.switches} | {counted.fragments}"
-                    print(f"| {rate}, {every} | {scenery.clip.name} | {name} | {row} |", flush=True)
-    for (rate, every), name in sums:
-        total = sums[(rate, every), name]
-        row = f"{total.faces} | {total.missed} | {total.switches} | {total.fragments}"
-        print(f"| {rate}, {every} | all | {name} | {row} |")
-    for name in peers:
-        total = sum((sums[setting, name] for setting in SETTINGS), Count())
-        print(f"| all | all | {name} | {total.faces} | {total.missed} | {total.switches} | {total.fragments} |")
+    totals = {(setting, tracker): Count() for setting in SETTINGS for tracker in trackers}
+    for clip in clips():
+        if name not in (None, clip.name):
+            continue
+        rendered = RenderedClip(clip, people, face_boxes, analyzer)
+        for fps, every in SETTINGS:
+            numbers = list(range(0, round(clip.seconds * FPS), FPS // fps))
+            for tracker, run in trackers.items():
+                count = count_errors(rendered, numbers, list(run(rendered, numbers, every, fps)), every)
+                totals[(fps, every), tracker] += count
+                if count.missed or count.switches or count.fragments:
+                    print_row(f"{fps}, {every}", clip.name, tracker, count)
+    for ((fps, every), tracker), total in totals.items():
+        print_row(f"{fps}, {every}", "all", tracker, total)
+    for tracker in trackers:
+        print_row("all", "all", tracker, sum((totals[setting, tracker] for setting in SETTINGS), Count()))
+
+
+def print_row(setting: str, clip: str, tracker: str, count: Count) -> None:
+    cells = setting, clip, tracker, count.faces, count.missed, count.switches, count.fragments
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

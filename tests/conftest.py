@@ -13,10 +13,10 @@ from oamface.occlusion.contact_sheet import plain_face
 SLOW = (
     "test_commands",
     "test_cases",
-    "test_video",
+    "test_analyze",
     "test_cli",
     "test_team",
-    "test_bulk_run",
+    "test_job",
     "test_quick",
     "test_restore",
     "test_report",
@@ -54,16 +54,16 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     model, path = OamCnn(), tmp_path_factory.mktemp("model") / "untrained.onnx"
-    recipe = {"name": "none", "stages": [], "repeat": {}, "occluded": 0.5, "pretrained": "scratch"}
+    recipe = {"name": "none", "phases": [], "repeat": {}, "occlusion_probability": 0.5, "pretrained": "scratch"}
     description = describe(model, 32, [{"recipe": recipe, "data": {}, "step": 0, "steps": 0}])
     write_model(path, trace(model, 32), {**description, "intervals": {"level": 0.9, "quantiles": [1.5] * 101}})
     return path
 
 
 @pytest.fixture(scope="session")
-def shapes() -> Any:
+def head_model() -> Any:
     """anny's heads, loaded once for all tests."""
     pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
-    from oamface.synthetic.head import Shapes
+    from oamface.synthetic.head import HeadModel
 
-    return Shapes()
+    return HeadModel()

@@ -196,7 +196,7 @@ def test_an_undetected_face_has_the_interval_of_undetected_faces(untrained_model
     assert unknown.low < narrow.low < narrow.years < narrow.high < unknown.high
 
 
-def test_analyze_batch_marks_undetected_faces(analyzer, portrait, tmp_path) -> None:
+def test_analyze_batch_reports_undetected_faces(analyzer, portrait, tmp_path) -> None:
     for name, image in (("a", np.full((80, 60, 3), 90, np.uint8)), ("b", portrait)):
         Image.fromarray(image).save(tmp_path / f"{name}.png")
     results = analyzer.analyze_batch([tmp_path / "a.png", tmp_path / "b.png"], crop=True)

@@ -4,50 +4,44 @@ import pytest
 from oamface.errors import LabelError
 from oamface.labels import (
     AGES,
-    FAIRFACE_AGES,
-    FAIRFACE_RACES,
     GENDERS,
     MASKS,
     RACES,
-    UTKFACE_RACES,
     Label,
+    candidate_mask,
     check_tasks,
-    members,
+    class_name,
+    common_classes,
 )
 
 
-def test_the_sizes_of_the_heads() -> None:
+def test_number_of_classes_of_each_task() -> None:
     assert (len(AGES), len(GENDERS), len(RACES), len(MASKS)) == (101, 2, 7, 3)
 
 
-def test_a_coarse_label_names_every_class_it_may_be() -> None:
-    rows = members([Label(race=UTKFACE_RACES[2]), Label()], "race")
+def test_candidate_mask_of_races() -> None:
+    rows = candidate_mask([Label(race=frozenset({"East Asian", "Southeast Asian"})), Label()], "race")
     assert [name for name, inside in zip(RACES, rows[0], strict=True) if inside] == ["East Asian", "Southeast Asian"]
     assert rows[1].all()
 
 
-def test_utkface_races_divide_ours() -> None:
-    assert sorted(name for names in UTKFACE_RACES for name in names) == sorted(RACES)
-
-
-def test_fairface_ages_divide_the_years() -> None:
-    rows = members([Label(age=years) for years in FAIRFACE_AGES.values()], "age")
-    assert rows.shape == (9, 101)
-    assert (rows.sum(0) == 1).all()
-
-
-def test_fairface_writes_latino_its_own_way() -> None:
-    assert FAIRFACE_RACES["Latino_Hispanic"] == {"Latino"}
+def test_candidate_mask_of_ages() -> None:
+    assert np.flatnonzero(candidate_mask([Label(age=(20, 22))], "age")[0]).tolist() == [20, 21, 22]
 
 
 @pytest.mark.parametrize("task", ["age", "gender", "race", "mask"])
-def test_no_labels_give_no_rows(task: str) -> None:
-    assert members([], task).shape[0] == 0
-    assert members([], task).dtype == np.bool_
+def test_candidate_mask_of_no_labels(task: str) -> None:
+    assert candidate_mask([], task).shape[0] == 0
+    assert candidate_mask([], task).dtype == np.bool_
+
+
+def test_candidate_mask_rejects_unknown_task() -> None:
+    with pytest.raises(LabelError, match="emotion"):
+        candidate_mask([Label()], "emotion")
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "fields",
     [
         {"age": (30, 20)},
         {"age": (-1, 5)},
@@ -57,18 +51,28 @@ def test_no_labels_give_no_rows(task: str) -> None:
         {"mask": frozenset({"worn", "lost"})},
     ],
 )
-def test_labels_outside_the_space(wrong) -> None:
+def test_label_rejects_unknown_classes_and_years(fields) -> None:
     with pytest.raises(LabelError):
-        Label(**wrong)
+        Label(**fields)
 
 
-def test_names_of_tasks() -> None:
+def test_check_tasks_strips_and_removes_repetitions() -> None:
     assert check_tasks([" mask", "age", "", "mask"]) == ("mask", "age")
-    for wrong in ([], [" "], ["age", "shoes"]):
-        with pytest.raises(LabelError, match="known are age, gender, race, mask"):
-            check_tasks(wrong)
 
 
-def test_unknown_task() -> None:
-    with pytest.raises(LabelError, match="emotion"):
-        members([Label()], "emotion")
+@pytest.mark.parametrize("names", [[], [" "], ["age", "shoes"]])
+def test_check_tasks_rejects_unknown_and_no_tasks(names) -> None:
+    with pytest.raises(LabelError, match="age, gender, race, mask"):
+        check_tasks(names)
+
+
+def test_common_classes_merge_overlapping_sets() -> None:
+    one = (frozenset("a"), frozenset("bc"), frozenset("d"))
+    other = (frozenset("ab"), frozenset("c"), frozenset("d"))
+    assert common_classes(one, other) == (frozenset("abc"), frozenset("d"))
+
+
+def test_class_name_joins_names_and_shortens_years() -> None:
+    assert class_name({"Middle Eastern", "Latino"}) == "Latino or Middle Eastern"
+    assert class_name(range(20, 30)) == "20-29"
+    assert class_name({7}) == "7"

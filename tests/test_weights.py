@@ -55,14 +55,14 @@ def test_card_is_that_of_the_shipped_file(weights) -> None:
 
 
 def test_default_weights_are_the_best_in_eight_bits(portrait) -> None:
-    told, whole = oamface.analyze(portrait), Analyzer("oam").analyze(portrait)
-    assert told == Analyzer("oam-int8").analyze(portrait)
-    assert abs(told.faces[0].age.years - whole.faces[0].age.years) < 3
+    quantized, original = oamface.analyze(portrait), Analyzer("oam").analyze(portrait)
+    assert quantized == Analyzer("oam-int8").analyze(portrait)
+    assert abs(quantized[0].age.years - original[0].age.years) < 3
     predictor = Predictor("oam-int8")
     assert predictor.description["stored"] == "int8"
     assert predictor.path.stat().st_size < 8e6
     for tasks in predictor.description["quantisation"].values():
-        assert max(lost for task, lost in tasks.items() if task != "age") <= 0.003
+        assert max(drop for task, drop in tasks.items() if task != "age") <= 0.003
 
 
 def test_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:
@@ -77,14 +77,13 @@ def test_portrait_of_an_astronaut_of_about_36(analyzer, portrait) -> None:
 
 @pytest.mark.parametrize("style", ["respirator", "checked"])
 def test_held_out_masks_are_recognised(analyzer, portrait, style) -> None:
-    bare = analyzer.analyze(portrait).faces[0]
-    landmarks = np.array(bare.landmarks)
-    drawn = occlude(portrait, landmarks, style, np.random.default_rng(0))
-    face = analyzer.analyze(drawn.image, landmarks=[landmarks]).faces[0]
+    clean = analyzer.analyze(portrait).faces[0]
+    drawn = occlude(portrait, clean.landmarks, style, np.random.default_rng(0))
+    face = analyzer.analyze(drawn.image, landmarks=[clean.landmarks]).faces[0]
     assert face.mask.label == "worn"
-    assert face.gender.label in ("female", "uncertain")  # less sure, but not turned round
-    assert abs(face.age.years - bare.age.years) < 15
-    assert face.visibility < bare.visibility - 0.2
+    assert face.gender.label in ("female", "uncertain")  # less sure, but not the opposite
+    assert abs(face.age.years - clean.age.years) < 15
+    assert face.visibility < clean.visibility - 0.2
 
 
 @pytest.mark.parametrize(
@@ -99,10 +98,10 @@ def test_accuracy_on_images_of_the_test_split(analyzer, data_set, read, task, le
     with Archive(path) as archive:
         records = [record for record in read(archive).records if record.split == "test"]
         records = records[:: len(records) // 100]
-        known = candidate_mask([record.label for record in records], task)
-        right = []
-        for record, row in zip(records, known, strict=True):
+        candidates = candidate_mask([record.label for record in records], task)
+        correct = []
+        for record, row in zip(records, candidates, strict=True):
             face = analyzer.analyze(read_image(archive.read(record.name)), crop=True).faces[0]
-            shares = np.array(list(getattr(face, task).probabilities.values()))
-            right.append(shares[row].sum() > 0.5)
-    assert np.mean(right) > least
+            probabilities = np.array(list(getattr(face, task).probabilities.values()))
+            correct.append(probabilities[row].sum() > 0.5)
+    assert np.mean(correct) > least

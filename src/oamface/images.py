@@ -67,7 +67,7 @@ def is_image_bytes(head: bytes) -> bool:
 
 
 def read_image(source: Source, *, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> RGBImage:
-    """The (H, W, 3) uint8 RGB pixels of an image at its full size, upright, transparency laid on white.
+    """The (H, W, 3) uint8 RGB pixels of an image at its full size, upright, transparency composited on white.
 
     source: a file's path, its bytes or an open file, or a PIL image. Of animations and pages the first.
     max_bytes: None for 64 MiB in memory and 512 MiB on disk.
@@ -298,6 +298,6 @@ def _to_rgb(image: Image.Image, transparency: Any, brightest: float) -> Image.Im
 
 
 def _to_eight_bits(grey: npt.NDArray[np.float64], top: float) -> RGBImage:
-    """Grey values of 0..1, 0..255 or 0..65535, told apart by the largest of the image, as 0..255."""
+    """Grey values of 0..1, 0..255 or 0..65535, distinguished by the largest value, as 0..255."""
     scale = 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / max(65535.0, top)
     return np.clip(np.rint(np.nan_to_num(grey) * scale), 0, 255).astype(np.uint8)

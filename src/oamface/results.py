@@ -64,6 +64,7 @@ class Age:
         return min(1.0, float(self.distribution[years:].sum(dtype=np.float64)))
 
     def to_dict(self) -> dict[str, float]:
+        """Plain values, years rounded to tenths."""
         return {"years": _tenth(self.years), "low": _tenth(self.low), "high": _tenth(self.high), "level": self.level}
 
 
@@ -80,6 +81,7 @@ class Classification:
     probabilities: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
         return {
             "label": self.label,
             "probability": _fine(self.probability),
@@ -113,6 +115,7 @@ class Face:
 
     @property
     def age(self) -> Age:
+        """Apparent age."""
         prediction = self._prediction("age")
         assert isinstance(prediction, Age)
         return prediction
@@ -211,6 +214,7 @@ class Failure:
     error: Exception
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, schema oamface/1."""
         error = {"type": type(self.error).__name__, "message": str(self.error)}
         return {"schema": SCHEMA, "source": self.source, "error": error}
 

@@ -23,52 +23,58 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oamface.cli.app import DataSet, app, main
+from helpers.program import PROGRAM
+from oamface.cli.app import app, main
+from oamface.cli.data import DataSet
 from oamface.occlusion.contact_sheet import plain_face
 
-PHASES = (Phase.explicit, Phase.generate)  # to find the smallest call that fails would take minutes
+PHASES = (Phase.explicit, Phase.generate)  # to shrink a failing call would take minutes
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
-# What keeps a command that would take seconds, or serve for ever, from getting that far.
+
+def all_commands(group: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every command by its words, such as ("models", "list")."""
+    commands: dict[tuple[str, ...], Any] = {}
+    for name, command in group.commands.items():
+        words = (*prefix, name)
+        commands |= all_commands(command, words) if hasattr(command, "commands") else {words: command}
+    return commands
+
+
+COMMANDS = all_commands(typer.main.get_command(app))
+# Options that stop a command before it works for seconds, or serves for ever.
 FAILS_EARLY = {
-    "bench": ("--weights=none.onnx",),
-    "bulk": ("--weights=none.onnx",),
-    "counterfactual": ("--weights=none.onnx",),
-    "fit": ("--weights=none.onnx",),
-    "serve": ("--weights=none.onnx",),
-    "synth": ("--races=Martian", "--count=0", "--mask-share=2", "--ages=young", "--genders="),
+    ("bulk",): ("--weights=none.onnx",),
+    ("data", "synthesize"): ("--races=Martian", "--count=0", "--mask-share=2", "--ages=young", "--genders="),
+    ("models", "benchmark"): ("--weights=none.onnx",),
+    ("models", "select"): ("--weights=none.onnx",),
+    ("paper", "sensitivity"): ("--weights=none.onnx",),
+    ("serve",): ("--weights=none.onnx",),
 }
-QUICK = ("analyze", "bench", "card", "fit", "occlude", "serve", "video")  # the others import torch or pyarrow first
+QUICK = (  # the others import torch or pyarrow first
+    *(("analyze",), ("video",), ("serve",), ("data", "occlude")),
+    *(("models", name) for name in ("benchmark", "card", "list", "select")),
+)
 NEVER = {"--quick"}  # trains
-OUTPUTS = {"out", "csv", "annotate", "json_file", "sheet"}  # parameters that name what a command writes
+OUTPUTS = {"output", "csv", "annotate"}  # parameters that name what a command writes
 NUMBERS = ("0", "1", "-1", "2", "64", "9" * 30, "nan", "inf", "-inf", "1e400", "0.5", "", "٣", "0x10", "1_0", " 8")
 WORDS = (
-    "",
-    "age",
-    "age,mask",
-    "hair",
-    ",",
-    "onnx",
-    "int8",
-    "test",
-    "[bold]x[/]",
-    "=1+1",
-    "a\nb",
-    "\x1b[31m",
-    "://",
-    "-",
+    *("", "age", "age,mask", "hair", ",", "cpu", "cuda", "float16", "int8", "test"),
+    *("[bold]x[/]", "=1+1", "a\nb", "\x1b[31m", "://", "-"),
 )
-SUFFIXES = ("", ".png", ".jpg", ".gif", ".tif", ".mp4", ".onnx", ".csv", ".toml", ".npz", ".zip", ".tar", ".xml")
+SUFFIXES = (
+    *("", ".png", ".jpg", ".gif", ".tif", ".mp4", ".onnx", ".csv", ".json", ".jsonl"),
+    *(".toml", ".npz", ".zip", ".tar", ".xml"),
+)
 
 
-class Ended(NamedTuple):
-    """How a call of the program ended; lost: the exception that left `main`, which would have been a traceback."""
+class Exited(NamedTuple):
+    """How a call of the program ended. error: an exception that left `main`, which would have been a traceback."""
 
     code: int
-    out: str
-    err: str
-    lost: BaseException | None
+    stdout: str
+    stderr: str
+    error: BaseException | None
 
 
 class _Streams:
@@ -90,17 +96,17 @@ class _Streams:
             sys.stdout.close()
         sys.stderr.close()
         sys.stdin, sys.stdout, sys.stderr = self._before
-        said = []
+        texts = []
         for number, kept, file in zip((1, 2), self._kept, self._files, strict=True):
             os.dup2(kept, number)
             os.close(kept)
             file.seek(0)
-            said.append(file.read().decode(self._encoding, "replace"))
+            texts.append(file.read().decode(self._encoding, "replace"))
             file.close()
-        return said[0], said[1]
+        return texts[0], texts[1]
 
 
-def ended(arguments: list[str], data: bytes = b"", encoding: str = "utf-8") -> Ended:
+def call(arguments: list[str], data: bytes = b"", encoding: str = "utf-8") -> Exited:
     """Call the program in this process, which saves its start."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     argv, code, lost = sys.argv, 0, None
@@ -113,11 +119,11 @@ def ended(arguments: list[str], data: bytes = b"", encoding: str = "utf-8") -> E
     except BaseException as error:
         code, lost = 1, error
     finally:
-        said = streams.close()
+        texts = streams.close()
         sys.argv = argv
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Ended(code, *said, lost)
+    return Exited(code, *texts, lost)
 
 
 @contextmanager
@@ -143,7 +149,7 @@ TEXTS = (
     b"",
     b"text",
     b"[common]\nsizes = 3\n",
-    b"[[stages]]\nsize = 64\n",
+    b"[[phases]]\nimage_size = 64\n",
     b"{}",
     b"a,b\n1,2\n",
     b"PK\x05\x06" + bytes(18),
@@ -211,22 +217,26 @@ def value(rng: random.Random, command: Any, parameter: Any, files: list[str], mo
 
 
 def command_line(
-    rng: random.Random, files: list[str], models: tuple[str, ...] = (), commands: Iterable[str] = COMMANDS
+    rng: random.Random,
+    files: list[str],
+    models: tuple[str, ...] = (),
+    commands: Iterable[tuple[str, ...]] = tuple(COMMANDS),
 ) -> tuple[list[str], set[str]]:
     """A call of a random command, and the names that it may write to."""
-    name = rng.choice([*commands, "analyze", "video", *(["", "nobody", "-x"] if rng.random() < 0.2 else [])])
-    if name not in COMMANDS:
-        return [name, *rng.sample(files, 1)], set()
-    models = models if name in ("analyze", "video") else ()
+    wrong = [("",), ("nobody",), ("-x",), ("models",), ("models", "nobody")] if rng.random() < 0.2 else []
+    words = rng.choice([*commands, ("analyze",), ("video",), *wrong])
+    if words not in COMMANDS:
+        return [*words, *rng.sample(files, 1)], set()
+    models = models if words in (("analyze",), ("video",)) else ()
     parts, written = [], set()
-    for parameter in COMMANDS[name].params:
+    for parameter in COMMANDS[words].params:
         needed = (
             parameter.required or parameter.param_type_name == "argument" or (parameter.name == "weights" and models)
         )
         if NEVER & set(parameter.opts) or rng.random() > (0.97 if needed else 0.25):
             continue
         for _ in range(rng.choice((1, 1, 2)) if parameter.multiple or parameter.nargs == -1 else 1):
-            given = value(rng, COMMANDS[name], parameter, files, models)
+            given = value(rng, COMMANDS[words], parameter, files, models)
             if parameter.name in OUTPUTS:
                 written.add(given)
             if parameter.param_type_name == "argument":
@@ -238,56 +248,55 @@ def command_line(
     if rng.random() < 0.1:
         parts.append(rng.choice((["--help"], ["--nothing"], ["--a\nb"], ["--csv"], ["-"], ["--"], [files[0]])))
     rng.shuffle(parts)
-    early = [rng.choice(FAILS_EARLY[name])] if name in FAILS_EARLY else []
-    return [name, *early, *(word for part in parts for word in part)], written
+    early = [rng.choice(FAILS_EARLY[words])] if words in FAILS_EARLY else []
+    return [*words, *early, *(word for part in parts for word in part)], written
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def problems(done: Ended) -> str:
+def problems(exited: Exited) -> str:
     """What is wrong with how a call ended; empty if nothing."""
-    if done.lost is not None:
-        return f"{type(done.lost).__name__}: {done.lost}"
-    if done.code not in (0, 1, 2, 130):
-        return f"exit code {done.code}"
-    if "Traceback" in done.out + done.err:
+    if exited.error is not None:
+        return f"{type(exited.error).__name__}: {exited.error}"
+    if exited.code not in (0, 1, 2, 130):
+        return f"exit code {exited.code}"
+    if "Traceback" in exited.stdout + exited.stderr:
         return "Traceback"
-    lines = done.err.splitlines()
-    usage = bool(lines) and lines[0].startswith("Usage: ")
-    if usage and done.code == 2:  # click's own: how to call it, where to read more, an empty line, what was wrong
-        return "" if len(lines) == 4 and lines[3].startswith("Error: ") else "usage of another number of lines"
-    strange = [line for line in lines if line.strip() and "━" not in line and not line.startswith("oamface: ")]
+    lines = [line for line in exited.stderr.splitlines() if line.strip() and "━" not in line]  # no progress bars
+    strange = [line for line in lines if not line.startswith("oamface: ")]
     if strange:
-        return f"a line of its own: {strange[0]}"
-    return "nothing said" if done.code and not lines else ""
+        return f"not one of oamface's lines: {strange[0]}"
+    return "no error" if exited.code and not lines and "Usage: " not in exited.stdout else ""
 
 
 @pytest.fixture(scope="module")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     return lambda: tmp_path_factory.mktemp("fuzz")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(rng=st.randoms(use_true_random=False))
-def test_random_calls_end_in_order(rng: random.Random, rooms: Callable[[], Path], untrained_model: Path) -> None:
-    with inside(rooms()) as folder:
+def test_random_calls_end_without_traceback_or_lost_files(
+    rng: random.Random, new_folder: Callable[[], Path], untrained_model: Path
+) -> None:
+    with inside(new_folder()) as folder:
         files = litter(rng, folder)
         arguments, written = command_line(rng, files, (str(untrained_model),), QUICK)
         before = read_all(folder)
-        done = ended(arguments, damaged(rng, IMAGES[0]), rng.choice(("utf-8", "ascii", "latin-1")))
-        assert not problems(done), (arguments, done)
+        exited = call(arguments, damaged(rng, IMAGES[0]), rng.choice(("utf-8", "ascii", "latin-1")))
+        assert not problems(exited), (arguments, exited)
         after = read_all(folder)
         lost = {name for name, data in before.items() if after.get(name) != data}
         assert lost <= written, (arguments, lost)
 
 
-def started(process: subprocess.Popen[str]) -> None:
-    """Wait until the program takes signals itself; before, Python's own handling ends it."""
+def wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Wait until the program has its signal handlers; before, Python's own end it."""
     status = Path(f"/proc/{process.pid}/status")
     if not status.exists():
-        pytest.skip("which signals a program takes is told by Linux alone")
+        pytest.skip("only Linux shows which signals a program handles")
     while process.poll() is None:
         caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
         if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
@@ -295,38 +304,37 @@ def started(process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("walk", range(6))
-def test_signals_leave_whole_lines(walk: int, tmp_path: Path, untrained_model: Path) -> None:
-    rng = random.Random(walk)
-    sent, existed, wait = SIGNALS[walk % 3], walk >= 3, rng.uniform(0, 3)
+@pytest.mark.parametrize("seed", range(6))
+def test_signals_leave_complete_lines(seed: int, tmp_path: Path, untrained_model: Path) -> None:
+    rng = random.Random(seed)
+    sent, existed, wait = SIGNALS[seed % 3], seed >= 3, rng.uniform(0, 3)
     images = tmp_path / "images"
     images.mkdir()
     for number in range(40):
         (images / f"{number}.png").write_bytes(IMAGES[0])
-    table, said = tmp_path / "out.csv", tmp_path / "said"
+    table, output = tmp_path / "out.csv", tmp_path / "output.jsonl"
     if existed:
         table.write_text("old\n")
-    program = Path(sys.executable).with_name("oamface")
-    with said.open("w") as out:
-        arguments = [program, "analyze", images, "--csv", table, "--json", "--crops", "--weights", untrained_model]
+    with output.open("w") as out:
+        arguments = [PROGRAM, "analyze", images, "--csv", table, "--json", "--crops", "--weights", untrained_model]
         process = subprocess.Popen(arguments, stdout=out, stderr=subprocess.PIPE, text=True)
-        started(process)
+        wait_for_handlers(process)
         with suppress(subprocess.TimeoutExpired):
             process.wait(wait)
-        over = process.poll() is not None
+        finished = process.poll() is not None
         process.send_signal(sent)
         error = process.communicate(timeout=60)[1]
-    check_walk(process.returncode, sent, over=over, table=table, old="old\n" if existed else None)
-    lines = said.read_text().splitlines(keepends=True)
+    check_outputs(process.returncode, sent, finished=finished, table=table, old="old\n" if existed else None)
+    lines = output.read_text().splitlines(keepends=True)
     for line in lines[:-1] if sent == signal.SIGKILL else lines:
         assert line.endswith("\n")
         assert json.loads(line)["schema"] == "oamface/1"
     assert "Traceback" not in error, (sent, wait, error)
 
 
-def check_walk(code: int, sent: signal.Signals, *, over: bool, table: Path, old: str | None) -> None:
+def check_outputs(code: int, sent: signal.Signals, *, finished: bool, table: Path, old: str | None) -> None:
     """The exit code, and what lies in the folder of the table."""
-    if over:
+    if finished:
         assert code == 0
     elif sent == signal.SIGKILL:
         assert code in (0, -signal.SIGKILL)

@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from oamface.datasets.archive import Source
+from oamface.datasets.archive import Archive
 from oamface.errors import DataError
 
 FILES = {"set/a.jpg": b"one", "set/deep/b.png": b"two", "c.txt": b""}
@@ -19,37 +19,37 @@ def path(request, tmp_path):
         return tree
     packed = tmp_path / f"packed.{request.param}"
     if request.param == "zip":
-        with zipfile.ZipFile(packed, "w") as archive:
+        with zipfile.ZipFile(packed, "w") as file:
             for name in FILES:
-                archive.write(tree / name, name)
+                file.write(tree / name, name)
     else:
-        with tarfile.open(packed, "w:gz" if request.param == "tar.gz" else "w") as archive:
+        with tarfile.open(packed, "w:gz" if request.param == "tar.gz" else "w") as file:
             for name in FILES:
-                archive.add(tree / name, name)
+                file.add(tree / name, name)
     return packed
 
 
-def test_names_and_bytes(path) -> None:
-    with Source(path) as source:
-        assert {name: source.read(name) for name in source.names} == FILES
+def test_archive_reads_files_by_name(path) -> None:
+    with Archive(path) as archive:
+        assert {name: archive.read(name) for name in archive.names} == FILES
         with pytest.raises(DataError, match=r"missing\.jpg"):
-            source.read("missing.jpg")
+            archive.read("missing.jpg")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no archive at all", b"PK\x03\x04 damaged"])
-def test_what_is_no_source(tmp_path, content) -> None:
+def test_archive_rejects_missing_and_damaged_files(tmp_path, content) -> None:
     path = tmp_path / "x.tar"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"x\.tar"):
-        Source(path)
+        Archive(path)
 
 
-def test_a_tar_cut_short(tmp_path) -> None:
+def test_archive_rejects_truncated_tar(tmp_path) -> None:
     (tmp_path / "big").write_bytes(bytes(range(256)) * 400)
-    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "big", "a.jpg")
-        archive.add(tmp_path / "big", "b.jpg")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as file:
+        file.add(tmp_path / "big", "a.jpg")
+        file.add(tmp_path / "big", "b.jpg")
     (tmp_path / "y.tar.gz").write_bytes((tmp_path / "x.tar.gz").read_bytes()[:300])
     with pytest.raises(DataError, match=r"y\.tar\.gz"):
-        Source(tmp_path / "y.tar.gz")
+        Archive(tmp_path / "y.tar.gz")

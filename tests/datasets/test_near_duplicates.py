@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from helpers.drawn import write_store
-from oamface.datasets.near_duplicates import copies_of_test
+from oamface.datasets.near_duplicates import find_near_duplicates
 from oamface.datasets.store import Store
 
 
@@ -12,8 +12,8 @@ def folder(tmp_path):
     return write_store(tmp_path / "store", splits={"train": 10, "test": 4})
 
 
-def test_other_faces_are_no_copies(folder) -> None:
-    assert not copies_of_test(Store.open(folder)).any()
+def test_find_near_duplicates_ignores_different_faces(folder) -> None:
+    assert not find_near_duplicates(Store.open(folder)).any()
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def test_other_faces_are_no_copies(folder) -> None:
     ],
     ids=["same", "mirrored", "recoloured", "blurred"],
 )
-def test_copies_in_disguise(folder, change) -> None:
+def test_find_near_duplicates_finds_changed_copies_of_test_faces(folder, change) -> None:
     crops = np.load(folder / "crops.npy")
     crops[2] = change(crops[11])
     np.save(folder / "crops.npy", crops)
-    assert np.flatnonzero(copies_of_test(Store.open(folder))).tolist() == [2]
+    assert np.flatnonzero(find_near_duplicates(Store.open(folder))).tolist() == [2]
 
 
-def test_without_a_test_part(tmp_path) -> None:
+def test_find_near_duplicates_without_test_split(tmp_path) -> None:
     store = Store.open(write_store(tmp_path / "store", splits={"train": 3}))
-    assert not copies_of_test(store).any()
+    assert not find_near_duplicates(store).any()

@@ -9,36 +9,36 @@ def mean(values, *, weights=None):
     return metrics.means(values[:, None], ["mean"], weights=weights)
 
 
-def test_the_interval_is_that_of_theory() -> None:
+def test_interval_of_a_mean_agrees_with_normal_theory() -> None:
     values = np.random.default_rng(0).normal(5, 2, 400)
     figure = bootstrap(mean, values, resamples=2000)["mean"]
-    reach = 1.96 * values.std() / 20
+    half_width = 1.96 * values.std() / 20
     assert figure["value"] == pytest.approx(values.mean())
-    assert figure["low"] == pytest.approx(values.mean() - reach, abs=0.03)
-    assert figure["high"] == pytest.approx(values.mean() + reach, abs=0.03)
+    assert figure["low"] == pytest.approx(values.mean() - half_width, abs=0.03)
+    assert figure["high"] == pytest.approx(values.mean() + half_width, abs=0.03)
 
 
-def test_95_of_100_intervals_hold_the_truth() -> None:
+def test_intervals_cover_the_true_value_in_95_percent() -> None:
     rng = np.random.default_rng(1)
-    held = [
+    covered = [
         figure["low"] <= 0.8 <= figure["high"]
         for figure in (bootstrap(mean, rng.random(200) < 0.8, resamples=300)["mean"] for _ in range(200))
     ]
-    assert 0.89 < np.mean(held) < 0.99
+    assert 0.89 < np.mean(covered) < 0.99
 
 
-def test_faces_are_drawn_jointly() -> None:
+def test_arrays_are_resampled_jointly() -> None:
     values = np.arange(50.0)
     figure = bootstrap(lambda a, b, *, weights=None: mean(a - b, weights=weights), values, values)["mean"]
     assert figure == {"value": 0, "low": 0, "high": 0}
 
 
-def test_same_seed_same_interval() -> None:
+def test_interval_depends_on_the_seed_alone() -> None:
     values = np.random.default_rng(2).random(30)
     assert bootstrap(mean, values) == bootstrap(mean, values)
     assert bootstrap(mean, values, seed=1) != bootstrap(mean, values)
 
 
-def test_no_faces_and_no_numbers() -> None:
+def test_no_faces_and_undefined_metrics_give_no_figure() -> None:
     assert bootstrap(mean, np.zeros(0)) == {}
-    assert bootstrap(lambda values, *, weights=None: {"none": np.full(1, np.nan)}, np.ones(3)) == {}
+    assert bootstrap(lambda values, *, weights=None: {"undefined": np.full(1, np.nan)}, np.ones(3)) == {}

@@ -2,35 +2,49 @@ import numpy as np
 
 from helpers.drawn import write_store
 from oamface.datasets.store import Store
-from oamface.evaluation.conditions import CLEAN, CONDITIONS, COVERED, rows_of, view
+from oamface.evaluation.conditions import CLEAN, CONDITIONS, OCCLUDED, apply_condition, select_rows
 from oamface.labels import WITH_MASK, Label
 from oamface.occlusion import HELD_OUT, STYLES
 
 
-def test_faces_are_covered_only_with_what_training_never_drew() -> None:
-    used = [style for condition in COVERED.values() for style in condition.styles]
+def test_occluded_conditions_use_only_held_out_styles() -> None:
+    used = [style for condition in OCCLUDED.values() for style in condition.styles]
     assert set(used) == set(HELD_OUT)
-    assert all(STYLES[style].mask for style in CONDITIONS["masks"].styles)
+    assert all(STYLES[style].is_mask for style in CONDITIONS["masks"].styles)
 
 
-def test_a_view_is_always_the_same(store_folder) -> None:
+def test_apply_condition_depends_on_the_seed_alone(store_folder) -> None:
     store = Store.open(store_folder)
-    one, other = (view(store, 3, CONDITIONS["masks"]) for _ in range(2))
+    one, other = (apply_condition(store, 3, CONDITIONS["masks"]) for _ in range(2))
     assert (one.image == other.image).all()
-    assert (view(store, 3, CONDITIONS["masks"], seed=1).image != one.image).any()
-    assert one.coverage.max() == 1
-    assert (view(store, 3, CONDITIONS[CLEAN]).image == store.crops[3]).all()
+    assert (apply_condition(store, 3, CONDITIONS["masks"], seed=1).image != one.image).any()
+    assert one.occlusion_mask.max() == 1
 
 
-def test_wears() -> None:
-    assert CONDITIONS["masks"].wears == ("right",)
-    assert "right" not in CONDITIONS["masks_worn_wrongly"].wears
+def test_clean_condition_leaves_the_crop_as_it_is(store_folder) -> None:
+    store = Store.open(store_folder)
+    clean = apply_condition(store, 3, CONDITIONS[CLEAN])
+    assert (clean.image == store.crops[3]).all()
+    assert clean.occlusion_mask.max() == 0
+    assert clean.mask == "none"
 
 
-def test_nothing_is_drawn_on_faces_that_may_wear_a_mask(tmp_path) -> None:
+def test_corrupted_condition_changes_the_crop_without_occlusion(store_folder) -> None:
+    store = Store.open(store_folder)
+    blurred = apply_condition(store, 3, CONDITIONS["blur_2"])
+    assert (blurred.image != store.crops[3]).any()
+    assert blurred.occlusion_mask.max() == 0
+
+
+def test_mask_positions_of_conditions() -> None:
+    assert CONDITIONS["masks"].positions == ("correct",)
+    assert "correct" not in CONDITIONS["masks_worn_wrongly"].positions
+
+
+def test_occlusions_are_drawn_only_on_faces_labelled_without_mask(tmp_path) -> None:
     store = Store.open(write_store(tmp_path / "store"))
     store.labels[71] = Label(mask=WITH_MASK)
     store.labels[70] = Label()
-    assert len(rows_of(store, "test", CONDITIONS[CLEAN])) == 12
-    assert rows_of(store, "test", CONDITIONS["masks"]) == list(range(60, 70))
-    assert np.isin(rows_of(store, "train", CONDITIONS["objects"]), np.arange(40)).all()
+    assert len(select_rows(store, "test", CONDITIONS[CLEAN])) == 12
+    assert select_rows(store, "test", CONDITIONS["masks"]) == list(range(60, 70))
+    assert np.isin(select_rows(store, "train", CONDITIONS["objects"]), np.arange(40)).all()

@@ -5,7 +5,7 @@ import torch
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from oamface.export.graph_rewrites import folded, joined
+from oamface.export.graph_rewrites import fuse_shortcuts, space_to_depth_stem
 from oamface.export.onnx import trace
 from oamface.models.oam_cnn import OamCnn
 from oamface.runtime import OnnxRuntime
@@ -22,39 +22,39 @@ def images():
     return np.random.default_rng(0).normal(0, 0.3, (4, 3, 110, 110)).astype(np.float32)
 
 
-def test_joined_operations_answer_the_same(network, images) -> None:
-    fewer = joined(network)
-    for before, after in zip(answers(network, images), answers(fewer, images), strict=True):
-        assert np.allclose(before, after, atol=1e-5)
-    had, has = kinds(network), kinds(fewer)
-    assert (had.count("Pad"), had.count("AveragePool")) == (8, 4)
-    assert (has.count("Pad"), has.count("AveragePool"), has.count("Identity")) == (2, 1, 0)
-    assert kinds(network) == had  # what was given is left as it was
+def test_fuse_shortcuts_keeps_the_outputs_with_fewer_operators(network, images) -> None:
+    fused = fuse_shortcuts(network)
+    for one, other in zip(outputs(network, images), outputs(fused, images), strict=True):
+        assert np.allclose(one, other, atol=1e-5)
+    before, after = op_types(network), op_types(fused)
+    assert (before.count("Pad"), before.count("AveragePool")) == (8, 4)
+    assert (after.count("Pad"), after.count("AveragePool"), after.count("Identity")) == (2, 1, 0)
+    assert op_types(network) == before  # the argument is unchanged
 
 
-def test_a_folded_first_convolution_gives_the_very_same_sums(images, tmp_path) -> None:
-    plain = quantised(stem(side=110), images, tmp_path)
-    fold = folded(plain)
-    assert kinds(fold).count("SpaceToDepth") == 1
-    assert np.array_equal(answers(plain, images)[0], answers(fold, images)[0])
+def test_space_to_depth_stem_gives_exactly_the_same_outputs(images, tmp_path) -> None:
+    graph = quantised(stem(side=110), images, tmp_path)
+    rewritten = space_to_depth_stem(graph)
+    assert op_types(rewritten).count("SpaceToDepth") == 1
+    assert np.array_equal(outputs(graph, images)[0], outputs(rewritten, images)[0])
 
 
-def test_odd_sides_are_not_folded(images, tmp_path) -> None:
+def test_space_to_depth_stem_leaves_odd_sides_as_they_are(images, tmp_path) -> None:
     odd = np.ascontiguousarray(images[:, :, :109, :109])
-    plain = quantised(stem(side=109), odd, tmp_path)
-    assert "SpaceToDepth" not in kinds(folded(plain))
+    graph = quantised(stem(side=109), odd, tmp_path)
+    assert "SpaceToDepth" not in op_types(space_to_depth_stem(graph))
 
 
-class Once(CalibrationDataReader):
+class SingleBatch(CalibrationDataReader):
     def __init__(self, images) -> None:
-        self.given = [{"images": images}]
+        self.batches = [{"images": images}]
 
     def get_next(self):
-        return self.given.pop() if self.given else None
+        return self.batches.pop() if self.batches else None
 
 
 def stem(side: int) -> onnx.ModelProto:
-    """A 7 x 7 convolution by twos, and one behind it that no rule is for."""
+    """A 7 x 7 convolution of stride 2, and one after it that no rule matches."""
     rng = np.random.default_rng(1)
     weights = {
         "first": rng.normal(size=(8, 3, 7, 7)),
@@ -76,16 +76,18 @@ def stem(side: int) -> onnx.ModelProto:
 
 
 def quantised(graph, images, folder):
-    # Of 7 bits: wider products overflow on a processor without VNNI, each order of them in its own way.
-    kind = {"quant_format": QuantFormat.QDQ, "per_channel": True, "reduce_range": True}
-    out = folder / "int8.onnx"
-    quantize_static(graph, out, Once(images), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, **kind)
-    return onnx.load(out)
+    # 7 bits: without VNNI wider products overflow, differently in every order of summation.
+    options = {"quant_format": QuantFormat.QDQ, "per_channel": True, "reduce_range": True}
+    path = folder / "int8.onnx"
+    quantize_static(
+        graph, path, SingleBatch(images), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, **options
+    )
+    return onnx.load(path)
 
 
-def kinds(graph) -> list[str]:
+def op_types(graph) -> list[str]:
     return [node.op_type for node in graph.graph.node]
 
 
-def answers(graph, images):
+def outputs(graph, images):
     return OnnxRuntime(graph.SerializeToString())(images)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from oamface.alignment import template
+from oamface.datasets.store import FORMAT
 from oamface.occlusion.contact_sheet import plain_face
 
 # One variant of a network that trains in a moment.
@@ -56,16 +57,10 @@ def write_store(
     np.save(folder / "crops.npy", crops)
     np.save(folder / "landmarks.npy", np.tile(template(128), (len(names), 1, 1)))
     pq.write_table(pa.Table.from_pylist(rows), folder / "labels.parquet")
-    card = {
-        "data_set": data_set,
-        "source": f"drawn {seed}",
-        "size": 128,
-        "faces": splits,
-        "undetected": {"test": 3},
-    }
-    (folder / "card.json").write_text(json.dumps({**card, "refused": {}}))
+    card = {"format": FORMAT, "data_set": data_set, "digest": f"drawn {seed}", "size": 128, "faces": splits}
+    (folder / "card.json").write_text(json.dumps({**card, "undetected": {"test": 3}, "skipped": {}}))
     if features:
-        np.save(folder / "teacher.npy", rng.normal(size=(len(names), features)).astype(np.float16))
+        np.save(folder / "features.npy", rng.normal(size=(len(names), features)).astype(np.float16))
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Tables of predictions, for tests of what is computed from them."""
+"""Tables of random predictions, for tests of what is computed from them."""
 
 from typing import Any
 
@@ -14,43 +14,41 @@ CLASSES = {
 }
 
 
-def table(
+def random_table(
     *,
     seed: int = 0,
     count: int = 120,
-    right: float = 0.8,
+    accuracy: float = 0.8,
     conditions: tuple[str, ...] = ("clean", "masks"),
     classes: dict[str, list[str]] | None = None,
     about: dict[str, Any] | None = None,
     data_set: str = "utkface",
 ) -> PredictionTable:
-    """A predictor that is right with a probability and about 6 years off; the truth is the same for every seed."""
+    """Predictions of at least this accuracy and about 6 years of error; the truth is the same for all seeds."""
     classes = classes or CLASSES
-    truth, rng, frames = np.random.default_rng(99), np.random.default_rng(seed), []
-    ages = truth.integers(0, 95, count).astype(float)
-    true = {name: truth.integers(0, len(labels), count) for name, labels in classes.items()}
+    truth_rng, rng, frames = np.random.default_rng(99), np.random.default_rng(seed), []
+    true_ages = truth_rng.integers(0, 95, count).astype(float)
+    truth = {task: truth_rng.integers(0, len(names), count) for task, names in classes.items()}
     for condition in conditions:
-        said = ages + rng.normal(0, 6, count)
+        ages = true_ages + rng.normal(0, 6, count)
         columns: dict[str, Any] = {
             "data_set": data_set,
             "condition": condition,
             "face": [f"{number}.png" for number in range(count)],
             "style": "" if condition == "clean" else "checked",
-            "age_true": ages,
-            "age": said.clip(0, 100),
-            "age_low": (said - 10).clip(0, 100),
-            "age_high": (said + 10).clip(0, 100),
-            "leakage": 0.1,
-            "covered": 0.0 if condition == "clean" else 0.3,
+            "age_true": true_ages,
+            "age": ages.clip(0, 100),
+            "age_low": (ages - 10).clip(0, 100),
+            "age_high": (ages + 10).clip(0, 100),
+            "attention_on_occlusion": 0.1,
+            "occluded_area": 0.0 if condition == "clean" else 0.3,
         }
-        for name, labels in classes.items():
-            number = true[name]
-            if name == "mask":
-                number = np.full(count, int(condition != "clean"))
-            answer = np.where(rng.random(count) < right, number, rng.integers(0, len(labels), count))
-            shares = rng.dirichlet(np.ones(len(labels)), count) + 1.5 * np.eye(len(labels))[answer]
-            shares /= shares.sum(1, keepdims=True)
-            columns[f"{name}_true"] = [labels[at] for at in number]
-            columns |= {f"{name}={label}": shares[:, at] for at, label in enumerate(labels)}
+        for task, names in classes.items():
+            true = np.full(count, int(condition != "clean")) if task == "mask" else truth[task]
+            predicted = np.where(rng.random(count) < accuracy, true, rng.integers(0, len(names), count))
+            probabilities = rng.dirichlet(np.ones(len(names)), count) + 1.5 * np.eye(len(names))[predicted]
+            probabilities /= probabilities.sum(1, keepdims=True)
+            columns[f"{task}_true"] = [names[number] for number in true]
+            columns |= {f"{task}={name}": probabilities[:, number] for number, name in enumerate(names)}
         frames.append(pd.DataFrame(columns))
     return PredictionTable(pd.concat(frames, ignore_index=True), {data_set: classes}, {}, about or {})

@@ -7,10 +7,10 @@ from helpers.drawn import write_store
 from oamface import atomic
 from oamface.datasets.store import Store
 from oamface.errors import DataError, FileError, ResultError
-from oamface.paper import benchmark as module
 from oamface.evaluation.predictions import PredictionTable
 from oamface.evaluation.predictors import ModelPredictor
-from oamface.paper.benchmark import analyse, benchmark, protocol, read_result
+from oamface.paper import benchmark as module
+from oamface.paper.benchmark import benchmark, compute_results, protocol, read_result
 from oamface.predictor import Predictor
 
 
@@ -19,76 +19,86 @@ def store(tmp_path_factory) -> Store:
     return Store.open(write_store(tmp_path_factory.mktemp("stores") / "one"))
 
 
+@pytest.fixture
+def model(untrained_model) -> ModelPredictor:
+    return ModelPredictor(Predictor(untrained_model))
+
+
 @pytest.fixture(scope="module")
-def done(untrained_model, store, tmp_path_factory):
-    out = tmp_path_factory.mktemp("results")
-    engine = Predictor(untrained_model)
-    benchmark([ModelPredictor(engine), ModelPredictor(engine, "again")], [store], out, core=True, resamples=20)
-    return out
+def out(untrained_model, store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    predictor = Predictor(untrained_model)
+    models = [ModelPredictor(predictor), ModelPredictor(predictor, "again")]
+    benchmark(models, [store], folder, core=True, resamples=20)
+    return folder
 
 
-def test_a_result_says_what_of_and_by_which_protocol(done, untrained_model) -> None:
-    result = read_result(done / "oam-cnn.json")
+def test_result_describes_model_faces_and_protocol(out, untrained_model) -> None:
+    result = read_result(out / "oam-cnn.json")
     assert result["predictor"]["digest"] == Predictor(untrained_model).digest
     assert result["protocol"] == protocol()
     assert result["stores"]["utkface"]["faces"] == 12
     assert result["conditions"] == ["clean", "masks", "masks_worn_wrongly", "objects"]
-    assert result["speed"]["alone_ms"] > 0
-    assert np.array(result["attention"]["utkface"]["masks"]["map"]).shape == (2, 2)
+    assert result["speed"]["latency_ms"] > 0
+    assert np.array(result["attention"]["utkface"]["masks"]["attention"]).shape == (2, 2)
 
 
-def test_every_figure_follows_from_the_predictions_beside_it(done) -> None:
-    result = read_result(done / "oam-cnn.json")
-    again = json.loads(json.dumps(analyse(PredictionTable.read(done / "oam-cnn.parquet"), resamples=20)))
+def test_metrics_follow_from_table_of_predictions(out) -> None:
+    result = read_result(out / "oam-cnn.json")
+    again = json.loads(json.dumps(compute_results(PredictionTable.read(out / "oam-cnn.parquet"), resamples=20)))
     assert {key: result[key] for key in again} == again
 
 
-def test_models_timed_together_share_a_run(done) -> None:
-    one, other = (read_result(done / f"{name}.json") for name in ("oam-cnn", "again"))
+def test_models_of_one_benchmark_are_timed_in_one_run(out) -> None:
+    one, other = (read_result(out / f"{name}.json") for name in ("oam-cnn", "again"))
     assert one["speed"]["run"] == other["speed"]["run"]
     assert one["measured"] == other["measured"]
 
 
-def test_what_is_there_is_kept(done, store, untrained_model, monkeypatch) -> None:
-    def refuse(*arguments, **named):
-        raise AssertionError("asked again")
+def test_existing_results_are_kept(out, store, model, monkeypatch) -> None:
+    def fail(*arguments, **named):
+        raise AssertionError("predicted again")
 
-    monkeypatch.setattr(module, "predict", refuse)
-    before = (done / "oam-cnn.json").read_bytes()
-    benchmark([ModelPredictor(Predictor(untrained_model))], [store], done, core=True, resamples=20)
-    assert (done / "oam-cnn.json").read_bytes() == before
+    monkeypatch.setattr(module, "run_predictors", fail)
+    before = (out / "oam-cnn.json").read_bytes()
+    benchmark([model], [store], out, core=True, resamples=20)
+    assert (out / "oam-cnn.json").read_bytes() == before
 
 
-def test_other_faces_in_the_folder_are_refused(done, untrained_model, tmp_path) -> None:
+def test_benchmark_rejects_folder_with_results_of_other_faces(out, model, tmp_path) -> None:
     other = Store.open(write_store(tmp_path / "other", seed=5))
     with pytest.raises(ResultError, match="other faces"):
-        benchmark([ModelPredictor(Predictor(untrained_model))], [other], done, core=True)
+        benchmark([model], [other], out, core=True)
 
 
-def test_changed_chips_and_labels_change_the_digest(store, tmp_path) -> None:
+def test_digest_of_faces_depends_on_crops(store, tmp_path) -> None:
     folder = write_store(tmp_path / "other")
+    assert module._describe_faces(Store.open(folder))["digest"] == module._describe_faces(store)["digest"]
     crops = np.load(folder / "crops.npy")
     crops[-1, 0, 0, 0] ^= 1
     np.save(folder / "crops.npy", crops)
-    digests = {module._about(item)["digest"] for item in (store, Store.open(folder))}
-    assert len(digests) == 2
+    assert module._describe_faces(Store.open(folder))["digest"] != module._describe_faces(store)["digest"]
 
 
-def test_errors(store, untrained_model, tmp_path, monkeypatch) -> None:
-    predictor = ModelPredictor(Predictor(untrained_model))
-    with pytest.raises(ResultError, match="called alike"):
-        benchmark([predictor, predictor], [store], tmp_path)
+def test_benchmark_rejects_equal_names_and_stores_without_test_faces(store, model, tmp_path) -> None:
+    with pytest.raises(ResultError, match="same name"):
+        benchmark([model, model], [store], tmp_path)
     empty = Store.open(write_store(tmp_path / "empty", splits={"train": 12}))
     with pytest.raises(DataError, match="no face"):
-        benchmark([predictor], [empty], tmp_path / "results")
-    for text in ("{", "[]", '{"schema": "oamface-result/0"}'):
-        (tmp_path / "x.json").write_text(text)
-        with pytest.raises(ResultError):
-            read_result(tmp_path / "x.json")
+        benchmark([model], [empty], tmp_path / "results")
 
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": "oamface-result/0"}'])
+def test_read_result_rejects_other_files(tmp_path, text) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ResultError, match=r"x\.json"):
+        read_result(tmp_path / "x.json")
+
+
+def test_full_disk_is_a_file_error(store, model, tmp_path, monkeypatch) -> None:
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(FileError, match="No space left"):
-        benchmark([predictor], [store], tmp_path / "full", core=True, resamples=2)
+        benchmark([model], [store], tmp_path / "full", core=True, resamples=2)

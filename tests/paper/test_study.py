@@ -6,11 +6,11 @@ import torch
 from helpers.drawn import write_store
 from oamface.errors import RecipeError
 from oamface.paper.study import checkpoints, load_study, run_study
-from oamface.training.checkpoint import load_network, progress_of
+from oamface.training.checkpoint import load_network, read_progress
 
 STUDY = """
 seeds = 2
-[start]
+[pretraining]
 backbone = "face-resnet"
 backbone_stages = [[8, 1], [16, 1], [32, 1], [64, 1], [64, 1]]
 tasks = []
@@ -25,7 +25,7 @@ loss_weights = { features = 0.0, kd = 0.0, attention = 0.0 }
 phases = [{ image_size = 103, epochs = 1, batch_size = 8 }]
 [variants.plain]
 attention = false
-[variants.told]
+[variants.gender]
 seeds = 1
 tasks = ["gender"]
 loss_weights = { attention = 0.5 }
@@ -38,20 +38,24 @@ def write(tmp_path: Path, text: str = STUDY) -> Path:
     return path
 
 
-def test_runs_come_seed_after_seed_from_one_start(tmp_path) -> None:
+def test_load_study_orders_runs_by_seed_after_pretraining(tmp_path) -> None:
     runs = load_study(write(tmp_path), tmp_path / "out")
-    assert list(runs) == ["start", "plain-0", "told-0", "plain-1"]
-    assert runs["start"].tasks == ()
+    assert list(runs) == ["pretraining", "plain-0", "gender-0", "plain-1"]
+    assert runs["pretraining"].tasks == ()
     assert runs["plain-1"].seed == 1
-    assert runs["plain-0"].pretrained == runs["told-0"].pretrained == str(tmp_path / "out/start/checkpoint.safetensors")
-    assert (runs["told-0"].weights.attention, runs["told-0"].weights.features) == (0.5, 0)
-    assert runs["plain-0"].weights.attention == 0
+    assert (
+        runs["plain-0"].pretrained
+        == runs["gender-0"].pretrained
+        == str(tmp_path / "out/pretraining/checkpoint.safetensors")
+    )
+    assert (runs["gender-0"].loss_weights.attention, runs["gender-0"].loss_weights.features) == (0.5, 0)
+    assert runs["plain-0"].loss_weights.attention == 0
 
 
 @pytest.mark.parametrize("path", [Path("recipes/paper/ablation.toml"), Path("src/oamface/paper/quick.toml")], ids=str)
-def test_the_shipped_studies_give_equal_budgets(path) -> None:
-    runs = {name: recipe for name, recipe in load_study(path, Path("out")).items() if name != "start"}
-    assert len({(recipe.samples_per_epoch, recipe.stages, recipe.lr) for recipe in runs.values()}) == 1
+def test_shipped_studies_have_equal_budgets(path) -> None:
+    runs = {name: recipe for name, recipe in load_study(path, Path("out")).items() if name != "pretraining"}
+    assert len({(recipe.samples_per_epoch, recipe.phases, recipe.lr) for recipe in runs.values()}) == 1
     assert {name for name in runs if name.endswith("-0")} >= {f"{name}-0" for name in ("base", "attention", "full")}
 
 
@@ -61,33 +65,34 @@ def test_the_shipped_studies_give_equal_budgets(path) -> None:
         ("x = 1", "unknown keys"),
         ("[common]", "no \\[variants.NAME\\]"),
         ("variants = 3", "no \\[variants.NAME\\]"),
-        ("[variants.a]", "a: .*no stage"),
-        ("[variants.a]\nsize = 3", "unknown key 'size'"),
+        ("variants = { a = 3 }", "no \\[variants.NAME\\]"),
+        ("[variants.a]", "a: .*no phase"),
+        ("[variants.a]\nsides = 3", "unknown key 'sides'"),
         ("not toml", "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, text, message) -> None:
+def test_load_study_rejects_invalid_files(tmp_path, text, message) -> None:
     with pytest.raises(RecipeError, match=message):
         load_study(write(tmp_path, text), tmp_path)
 
 
-def test_all_runs_are_trained_once_and_variants_take_the_starts_trunk(tmp_path) -> None:
+def test_run_study_trains_every_run_once(tmp_path) -> None:
     store = write_store(tmp_path / "store", features=4)
     events = []
-    found = run_study(write(tmp_path), [store], tmp_path / "out", on_event=lambda *event: events.append(event))
-    assert [path.parent.name for path in found] == ["start", "plain-0", "told-0", "plain-1"]
-    assert {event[0] for event in events} == {"start", "plain-0", "told-0", "plain-1"}
-    network, _ = load_network(tmp_path / "out/told-0/checkpoint.safetensors")
+    paths = run_study(write(tmp_path), [store], tmp_path / "out", on_event=lambda *event: events.append(event))
+    assert [path.parent.name for path in paths] == ["pretraining", "plain-0", "gender-0", "plain-1"]
+    assert {event[0] for event in events} == {"pretraining", "plain-0", "gender-0", "plain-1"}
+    network, _ = load_network(tmp_path / "out/gender-0/checkpoint.safetensors")
     assert set(network(torch.zeros(2, 3, 103, 103)).logits) == {"gender"}
     plain, _ = load_network(tmp_path / "out/plain-0/checkpoint.safetensors")
     assert plain.attention is None
-    assert [path.parent.name for path in checkpoints(tmp_path / "out")] == ["plain-0", "plain-1", "told-0"]
-    assert progress_of(found[0])["recipe"]["tasks"] == []
-    before = [path.stat().st_mtime_ns for path in found]
+    assert [path.parent.name for path in checkpoints(tmp_path / "out")] == ["gender-0", "plain-0", "plain-1"]
+    assert read_progress(paths[0])["recipe"]["tasks"] == []
+    before = [path.stat().st_mtime_ns for path in paths]
     run_study(write(tmp_path), [store], tmp_path / "out")
-    assert [path.stat().st_mtime_ns for path in found] == before
+    assert [path.stat().st_mtime_ns for path in paths] == before
 
 
-def test_an_empty_folder_holds_no_study(tmp_path) -> None:
+def test_checkpoints_rejects_folder_without_study(tmp_path) -> None:
     with pytest.raises(RecipeError, match="no finished run"):
         checkpoints(tmp_path)

@@ -10,19 +10,20 @@ from oamface.server.app import create_app
 from oamface.server.openapi import PROBLEM
 
 
-def encoded(image: np.ndarray, kind: str = "JPEG") -> bytes:
+def encode(image: np.ndarray, file_format: str = "JPEG") -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, kind)
+    Image.fromarray(image).save(stream, file_format)
     return stream.getvalue()
 
 
-def problem(response, status: int) -> str:
+def check_problem(response, status: int) -> str:
+    """The detail of a problem document with this status."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == PROBLEM
-    told = response.json()
-    assert told["status"] == status
-    assert told["title"]
-    return told["detail"]
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["title"]
+    return problem["detail"]
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,7 @@ def analyzer(untrained_model) -> Analyzer:
 
 @pytest.fixture(scope="session")
 def jpeg(portrait) -> bytes:
-    return encoded(portrait)
+    return encode(portrait)
 
 
 @pytest.fixture(scope="module")

@@ -3,81 +3,81 @@ import threading
 
 import pytest
 
-from oamface.server.limits import BusyError, Gate, Room, SlowError
+from oamface.server.limits import BusyError, DeadlineError, MemoryBudget, RequestLimiter
 
 
-def test_what_is_beyond_the_line_is_refused_at_once() -> None:
-    async def scene() -> None:
-        gate, go = Gate(working=2, waiting=1, seconds=10), threading.Event()
-        tasks = [asyncio.create_task(gate.run(go.wait)) for _ in range(3)]
+def test_limiter_rejects_calls_beyond_the_queue() -> None:
+    async def scenario() -> None:
+        limiter, go = RequestLimiter(workers=2, queued=1, timeout=10), threading.Event()
+        tasks = [asyncio.create_task(limiter.run(go.wait)) for _ in range(3)]
         await asyncio.sleep(0.05)
-        assert gate.busy == 3
-        with pytest.raises(BusyError, match="try again"):
-            await gate.run(print)
+        assert limiter.active == 3
+        with pytest.raises(BusyError):
+            await limiter.run(print)
         go.set()
         assert await asyncio.gather(*tasks) == [True] * 3
-        assert gate.busy == 0
-        assert await gate.run(int, "7") == 7
-        gate.close()
+        assert limiter.active == 0
+        assert await limiter.run(int, "7") == 7
+        limiter.close()
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
-def test_a_slow_piece_counts_until_it_is_done() -> None:
-    async def scene() -> None:
-        gate, go = Gate(working=1, waiting=0, seconds=0.05), threading.Event()
-        with pytest.raises(SlowError, match="within"):
-            await gate.run(go.wait)
-        with pytest.raises(BusyError):  # its thread still works
-            await gate.run(print)
+def test_limiter_counts_slow_call_until_it_is_done() -> None:
+    async def scenario() -> None:
+        limiter, go = RequestLimiter(workers=1, queued=0, timeout=0.05), threading.Event()
+        with pytest.raises(DeadlineError):
+            await limiter.run(go.wait)
+        with pytest.raises(BusyError):  # its thread still runs
+            await limiter.run(print)
         go.set()
         for _ in range(100):
-            if not gate.busy:
+            if not limiter.active:
                 break
             await asyncio.sleep(0.01)
-        assert await gate.run(int, "7") == 7
-        gate.close()
+        assert await limiter.run(int, "7") == 7
+        limiter.close()
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
-def test_errors_of_the_work_reach_the_caller() -> None:
-    async def scene() -> None:
-        gate = Gate(working=1, waiting=0, seconds=5)
+def test_limiter_passes_errors_on() -> None:
+    async def scenario() -> None:
+        limiter = RequestLimiter(workers=1, queued=0, timeout=5)
         with pytest.raises(ValueError, match="invalid literal"):
-            await gate.run(int, "x")
-        assert gate.busy == 0
-        gate.close()
+            await limiter.run(int, "x")
+        assert limiter.active == 0
+        limiter.close()
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
-def test_what_follows_the_work_comes_once_and_not_before_it_is_done() -> None:
-    async def scene() -> None:
-        gate, go, seen = Gate(working=1, waiting=0, seconds=0.05), threading.Event(), []
-        with pytest.raises(SlowError):
-            await gate.run(go.wait, after=lambda: seen.append("slow"))
-        assert seen == []  # the caller is gone, the work is not
+def test_limiter_calls_on_done_once_when_the_call_has_finished() -> None:
+    async def scenario() -> None:
+        limiter, go, done = RequestLimiter(workers=1, queued=0, timeout=0.05), threading.Event(), []
+        with pytest.raises(DeadlineError):
+            await limiter.run(go.wait, on_done=lambda: done.append("slow"))
+        assert done == []  # the caller has stopped waiting, but the thread still runs
         with pytest.raises(BusyError):
-            await gate.run(print, after=lambda: seen.append("refused"))
-        assert seen == ["refused"]
+            await limiter.run(print, on_done=lambda: done.append("rejected"))
+        assert done == ["rejected"]
         go.set()
-        while gate.busy:
+        while limiter.active:
             await asyncio.sleep(0.01)
-        assert seen == ["refused", "slow"]
-        gate.close()
+        assert done == ["rejected", "slow"]
+        limiter.close()
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
-def test_room_is_shared_and_given_back() -> None:
-    room = Room(100)
-    with room.share() as one:
-        one.take(60)
-        with room.share() as other:
-            other.check(40)
+def test_memory_budget_is_shared_and_freed() -> None:
+    budget = MemoryBudget(100)
+    with budget.reserve() as first:
+        first.add(60)
+        with budget.reserve() as second:
+            second.check(40)
             with pytest.raises(BusyError):
-                other.take(41)
-            other.take(40)
-        assert room.held == 60
-    assert room.held == 0
+                second.add(41)
+            second.add(40)
+        assert budget.reserved == 60
+    assert budget.reserved == 0

@@ -1,4 +1,4 @@
-"""The service as a process of its own: what it leaves behind, how it stops, what it does to bad callers."""
+"""The service as a process of its own: files, output, signals, hostile clients."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, weights: Path, *options: object):
-    """A server with a home, a working and a temporary folder of its own; yields its process, address and output."""
+def run_server(folder: Path, weights: Path, *options: object):
+    """A server with a home, working and temporary folder of its own; yields its process and address."""
     port = free_port()
     for name in ("home", "work", "tmp"):
         (folder / name).mkdir(parents=True)
@@ -55,18 +55,18 @@ def serving(folder: Path, weights: Path, *options: object):
 @pytest.fixture(scope="module")
 def server(untrained_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server") / "one"
-    with serving(folder, untrained_model, "--seconds", 2) as (_, address):
+    with run_server(folder, untrained_model, "--timeout", 2) as (_, address):
         yield folder, address
 
 
-def test_after_a_hundred_requests_nothing_is_left(server, jpeg) -> None:
+def test_hundred_requests_leave_no_file_and_no_log(server, jpeg) -> None:
     folder, address = server
     with httpx.Client(base_url=address) as client:
         for number in range(50):
             name = f"secret-{number}.jpg"
             assert client.post("/v1/analyze", content=jpeg, headers={"x-name": name}).status_code == 200
-            big = jpeg + b"\0" * 2_000_000  # what a form parser would spool to disk
-            assert client.post("/v1/analyze", files={"image": (name, big)}).status_code == 200
+            large = jpeg + b"\0" * 2_000_000  # a form parser would spool it to disk
+            assert client.post("/v1/analyze", files={"image": (name, large)}).status_code == 200
         client.post("/v1/analyze", content=b"secret text")
         client.get("/secret-path")
     assert [path for name in ("home", "work", "tmp") for path in (folder / name).rglob("*")] == []
@@ -75,39 +75,39 @@ def test_after_a_hundred_requests_nothing_is_left(server, jpeg) -> None:
     assert len(output.splitlines()) == 1, output
 
 
-def test_slow_senders_and_cut_connections_do_no_harm(server, jpeg) -> None:
+def test_server_survives_slow_senders_and_closed_connections(server, jpeg) -> None:
     _, address = server
     host, port = address.removeprefix("http://").split(":")
     head = b"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
     with socket.create_connection((host, int(port))) as slow:
-        slow.sendall(head + b"x" * 10)  # and no more: 408 after the time that a body may take
+        slow.sendall(head + b"x" * 10)  # and no more: 408 after the timeout
         slow.settimeout(10)
         assert b" 408 " in slow.recv(200)
-    for sent in (
+    for data in (
         head + jpeg[:50],
         b"POST /v1/ana",
         b"\x16\x03\x01\x02" * 30,
         b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 200_000,
     ):
-        with socket.create_connection((host, int(port))) as rude:
+        with socket.create_connection((host, int(port))) as connection:
             try:
-                rude.sendall(sent)
+                connection.sendall(data)
             except OSError:
                 continue
     assert httpx.post(f"{address}/v1/analyze", content=jpeg).status_code == 200
 
 
-def test_told_to_stop_it_answers_what_it_accepted(untrained_model, jpeg, tmp_path) -> None:
-    with serving(tmp_path / "two", untrained_model) as (process, address):
+def test_sigterm_completes_accepted_requests(untrained_model, jpeg, tmp_path) -> None:
+    with run_server(tmp_path / "two", untrained_model) as (process, address):
         codes: list[int | str] = []
 
-        def ask() -> None:
+        def post() -> None:
             try:
                 codes.append(httpx.post(f"{address}/v1/analyze", content=jpeg, timeout=20).status_code)
             except httpx.TransportError as error:
                 codes.append(type(error).__name__)
 
-        threads = [threading.Thread(target=ask) for _ in range(12)]
+        threads = [threading.Thread(target=post) for _ in range(12)]
         for thread in threads:
             thread.start()
         while not codes:
@@ -116,14 +116,14 @@ def test_told_to_stop_it_answers_what_it_accepted(untrained_model, jpeg, tmp_pat
         for thread in threads:
             thread.join()
         assert process.wait(20) == 0
-        assert len((tmp_path / "two" / "output").read_text().splitlines()) == 1  # where it serves, and no traceback
-    # Answered, or never accepted: nothing in between.
+        assert len((tmp_path / "two" / "output").read_text().splitlines()) == 1  # its address, and no traceback
+    # Completed, or never accepted: nothing in between.
     assert set(codes) <= {200, 503, "ConnectError", "RemoteProtocolError", "ReadError"}
-    assert codes.count(200) > 1  # the first, and those that it had accepted by then
+    assert codes.count(200) > 1  # the first, and those accepted by then
 
 
-def refused(*options: object) -> str:
-    """What a server that cannot start says, in one line and nothing else."""
+def start_error(*options: object) -> str:
+    """The only line that a server prints when it cannot start."""
     program = Path(sys.executable).with_name("oamface")
     command = [program, "serve", *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -133,30 +133,29 @@ def refused(*options: object) -> str:
     return line
 
 
-def test_a_taken_port_is_said_before_anything_else(server) -> None:
+def test_taken_port_is_reported_before_networks_are_loaded(server) -> None:
     _, address = server
     port = address.rsplit(":", 1)[1]
-    # Before the networks are loaded: the model that is not there is not missed.
-    assert port in refused("--port", port, "--weights", "nowhere.onnx")
+    assert port in start_error("--port", port, "--weights", "missing.onnx")
 
 
-def test_hosts_that_are_none() -> None:
-    assert "no-such-host.invalid" in refused("--host", "no-such-host.invalid", "--weights", "nowhere.onnx")
-    assert "203.0.113.9" in refused("--host", "203.0.113.9", "--weights", "nowhere.onnx")
-    assert "nowhere.onnx" in refused("--port", 0, "--weights", "nowhere.onnx")
+def test_invalid_hosts_and_weights_are_errors() -> None:
+    assert "no-such-host.invalid" in start_error("--host", "no-such-host.invalid", "--weights", "missing.onnx")
+    assert "203.0.113.9" in start_error("--host", "203.0.113.9", "--weights", "missing.onnx")
+    assert "missing.onnx" in start_error("--port", 0, "--weights", "missing.onnx")
 
 
-def test_keys_are_looked_at_first(server, tmp_path) -> None:
+def test_missing_keys_are_reported_before_the_port(server, tmp_path) -> None:
     port = server[1].rsplit(":", 1)[1]
-    assert "missing-keys" in refused("--keys", tmp_path / "missing-keys", "--port", port)
+    assert "missing-keys" in start_error("--keys", tmp_path / "missing-keys", "--port", port)
 
 
-def test_memory_that_holds_no_body() -> None:
-    assert "--memory" in refused("--memory", 16, "--port", 0)
+def test_memory_below_one_body_is_an_error() -> None:
+    assert "--max-memory" in start_error("--max-memory", 16, "--port", 0)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_every_address_of_a_host_listens_at_one_port(host) -> None:
+def test_listen_uses_one_port_for_all_addresses(host) -> None:
     try:
         sockets = listen(host, 0)
     except ServeError:
@@ -174,7 +173,7 @@ def test_every_address_of_a_host_listens_at_one_port(host) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_port_zero_is_told_and_a_stop_is_no_error(untrained_model, number) -> None:
+def test_port_zero_is_printed_and_signal_exits_with_zero(untrained_model, number) -> None:
     program = Path(sys.executable).with_name("oamface")
     command = [program, "serve", "--port", "0", "--weights", untrained_model]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -186,14 +185,14 @@ def test_port_zero_is_told_and_a_stop_is_no_error(untrained_model, number) -> No
     assert (process.returncode, rest, errors) == (0, "", "")
 
 
-def test_bodies_that_are_too_large_are_refused_before_they_are_sent(server) -> None:
+def test_too_large_content_length_is_rejected_before_the_body(server) -> None:
     host, port = server[1].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
         assert b" 413 " in connection.recv(200)
 
 
-HEADS = (
+HEADERS = (
     b"Content-Type: multipart/form-data; boundary=\xff\x00",
     b"Content-Type: " + b"a" * 30_000,
     b"Content-Type: application/json\r\nContent-Type: image/png",
@@ -207,20 +206,20 @@ HEADS = (
 )
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize(
     "line", [b"POST /v1/analyze", b"GET /page.css", b"HEAD /v1/analyze/?\xff=%zz", b"POST /v1/%ff"]
 )
-def test_hostile_heads_get_an_answer_and_never_500(server, head, line) -> None:
+def test_hostile_headers_never_give_500(server, header, line) -> None:
     host, port = server[1].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(line + b" HTTP/1.1\r\nConnection: close\r\n" + head + b"\r\n\r\n5\r\nabcde\r\n0\r\n\r\n")
+        connection.sendall(line + b" HTTP/1.1\r\nConnection: close\r\n" + header + b"\r\n\r\n5\r\nabcde\r\n0\r\n\r\n")
         status = connection.recv(200).split(b" ")[1]
     assert status[:1] in (b"2", b"4"), status
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "short\n", "long-enough-for-a-key\nshort\n"])
-def test_keys_that_are_none_or_too_short(tmp_path, text) -> None:
+def test_read_keys_rejects_missing_and_short_keys(tmp_path, text) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(ServeError, match="at least 16"):
         read_keys(tmp_path / "keys")
@@ -228,6 +227,6 @@ def test_keys_that_are_none_or_too_short(tmp_path, text) -> None:
         read_keys(tmp_path / "missing")
 
 
-def test_keys_come_one_a_line(tmp_path) -> None:
+def test_read_keys_gives_one_key_per_line(tmp_path) -> None:
     (tmp_path / "keys").write_text("# team\nlong-enough-for-a-key\n\n  another-one-of-the-keys  \n")
     assert read_keys(tmp_path / "keys") == ["long-enough-for-a-key", "another-one-of-the-keys"]

@@ -1,4 +1,4 @@
-"""What a request may bring and how it may be asked: forms, JSON, compression, parameters, and what is refused."""
+"""Requests in every form: raw bodies, forms, JSON, compression, parameters; valid and invalid ones."""
 
 import base64
 import gzip
@@ -9,32 +9,32 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from server.conftest import encoded, problem
 from starlette.testclient import TestClient
 
 from oamface.errors import LabelError
 from oamface.labels import TASKS
 from oamface.server.app import create_app
 from oamface.server.limits import Limits
-from oamface.server.uploads import OPTIONS, BodyError, read_options
+from oamface.server.options import OPTIONS, RequestError, parse_options
+from server.conftest import check_problem, encode
 
-TINY = encoded(np.full((64, 64, 3), 128, np.uint8), "PNG")  # no face: answered quickly
+TINY = encode(np.full((64, 64, 3), 128, np.uint8), "PNG")  # no face: quick
 
 
-def faces(response) -> list[dict]:
+def faces_of(response) -> list[dict]:
     assert response.status_code == 200, response.text
     return response.json()["faces"]
 
 
-def answered(face: dict) -> set[str]:
+def results_of(face: dict) -> set[str]:
     return set(face) & {"age", "gender", "race", "mask", "attention"}
 
 
-def form(*parts: tuple[str, bytes], boundary: bytes = b"b", end: bytes = b"--\r\n") -> bytes:
-    """A form of parts: what stands in Content-Disposition after form-data, and the data."""
+def make_form(*fields: tuple[str, bytes], boundary: bytes = b"b", end: bytes = b"--\r\n") -> bytes:
+    """A form of fields: the parameters of Content-Disposition, and the data."""
     bodies = [
-        b"--" + boundary + b"\r\nContent-Disposition: form-data; " + said.encode("latin-1") + b"\r\n\r\n" + data
-        for said, data in parts
+        b"--" + boundary + b"\r\nContent-Disposition: form-data; " + parameters.encode("latin-1") + b"\r\n\r\n" + data
+        for parameters, data in fields
     ]
     return b"\r\n".join([*bodies, b"--" + boundary + end])
 
@@ -43,7 +43,7 @@ FORM = {"content-type": "multipart/form-data; boundary=b"}
 
 
 @pytest.mark.parametrize(
-    ("query", "wanted"),
+    ("query", "expected"),
     [
         ("tasks=age&tasks=mask", {"age", "mask"}),
         ("tasks=age,mask&tasks=age", {"age", "mask"}),
@@ -52,9 +52,9 @@ FORM = {"content-type": "multipart/form-data; boundary=b"}
         ("crop=false&crop=0&attention=no", {"age", "gender", "race", "mask"}),
     ],
 )
-def test_parameters_are_honoured(client, jpeg, query, wanted) -> None:
-    (face,) = faces(client.post(f"/v1/analyze?{query}", content=jpeg))
-    assert answered(face) == wanted
+def test_query_parameters_are_applied(client, jpeg, query, expected) -> None:
+    (face,) = faces_of(client.post(f"/v1/analyze?{query}", content=jpeg))
+    assert results_of(face) == expected
 
 
 @pytest.mark.parametrize("route", ["/v1/analyze", "/v1/batch"])
@@ -66,49 +66,49 @@ def test_parameters_are_honoured(client, jpeg, query, wanted) -> None:
         *("%ff=1", "%00", "tasks=%ff", "crop=%ud800"),
     ],
 )
-def test_parameters_nobody_knows_are_refused(client, route, query) -> None:
-    said = problem(client.post(f"{route}?{query}", content=TINY), 422)
-    assert any(name in said for name in (*OPTIONS, "age, gender, race, mask"))
+def test_invalid_query_parameters_are_rejected(client, route, query) -> None:
+    detail = check_problem(client.post(f"{route}?{query}", content=TINY), 422)
+    assert any(name in detail for name in (*OPTIONS, "age, gender, race, mask"))
 
 
 @pytest.mark.parametrize(
     "path",
     ["/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/page.js", "/models/detector.onnx"],
 )
-def test_get_and_head_without_parameters(client, path) -> None:
-    whole, head = client.get(path), client.head(path)
-    assert (whole.status_code, head.status_code) == (200, 200)
-    assert whole.content
+def test_get_and_head_take_no_parameters(client, path) -> None:
+    get, head = client.get(path), client.head(path)
+    assert (get.status_code, head.status_code) == (200, 200)
+    assert get.content
     assert not head.content
-    assert head.headers["content-type"] == whole.headers["content-type"]
-    assert "x" in problem(client.get(f"{path}?x=1"), 422)
-    refused = client.post(path)
-    problem(refused, 405)
-    assert {name.strip() for name in refused.headers["allow"].split(",")} == {"GET", "HEAD"}
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert "x" in check_problem(client.get(f"{path}?x=1"), 422)
+    rejected = client.post(path)
+    check_problem(rejected, 405)
+    assert {name.strip() for name in rejected.headers["allow"].split(",")} == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
-def test_other_methods_are_told_what_is_allowed(client, method) -> None:
+def test_other_methods_get_405_with_allow(client, method) -> None:
     response = client.request(method, "/v1/analyze")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
 
 
-def test_form_fields_are_honoured_with_the_query(client, jpeg) -> None:
-    def ask(fields: dict, query: str = "") -> list[dict]:
-        return faces(client.post(f"/v1/analyze{query}", files={"image": ("a.jpg", jpeg)}, data=fields))
+def test_form_fields_are_applied_with_the_query(client, jpeg) -> None:
+    def post(fields: dict, query: str = "") -> list[dict]:
+        return faces_of(client.post(f"/v1/analyze{query}", files={"image": ("a.jpg", jpeg)}, data=fields))
 
-    assert answered(ask({"tasks": ["age", "mask"]})[0]) == {"age", "mask"}
-    assert answered(ask({"tasks": "age,mask"}, "?tasks=race")[0]) == {"age", "mask", "race"}
-    assert "attention" in ask({"attention": "true"}, "?attention=1")[0]
+    assert results_of(post({"tasks": ["age", "mask"]})[0]) == {"age", "mask"}
+    assert results_of(post({"tasks": "age,mask"}, "?tasks=race")[0]) == {"age", "mask", "race"}
+    assert "attention" in post({"attention": "true"}, "?attention=1")[0]
     blank = {"image": ("a.png", TINY)}
-    assert len(faces(client.post("/v1/analyze", files=blank, data={"crop": "true"}))) == 1
-    told = client.post("/v1/batch", files=blank, data={"crop": "true", "tasks": "age"}).json()["images"]
-    assert answered(told[0]["faces"][0]) == {"age"}
+    assert len(faces_of(client.post("/v1/analyze", files=blank, data={"crop": "true"}))) == 1
+    (image,) = client.post("/v1/batch", files=blank, data={"crop": "true", "tasks": "age"}).json()["images"]
+    assert results_of(image["faces"][0]) == {"age"}
 
 
 @pytest.mark.parametrize(
-    "parts",
+    "fields",
     [
         [("name=task", b"age")],
         [("name=photo; filename=a", b"x")],
@@ -123,14 +123,14 @@ def test_form_fields_are_honoured_with_the_query(client, jpeg) -> None:
     ],
 )
 @pytest.mark.parametrize("route", ["/v1/analyze", "/v1/batch"])
-def test_form_fields_nobody_knows_are_refused(client, route, parts) -> None:
-    body = form(("name=image; filename=a", TINY), *parts)
-    problem(client.post(route, content=body, headers=FORM), 422)
+def test_invalid_form_fields_are_rejected(client, route, fields) -> None:
+    body = make_form(("name=image; filename=a", TINY), *fields)
+    check_problem(client.post(route, content=body, headers=FORM), 422)
 
 
-def test_query_and_form_that_contradict_each_other(client) -> None:
-    body = form(("name=image; filename=a", TINY), ("name=crop", b"true"))
-    problem(client.post("/v1/analyze?crop=false", content=body, headers=FORM), 422)
+def test_contradicting_query_and_form_are_rejected(client) -> None:
+    body = make_form(("name=image; filename=a", TINY), ("name=crop", b"true"))
+    check_problem(client.post("/v1/analyze?crop=false", content=body, headers=FORM), 422)
 
 
 @pytest.mark.parametrize(
@@ -140,32 +140,32 @@ def test_query_and_form_that_contradict_each_other(client) -> None:
         b"--b",
         b"--b--\r\n",
         b"--y\r\nnonsense",
-        form(("name=image; filename=a", TINY), end=b""),
-        form(("name=image; filename=a", TINY), end=b"\r\n"),
-        form(("name=image; filename=a", TINY))[:-60],
-        form(("filename=a", TINY)),
-        form(("name=tasks", b"age")),
-        form(*[("name=image; filename=a", TINY)] * 2),
-        form(("name=image; filename=a", TINY), *[("name=tasks", b"age")] * 21),
-        form((f"name=image; filename={'a' * 10_000}", TINY)),
+        make_form(("name=image; filename=a", TINY), end=b""),
+        make_form(("name=image; filename=a", TINY), end=b"\r\n"),
+        make_form(("name=image; filename=a", TINY))[:-60],
+        make_form(("filename=a", TINY)),
+        make_form(("name=tasks", b"age")),
+        make_form(*[("name=image; filename=a", TINY)] * 2),
+        make_form(("name=image; filename=a", TINY), *[("name=tasks", b"age")] * 21),
+        make_form((f"name=image; filename={'a' * 10_000}", TINY)),
         b"--b\r\n" + b"X: y\r\n" * 50 + b"\r\n\r\n--b--",
     ],
 )
-def test_forms_that_cannot_be_read(client, body) -> None:
-    problem(client.post("/v1/analyze", content=body, headers=FORM), 400)
+def test_damaged_forms_are_rejected(client, body) -> None:
+    check_problem(client.post("/v1/analyze", content=body, headers=FORM), 400)
 
 
 @pytest.mark.parametrize(
-    "kind", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 300]
+    "content_type",
+    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 300],
 )
-def test_forms_without_a_boundary(client, kind) -> None:
-    problem(
-        client.post("/v1/analyze", content=form(("name=image; filename=a", TINY)), headers={"content-type": kind}), 400
-    )
+def test_forms_without_valid_boundary_are_rejected(client, content_type) -> None:
+    body = make_form(("name=image; filename=a", TINY))
+    check_problem(client.post("/v1/analyze", content=body, headers={"content-type": content_type}), 400)
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("parameter", "name"),
     [
         (b'filename="a b;c.jpg"', "a b;c.jpg"),
         (b'filename="say \\"hi\\".jpg"', 'say "hi".jpg'),
@@ -183,54 +183,58 @@ def test_forms_without_a_boundary(client, kind) -> None:
         (b'filename="\xed\xa0\x80"', b"\xed\xa0\x80".decode("latin-1")),
     ],
 )
-def test_names_come_back_as_they_were_sent(client, said, name) -> None:
-    body = form(("name=image; " + said.decode("latin-1"), TINY))
-    (told,) = client.post("/v1/batch", content=body, headers=FORM).json()["images"]
-    assert told["source"] == name
-    assert told["faces"] == []
+def test_file_names_are_returned_unchanged(client, parameter, name) -> None:
+    body = make_form(("name=image; " + parameter.decode("latin-1"), TINY))
+    (image,) = client.post("/v1/batch", content=body, headers=FORM).json()["images"]
+    assert image["source"] == name
+    assert image["faces"] == []
 
 
-def b64(data: bytes, style: str) -> str:
+def to_base64(data: bytes, style: str) -> str:
     text = (base64.urlsafe_b64encode if "url" in style else base64.b64encode)(data).decode()
     if "lines" in style:
         text = "\r\n".join(text[start : start + 76] for start in range(0, len(text), 76))
-    if "bare" in style:
+    if "unpadded" in style:
         text = text.rstrip("=")
     return "data:image/jpeg;base64," + text if "data" in style else text
 
 
-@pytest.mark.parametrize("style", ["", "url", "bare", "url bare", "lines", "url lines bare", "data", "data lines bare"])
+@pytest.mark.parametrize(
+    "style", ["", "url", "unpadded", "url unpadded", "lines", "url lines unpadded", "data", "data lines unpadded"]
+)
 @pytest.mark.parametrize("slashes", [False, True])
-def test_json_takes_base64_of_every_kind(client, analyzer, jpeg, style, slashes) -> None:
-    wanted = json.loads(json.dumps(analyzer.analyze(jpeg).to_dict()))
-    body = json.dumps({"image": b64(jpeg, style)})
+def test_json_takes_base64_in_every_style(client, analyzer, jpeg, style, slashes) -> None:
+    expected = json.loads(json.dumps(analyzer.analyze(jpeg).to_dict()))
+    body = json.dumps({"image": to_base64(jpeg, style)})
     if slashes:  # as PHP writes it
         body = body.replace("/", "\\/")
     response = client.post("/v1/analyze", content=body, headers={"content-type": "Application/JSON; charset=UTF-8"})
-    assert response.json() == wanted
+    assert response.json() == expected
 
 
 def test_json_options_and_names(client, jpeg) -> None:
-    asked = {"image": b64(jpeg, ""), "tasks": ["age", "mask"], "crop": False, "attention": True}
-    assert answered(faces(client.post("/v1/analyze", json=asked))[0]) == {"age", "mask", "attention"}
-    assert answered(faces(client.post("/v1/analyze?tasks=race", json=asked))[0]) == {"age", "mask", "race", "attention"}
-    problem(client.post("/v1/analyze?attention=false", json=asked), 422)
+    content = {"image": to_base64(jpeg, ""), "tasks": ["age", "mask"], "crop": False, "attention": True}
+    (face,) = faces_of(client.post("/v1/analyze", json=content))
+    assert results_of(face) == {"age", "mask", "attention"}
+    (face,) = faces_of(client.post("/v1/analyze?tasks=race", json=content))
+    assert results_of(face) == {"age", "mask", "race", "attention"}
+    check_problem(client.post("/v1/analyze?attention=false", json=content), 422)
     names = ["é.jpg", "写真 🙂", "a\ud800b", "", "x" * 999]
-    images = [{"name": name, "image": b64(TINY, "data")} for name in names] + [b64(jpeg, ""), b64(b"text", "")]
-    told = client.post("/v1/batch", content=json.dumps({"images": images, "tasks": ["age"]}), headers=JSON).json()[
-        "images"
-    ]
-    assert [item["source"] for item in told] == [*names, "", ""]
-    assert [len(item.get("faces", "no")) for item in told] == [0, 0, 0, 0, 0, 1, 2]
-    assert told[-1]["error"]["type"] == "ImageError"
+    images = [{"name": name, "image": to_base64(TINY, "data")} for name in names]
+    images += [to_base64(jpeg, ""), to_base64(b"text", "")]
+    body = json.dumps({"images": images, "tasks": ["age"]})
+    *results, last = client.post("/v1/batch", content=body, headers=JSON).json()["images"]
+    assert [result["source"] for result in (*results, last)] == [*names, "", ""]
+    assert [len(result["faces"]) for result in results] == [0, 0, 0, 0, 0, 1]
+    assert last["error"]["type"] == "ImageError"
 
 
 JSON = {"content-type": "application/json"}
-IMAGE = b64(TINY, "")
+IMAGE = to_base64(TINY, "")
 
 
 @pytest.mark.parametrize(
-    ("route", "asked", "status"),
+    ("route", "content", "status"),
     [
         *[("analyze", {"image": image}, 422) for image in ("x!", "abcde", "é", None, 7, [], {}, True, float("nan"))],
         *[("analyze", {"image": f"{scheme}://x.example/a.jpg"}, 422) for scheme in ("http", "https", "HTTP", "ftp")],
@@ -238,7 +242,7 @@ IMAGE = b64(TINY, "")
         ("analyze", {"image": "x!" * 5000}, 422),
         ("analyze", {"image": "a" * 5001}, 422),
         ("analyze", {"image": ""}, 415),
-        ("analyze", {"image": b64(b"text", "")}, 415),
+        ("analyze", {"image": to_base64(b"text", "")}, 415),
         ("analyze", {"image": "\0" + "0"}, 422),
         ("analyze", {}, 400),
         ("analyze", [IMAGE], 422),
@@ -261,8 +265,8 @@ IMAGE = b64(TINY, "")
         ("batch", {"images": [""] * 33}, 400),
     ],
 )
-def test_json_that_is_not_as_it_should_be(client, route, asked, status) -> None:
-    problem(client.post(f"/v1/{route}", content=json.dumps(asked), headers=JSON), status)
+def test_invalid_json_values_are_rejected(client, route, content, status) -> None:
+    check_problem(client.post(f"/v1/{route}", content=json.dumps(content), headers=JSON), status)
 
 
 @pytest.mark.parametrize(
@@ -281,12 +285,12 @@ def test_json_that_is_not_as_it_should_be(client, route, asked, status) -> None:
         ('{"image": "a"}'.encode("utf-16"), 400),
     ],
 )
-def test_json_that_cannot_be_read(client, body, status) -> None:
-    problem(client.post("/v1/analyze", content=body, headers=JSON), status)
+def test_damaged_json_is_rejected(client, body, status) -> None:
+    check_problem(client.post("/v1/analyze", content=body, headers=JSON), status)
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     [
         "text/plain",
         "application/pdf",
@@ -298,21 +302,21 @@ def test_json_that_cannot_be_read(client, body, status) -> None:
         "application/json; charset=utf-16",
     ],
 )
-def test_content_types_that_are_not_taken(client, kind) -> None:
-    problem(client.post("/v1/analyze", content=TINY, headers={"content-type": kind}), 415)
+def test_unsupported_content_types_are_rejected(client, content_type) -> None:
+    check_problem(client.post("/v1/analyze", content=TINY, headers={"content-type": content_type}), 415)
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     ["", "image/jpeg", "IMAGE/PNG", "image/heic; x=y", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_content_types_of_a_bare_image(client, kind) -> None:
-    response = client.post("/v1/analyze", content=TINY, headers={"content-type": kind} if kind else {})
-    assert faces(response) == []
+def test_content_types_of_raw_images(client, content_type) -> None:
+    response = client.post("/v1/analyze", content=TINY, headers={"content-type": content_type} if content_type else {})
+    assert faces_of(response) == []
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"),
+    ("encoding", "compress"),
     [
         ("gzip", gzip.compress),
         ("GZIP", gzip.compress),
@@ -321,65 +325,65 @@ def test_content_types_of_a_bare_image(client, kind) -> None:
         ("identity", bytes),
     ],
 )
-def test_compressed_bodies(client, encoding, pack) -> None:
-    def post(body: bytes, kind: str) -> list[dict]:
-        headers = {"content-encoding": encoding, "content-type": kind}
-        return faces(client.post("/v1/analyze", content=pack(body), headers=headers))
+def test_compressed_bodies_are_decompressed(client, encoding, compress) -> None:
+    def post(body: bytes, content_type: str) -> list[dict]:
+        headers = {"content-encoding": encoding, "content-type": content_type}
+        return faces_of(client.post("/v1/analyze", content=compress(body), headers=headers))
 
     assert post(TINY, "image/png") == []
     assert post(json.dumps({"image": IMAGE}).encode(), "application/json") == []
-    assert post(form(("name=image; filename=a", TINY)), FORM["content-type"]) == []
+    assert post(make_form(("name=image; filename=a", TINY)), FORM["content-type"]) == []
 
 
-def test_compressed_bodies_that_are_refused(analyzer) -> None:
-    packed = gzip.compress(TINY)
-    with TestClient(create_app(analyzer, limits=Limits(bytes=3_000_000, body=3_000_000))) as client:
+def test_invalid_compressed_bodies_are_rejected(analyzer) -> None:
+    compressed = gzip.compress(TINY)
+    with TestClient(create_app(analyzer, limits=Limits(image_bytes=3_000_000, body_bytes=3_000_000))) as client:
 
         def post(body: bytes, encoding: str = "gzip"):
             return client.post("/v1/analyze", content=body, headers={"content-encoding": encoding})
 
-        problem(post(gzip.compress(bytes(50_000_000))), 413)  # a bomb
-        problem(post(gzip.compress(bytes(3_000_001))), 413)
-        problem(post(gzip.compress(bytes(3_000_000))), 415)
+        check_problem(post(gzip.compress(bytes(50_000_000))), 413)  # a bomb
+        check_problem(post(gzip.compress(bytes(3_000_001))), 413)
+        check_problem(post(gzip.compress(bytes(3_000_000))), 415)
         for body in (
             b"",
             TINY,
-            packed[:-1],
-            packed[:20],
-            packed + b"x",
-            packed + packed,
-            packed[:30] + b"xx" + packed[32:],
+            compressed[:-1],
+            compressed[:20],
+            compressed + b"x",
+            compressed + compressed,
+            compressed[:30] + b"xx" + compressed[32:],
         ):
-            problem(post(body), 400)
+            check_problem(post(body), 400)
         for encoding in ("br", "zstd", "gzip, gzip", "\xff"):
-            response = post(packed, encoding.encode("latin-1"))
-            problem(response, 415)
+            response = post(compressed, encoding.encode("latin-1"))
+            check_problem(response, 415)
             assert "gzip" in response.headers["accept-encoding"]
 
 
-def test_too_much_is_refused_in_every_form(analyzer, jpeg) -> None:
-    limits = Limits(bytes=len(jpeg), body=3 * len(jpeg))
+def test_size_limits_hold_in_every_form(analyzer, jpeg) -> None:
+    limits = Limits(image_bytes=len(jpeg), body_bytes=3 * len(jpeg))
     with TestClient(create_app(analyzer, limits=limits)) as client:
-        assert len(faces(client.post("/v1/analyze", json={"image": b64(jpeg, "")}))) == 1
-        problem(client.post("/v1/analyze", json={"image": b64(jpeg + b"xxx", "")}), 413)
-        problem(client.post("/v1/batch", json={"images": [b64(jpeg, "")] * 3}), 413)
-        problem(client.post("/v1/batch", files=[("image", ("a", jpeg))] * 3), 413)
+        assert len(faces_of(client.post("/v1/analyze", json={"image": to_base64(jpeg, "")}))) == 1
+        check_problem(client.post("/v1/analyze", json={"image": to_base64(jpeg + b"xxx", "")}), 413)
+        check_problem(client.post("/v1/batch", json={"images": [to_base64(jpeg, "")] * 3}), 413)
+        check_problem(client.post("/v1/batch", files=[("image", ("a", jpeg))] * 3), 413)
         assert client.post("/v1/batch", files=[("image", ("a", jpeg))] * 2).status_code == 200
 
 
-def test_bodies_beyond_the_memory_are_refused_and_it_is_given_back(analyzer, jpeg) -> None:
+def test_bodies_beyond_the_memory_are_rejected_and_memory_is_freed(analyzer, jpeg) -> None:
     with TestClient(create_app(analyzer, limits=Limits(memory=2 * len(jpeg)))) as client:
         for _ in range(5):
             for body in (jpeg * 3, iter([jpeg] * 3)):  # with a length in advance and without one
                 response = client.post("/v1/analyze", content=body)
-                problem(response, 503)
+                check_problem(response, 503)
                 assert response.headers["retry-after"]
-            assert len(faces(client.post("/v1/analyze", content=jpeg))) == 1
-            problem(client.post("/v1/analyze", content=b"x" * len(jpeg)), 415)
+            assert len(faces_of(client.post("/v1/analyze", content=jpeg))) == 1
+            check_problem(client.post("/v1/analyze", content=b"x" * len(jpeg)), 415)
 
 
-def test_answers_are_compressed_for_who_takes_it(client) -> None:
-    body = form(*[("name=image; filename=a", TINY)] * 20)
+def test_responses_are_compressed_for_clients_that_accept_it(client) -> None:
+    body = make_form(*[("name=image; filename=a", TINY)] * 20)
     for accepted, encoding in (("gzip", "gzip"), ("gzip;q=0", None), ("br, gzip;q=0.5", "gzip"), ("identity", None)):
         response = client.post("/v1/batch", content=body, headers={**FORM, "accept-encoding": accepted})
         assert response.headers.get("content-encoding") == encoding
@@ -393,19 +397,19 @@ def test_answers_are_compressed_for_who_takes_it(client) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from([*OPTIONS, "x"]), st.sampled_from(["true", "0", "age", "age,mask", "", "é"])))
 )
-def test_options_are_read_or_refused(pairs) -> None:
+def test_parse_options_accepts_or_rejects(pairs) -> None:
     try:
-        options = read_options(pairs)
-    except (BodyError, LabelError) as error:
+        options = parse_options(pairs)
+    except (RequestError, LabelError) as error:
         assert isinstance(error, LabelError) or error.status == 422
     else:
         assert options.crop == (("crop", "true") in pairs)
         assert options.attention == (("attention", "true") in pairs)
-        asked = {task for name, value in pairs if name == "tasks" for task in value.split(",")}
-        assert set(options.tasks) == (asked or set(TASKS))
+        requested = {task for name, value in pairs if name == "tasks" for task in value.split(",")}
+        assert set(options.tasks) == (requested or set(TASKS))
 
 
-PIECES = st.sampled_from(
+SNIPPETS = st.sampled_from(
     [
         *(b"--b\r\n", b"--b--\r\n", b"--b", b"\r\n", b"\r\n\r\n", b": ", b";", b'"', b"=", b"\0", b"\xff"),
         *(
@@ -433,7 +437,7 @@ PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["/v1/analyze", "/v1/batch"]),
-    st.lists(st.one_of(PIECES, st.binary(max_size=9)), max_size=12),
+    st.lists(st.one_of(SNIPPETS, st.binary(max_size=9)), max_size=12),
     st.sampled_from(
         ["", "application/json", "multipart/form-data; boundary=b", 'multipart/form-data; boundary="b', "image/x"]
     ),
@@ -441,14 +445,14 @@ PIECES = st.sampled_from(
     st.booleans(),
     st.text(st.characters(codec="latin-1", exclude_categories=["Cc"], exclude_characters="#"), max_size=20),
 )
-def test_no_request_breaks_it(client, route, pieces, kind, encoding, packed, query) -> None:
-    body = b"".join(pieces)
-    if packed and encoding:
+def test_random_requests_never_give_500(client, route, snippets, content_type, encoding, compressed, query) -> None:
+    body = b"".join(snippets)
+    if compressed and encoding:
         body = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
-    headers = {"content-type": kind, "content-encoding": encoding}
+    headers = {"content-type": content_type, "content-encoding": encoding}
     response = client.post(
         f"{route}?{query}" if query else route, content=body, headers={k: v for k, v in headers.items() if v}
     )
     assert response.status_code in (200, 400, 413, 415, 422), response.text
     if response.status_code != 200:
-        problem(response, response.status_code)
+        check_problem(response, response.status_code)

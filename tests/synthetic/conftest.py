@@ -1,13 +1,14 @@
-"""Sixty people take some seconds to draw: once for all tests."""
+"""Synthetic people for the tests, rendered once for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
-from oamface.synthetic.images import coefficients, draw
-from oamface.synthetic.people import Person, balanced, look
-from oamface.synthetic.renderer import ImageInput, render
+from oamface.synthetic.images import render_images, shapes
+from oamface.synthetic.people import Person, balanced
+from oamface.synthetic.renderer import RenderedImage, render
 from oamface.synthetic.scene import Scene
 
 
@@ -15,25 +16,23 @@ from oamface.synthetic.scene import Scene
 class Crowd:
     people: Sequence[Person]
     scenes: Sequence[Scene]
-    images: Sequence[ImageInput]
+    images: Sequence[RenderedImage]
 
 
 @pytest.fixture(scope="session")
-def crowd(shapes) -> Crowd:
+def crowd(head_model) -> Crowd:
     """Sixty people in everyday scenes."""
-    import numpy as np
-
     people = balanced(60, seed=5)
-    scenes = [Scene.draw(np.random.default_rng((5, 2, number))) for number in range(len(people))]
-    return Crowd(people, scenes, list(draw(shapes, people, scenes, workers=2)))
+    scenes = [Scene.random(np.random.default_rng((5, 2, number))) for number in range(len(people))]
+    return Crowd(people, scenes, list(render_images(head_model, people, scenes, workers=2)))
 
 
 @pytest.fixture(scope="session")
-def portrait(shapes):
-    """A function that draws one person in one scene."""
+def portrait(head_model) -> Callable[..., RenderedImage]:
+    """A function that renders one person in one scene."""
 
-    def drawn(person: Person, scene: Scene | None = None, size: int = 160) -> ImageInput:
+    def render_portrait(person: Person, scene: Scene | None = None, size: int = 160) -> RenderedImage:
         scene = scene or Scene(noise=0.0)
-        return render(shapes.head, coefficients(shapes, [(person, scene)])[0], person, look(person), scene, size)
+        return render(head_model.head, shapes(head_model, [(person, scene)])[0], person, scene, size)
 
-    return drawn
+    return render_portrait

@@ -7,17 +7,8 @@ from hypothesis import strategies as st
 
 from oamface.errors import SynthError
 from oamface.images import read_image
-from oamface.synthetic.scene import (
-    EXPRESSIONS,
-    LIGHTS,
-    SURROUNDINGS,
-    Scene,
-    actions,
-    background,
-    compress,
-    develop,
-    rotation,
-)
+from oamface.synthetic.camera import compress, develop, render_surroundings
+from oamface.synthetic.scene import EXPRESSIONS, LIGHTS, SURROUNDINGS, Scene, facial_actions, rotation
 
 GREY = np.full((64, 64, 3), 0.18, np.float32)
 
@@ -34,17 +25,17 @@ GREY = np.full((64, 64, 3), 0.18, np.float32)
         {"distance": 1.0},
     ],
 )
-def test_a_scene_is_checked(changed) -> None:
+def test_scene_rejects_invalid_values(changed) -> None:
     with pytest.raises(SynthError):
         replace(Scene(), **changed)
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_drawn_scenes_are_valid_and_repeatable(seed) -> None:
-    assert Scene.draw(np.random.default_rng(seed)) == Scene.draw(np.random.default_rng(seed))
+def test_random_scene_is_reproducible(seed) -> None:
+    assert Scene.random(np.random.default_rng(seed)) == Scene.random(np.random.default_rng(seed))
 
 
-def test_rotations_turn_the_way_they_say() -> None:
+def test_rotation_directions() -> None:
     nose, crown = np.array((0, -1, 0)), np.array((0, 0, 1))
     assert (rotation(Scene(yaw=30)) @ nose)[0] > 0.4  # to the image's right
     assert (rotation(Scene(pitch=20)) @ nose)[2] > 0.3  # up
@@ -53,29 +44,29 @@ def test_rotations_turn_the_way_they_say() -> None:
     assert turn @ turn.T == pytest.approx(np.eye(3), abs=1e-6)
 
 
-def test_every_expression_is_one_of_anny_s(shapes) -> None:
-    known = set(shapes.head.actions)
+def test_facial_actions_exist_in_anny(head_model) -> None:
+    names = set(head_model.head.actions)
     for expression in EXPRESSIONS:
-        given_ = actions(Scene(expression=expression, gaze=(10, 5)), shapes.head.actions)
-        assert set(given_) <= known
-        assert all(0 <= value <= 1 for value in given_.values())
-        assert len(given_) > 3 or expression == "neutral"
-    right, left = (actions(Scene(gaze=(side, 0)), shapes.head.actions) for side in (12.0, -12.0))
+        values = facial_actions(Scene(expression=expression, gaze=(10, 5)), head_model.head.actions)
+        assert set(values) <= names
+        assert all(0 <= value <= 1 for value in values.values())
+        assert len(values) > 3 or expression == "neutral"
+    right, left = (facial_actions(Scene(gaze=(side, 0)), head_model.head.actions) for side in (12.0, -12.0))
     assert right["eyeLookOutLeft"] > 0
     assert left["eyeLookInLeft"] > 0
 
 
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_backgrounds_follow_their_seed(surroundings) -> None:
+def test_render_surroundings_is_reproducible(surroundings) -> None:
     scenes = [Scene(surroundings=surroundings, seed=seed) for seed in (1, 1, 2)]
-    one, same, other = (background(scene, 96) for scene in scenes)
+    one, same, other = (render_surroundings(scene, 96) for scene in scenes)
     assert (one == same).all()
     assert np.abs(one - other).max() > 0.02
     assert one.shape == (96, 96, 3)
     assert one.min() >= 0
 
 
-def test_exposure_warmth_and_noise_do_what_they_say() -> None:
+def test_develop_exposure_warmth_and_noise() -> None:
     plain = develop(GREY, Scene(noise=0.0))
     assert develop(GREY, Scene(noise=0.0, stops=1)).mean() > plain.mean() + 30
     assert develop(GREY, Scene(noise=0.0, stops=-1)).mean() < plain.mean() - 25
@@ -85,18 +76,18 @@ def test_exposure_warmth_and_noise_do_what_they_say() -> None:
     assert plain.std((0, 1)).max() == 0
     assert develop(GREY, Scene(noise=0.5)).std() > 3
     assert (develop(GREY, Scene(noise=0.5, seed=3)) == develop(GREY, Scene(noise=0.5, seed=3))).all()
-    assert develop(50 * GREY, Scene()).max() == 255  # too much light is white, and nothing worse
+    assert develop(50 * GREY, Scene()).max() == 255  # overexposure is white
 
 
 @pytest.mark.parametrize("light", LIGHTS)
-def test_no_light_s_colour_is_left_whole(light) -> None:
-    """Grey paper in the key light and the sky's stays within what a camera's white balance leaves."""
-    shining = LIGHTS[light]
-    paper = GREY * (np.array(shining.key[1]) * 0.5 + np.array(shining.sky) * 0.5).astype(np.float32)
-    seen = develop(paper, Scene(light=light, noise=0.0)).mean((0, 1))
-    assert np.ptp(seen) < 60
+def test_develop_white_balance_removes_most_colour_of_light(light) -> None:
+    """Grey paper stays nearly grey under every light."""
+    lamp = LIGHTS[light]
+    paper = GREY * (np.array(lamp.key[1]) * 0.5 + np.array(lamp.sky) * 0.5).astype(np.float32)
+    image = develop(paper, Scene(light=light, noise=0.0)).mean((0, 1))
+    assert np.ptp(image) < 60
 
 
-def test_a_compressed_picture_can_be_read() -> None:
+def test_compress_writes_readable_jpeg() -> None:
     image = develop(GREY, Scene())
     assert np.abs(read_image(compress(image, 95)).astype(int) - image).mean() < 4

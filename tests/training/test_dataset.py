@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,120 +8,123 @@ from helpers.drawn import write_store
 from oamface.datasets.store import Store
 from oamface.errors import TrainError
 from oamface.preprocessing import WHOLE_CROP, Preprocessing
-from oamface.training.dataset import batches, gather, mixed, steps_a_pass
-from oamface.training.losses import set_loss
+from oamface.training.config import Phase, Recipe
+from oamface.training.dataset import epoch_batches, load_faces, steps_per_epoch
+from oamface.training.losses import partial_label_nll
+
+PREPROCESSING = Preprocessing(WHOLE_CROP, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+RECIPE = Recipe("test", (Phase(64, 1, 8),), occlusion_probability=0.5, clean_pair_probability=1.0)
 
 
 @pytest.fixture(scope="module")
 def faces(store_folder):
-    return gather([Store.open(store_folder)], "train", repeat={})
+    return load_faces([Store.open(store_folder)], "train", repeat={})
 
 
-def stream(faces, **changes):
-    settings = {"size": 64, "batch": 8, "seed": 0, "number": 0, "skip": 0, "occluded": 0.5, "paired": 1.0, "workers": 0}
-    settings["preprocessing"] = Preprocessing(WHOLE_CROP, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return list(batches(faces, **(settings | changes)))
+def batches(faces, *, epoch=0, skip=0, workers=0, rank=0, world_size=1, **changes):
+    recipe = replace(RECIPE, **changes)
+    settings = {"skip": skip, "workers": workers, "rank": rank, "world_size": world_size}
+    return list(epoch_batches(faces, recipe, recipe.phases[0], epoch, PREPROCESSING, **settings))
 
 
-def same(one, other) -> bool:
-    return torch.equal(one.crops, other.crops) and torch.equal(one.coverage, other.coverage)
+def equal(one, other) -> bool:
+    return torch.equal(one.images, other.images) and torch.equal(one.occlusion, other.occlusion)
 
 
-def test_only_the_split_asked_for(store_folder) -> None:
+def test_load_faces_of_one_split(store_folder) -> None:
     store = Store.open(store_folder)
-    assert [len(gather([store], split, repeat={})) for split in ("train", "calibrate", "test")] == [40, 20, 12]
-    left = gather([store, store], "train", repeat={}, left_out=[np.arange(72) < 30, np.zeros(72, bool)])
-    assert len(left) == 10 + 40
+    assert [len(load_faces([store], split, repeat={})) for split in ("train", "calibrate", "test")] == [40, 20, 12]
+    exclude = [np.arange(72) < 30, np.zeros(72, bool)]
+    assert len(load_faces([store, store], "train", repeat={}, exclude=exclude)) == 10 + 40
     with pytest.raises(TrainError, match="no face"):
-        gather([store], "holdout", repeat={})
+        load_faces([store], "holdout", repeat={})
 
 
-def test_a_pass_shows_every_face_once_in_its_own_order(faces) -> None:
-    one, other = (stream(faces, number=number, occluded=0.0) for number in (0, 1))
-    ages = [torch.cat([batch.members["age"] for batch in passed]).float() for passed in (one, other)]
+def test_epoch_has_every_face_once_in_its_own_order(faces) -> None:
+    one, other = (batches(faces, epoch=epoch, occlusion_probability=0.0) for epoch in (0, 1))
+    ages = [torch.cat([batch.candidates["age"] for batch in epoch]).float() for epoch in (one, other)]
     assert len(one) == 5
     assert not torch.equal(*ages)
     assert torch.equal(ages[0].sum(0), ages[1].sum(0))
 
 
-def test_the_same_seed_gives_the_same_and_skipping_loses_nothing(faces) -> None:
-    whole = stream(faces)
-    assert all(same(one, other) for one, other in zip(whole, stream(faces), strict=True))
-    assert all(same(one, other) for one, other in zip(whole[2:], stream(faces, skip=2), strict=True))
-    assert not same(whole[0], stream(faces, seed=1)[0])
+def test_batches_depend_on_seed_and_epoch_only(faces) -> None:
+    whole = batches(faces)
+    assert all(equal(one, other) for one, other in zip(whole, batches(faces), strict=True))
+    assert all(equal(one, other) for one, other in zip(whole[2:], batches(faces, skip=2), strict=True))
+    assert all(equal(one, other) for one, other in zip(whole, batches(faces, workers=2), strict=True))
+    assert not equal(whole[0], batches(faces, seed=1)[0])
 
 
-def test_workers_give_the_same_batches(faces) -> None:
-    assert all(same(one, other) for one, other in zip(stream(faces), stream(faces, workers=2), strict=True))
+def test_processes_share_every_batch(faces) -> None:
+    shares = [batches(faces, rank=rank, world_size=3, clean_pair_probability=0.0) for rank in range(3)]
+    for whole, *parts in zip(batches(faces, clean_pair_probability=0.0), *shares, strict=True):
+        assert [len(part.images) for part in parts] == [3, 3, 2]
+        assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
 
 
-def test_covered_faces_come_with_their_bare_selves(faces) -> None:
-    for batch in stream(faces, occluded=1.0):
-        assert batch.crops.shape == (16, 64, 64, 3)
-        assert torch.equal(batch.covered, torch.arange(8))
-        assert torch.equal(batch.bare, torch.arange(8, 16))
-        assert not batch.coverage[batch.bare].any()
-        assert (batch.coverage[batch.covered].sum((1, 2)) > 0).all()
+def test_occluded_faces_come_with_clean_pairs(faces) -> None:
+    for batch in batches(faces, occlusion_probability=1.0):
+        assert batch.images.shape == (16, 64, 64, 3)
+        assert torch.equal(batch.occluded, torch.arange(8))
+        assert torch.equal(batch.clean, torch.arange(8, 16))
+        assert not batch.occlusion[batch.clean].any()
+        assert (batch.occlusion[batch.occluded].sum((1, 2)) > 0).all()
         for task in ("age", "gender", "race"):
-            assert torch.equal(batch.members[task][batch.covered], batch.members[task][batch.bare])
-        # Where nothing is drawn, both views are the same image.
-        nothing = torch.nn.functional.max_pool2d(batch.coverage[batch.covered, None], 25, 1, 12)[:, 0] == 0
-        away = (batch.crops[batch.covered].int() - batch.crops[batch.bare].int()).abs().amax(3)
-        assert away[nothing].float().mean() < 1
+            assert torch.equal(batch.candidates[task][batch.occluded], batch.candidates[task][batch.clean])
+        # Away from the occlusion both are the same image.
+        is_clean = torch.nn.functional.max_pool2d(batch.occlusion[batch.occluded, None], 25, 1, 12)[:, 0] == 0
+        difference = (batch.images[batch.occluded].int() - batch.images[batch.clean].int()).abs().amax(3)
+        assert difference[is_clean].float().mean() < 1
 
 
-def test_mask_labels_say_what_was_drawn(faces) -> None:
-    drawn = torch.cat([batch.members["mask"] for batch in stream(faces, occluded=1.0, paired=0.0)])
-    assert (drawn.sum(1) == 1).all()
-    share = drawn.float().mean(0)
-    assert 0.15 < share[0] < 0.6  # hands, scarves and the like are no masks
+def test_mask_labels_are_those_of_the_drawn_masks(faces) -> None:
+    changes = {"occlusion_probability": 1.0, "clean_pair_probability": 0.0}
+    candidates = torch.cat([batch.candidates["mask"] for batch in batches(faces, **changes)])
+    assert (candidates.sum(1) == 1).all()
+    share = candidates.float().mean(0)
+    assert 0.15 < share[0] < 0.6  # hands, scarves and the like are not masks
     assert share[2] > share[1] > 0
 
 
-def test_real_masks_keep_their_labels_and_count_as_untraced(tmp_path) -> None:
+def test_real_masks_keep_their_labels_and_have_no_occlusion_mask(tmp_path) -> None:
     store = Store.open(write_store(tmp_path / "store"))
     store.labels[:] = [type(label)(mask=frozenset({"incorrect", "worn"})) for label in store.labels]
-    for batch in stream(gather([store], "train", repeat={}), occluded=1.0):
-        assert not batch.traced.any()
-        assert len(batch.covered) == 0
-        assert torch.equal(batch.members["mask"], torch.tensor([[False, True, True]]).expand(8, 3))
+    for batch in batches(load_faces([store], "train", repeat={}), occlusion_probability=1.0):
+        assert not batch.has_occlusion_mask.any()
+        assert len(batch.occluded) == 0
+        assert torch.equal(batch.candidates["mask"], torch.tensor([[False, True, True]]).expand(8, 3))
 
 
 def test_repeat_and_features(tmp_path) -> None:
-    taught = Store.open(write_store(tmp_path / "taught", features=5))
-    plain = Store.open(write_store(tmp_path / "plain", data_set="fairface", seed=1))
-    faces = gather([taught, plain], "train", repeat={"fairface": 3})
-    assert steps_a_pass(faces, 8) == (40 + 3 * 40) // 8
+    with_features = Store.open(write_store(tmp_path / "features", features=5))
+    without = Store.open(write_store(tmp_path / "plain", data_set="fairface", seed=1))
+    faces = load_faces([with_features, without], "train", repeat={"fairface": 3})
+    assert steps_per_epoch(faces, 8) == (40 + 3 * 40) // 8
     assert faces.features.shape == (80, 5)
     assert np.abs(faces.features[:40].mean(0)).max() < 1e-3
     assert np.isnan(faces.features[40:]).all()
     with pytest.raises(TrainError, match="do not fill one batch"):
-        steps_a_pass(faces, 1000)
+        steps_per_epoch(faces, 1000)
 
 
-def test_a_batch_becomes_another_of_the_same_shapes(faces) -> None:
-    one, other, *_ = stream(faces, occluded=1.0)
-    short = stream(faces, occluded=0.0)[0]
-    kept = one.like()
-    assert kept.take(one) and same(kept, one)
-    assert kept.take(other) and same(kept, other)
-    assert all(torch.equal(kept.members[task], table) for task, table in other.members.items())
-    assert not kept.take(short) and same(kept, other)
+def test_samples_per_epoch_may_exceed_the_faces(faces) -> None:
+    assert steps_per_epoch(faces, 8, 64) == len(batches(faces, samples_per_epoch=64)) == 8
 
 
-def test_mixed_rows_lie_between_two_faces_and_tell_nothing(faces) -> None:
-    batch = stream(faces)[0]
-    before = batch.crops.clone()
+def test_mixup_blends_two_faces_and_drops_the_labels(faces) -> None:
+    batch = batches(faces)[0]
+    before = batch.images.clone()
     torch.manual_seed(3)
-    one = mixed(batch)
-    assert torch.equal(batch.crops, before)
-    assert one.crops.shape == batch.crops.shape and one.crops.dtype == torch.uint8
-    sides = torch.cat([before, before.flip(2)])
-    assert (one.crops <= sides.amax(0)).all() and (one.crops >= sides.amin(0)).all()
-    new = [all(not torch.equal(row, side) for side in sides) for row in one.crops]
-    assert sum(new) >= len(new) - 2  # one may by chance be laid over itself
-    assert not one.traced.any() and len(one.covered) == len(one.bare) == 0
-    for members in one.members.values():
-        assert set_loss(torch.randn(members.shape), members.float()) == 0
+    mixed = batch.mixup()
+    assert torch.equal(batch.images, before)
+    assert mixed.images.shape == batch.images.shape and mixed.images.dtype == torch.uint8
+    originals = torch.cat([before, before.flip(2)])
+    assert (mixed.images <= originals.amax(0)).all() and (mixed.images >= originals.amin(0)).all()
+    is_new = [all(not torch.equal(row, original) for original in originals) for row in mixed.images]
+    assert sum(is_new) >= len(is_new) - 2  # one may by chance be blended with itself
+    assert not mixed.has_occlusion_mask.any() and len(mixed.occluded) == len(mixed.clean) == 0
+    for candidates in mixed.candidates.values():
+        assert partial_label_nll(torch.randn(candidates.shape), candidates.float()) == 0
     torch.manual_seed(3)
-    assert torch.equal(mixed(batch).crops, one.crops)
+    assert torch.equal(batch.mixup().images, mixed.images)

@@ -1,131 +1,138 @@
 import errno
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 from helpers.drawn import write_store
 from oamface import atomic
 from oamface.errors import FileError, TrainError
-from oamface.training import trainer as loop
+from oamface.training import trainer as module
 from oamface.training.checkpoint import history, load_network
 from oamface.training.config import LossWeights, Phase, Recipe
-from oamface.training.trainer import CHECKPOINT, LOG, Run
+from oamface.training.learner import Learner, lr_factor
+from oamface.training.run_log import CURVES, LOG
+from oamface.training.trainer import CHECKPOINT, Trainer
+
+TRAINED = "training_model/model."
 
 
-def recipe(**changes) -> Recipe:
-    backbone = {
-        "backbone": "face-resnet",
-        "backbone_stages": ((8, 1), (16, 1), (32, 1), (64, 1), (64, 1)),
-    }  # a small one
-    settings = {"name": "tiny", "phases": (Phase(103, 1, 8), Phase(112, 1, 8)), "precision": "32-true", **backbone}
-    return Recipe(**(settings | changes))
+def tiny_recipe(**changes) -> Recipe:
+    stages = ((8, 1), (16, 1), (32, 1), (64, 1), (64, 1))
+    settings = {"phases": (Phase(103, 1, 8), Phase(112, 1, 8)), "precision": "32-true"}
+    return Recipe(**({"name": "tiny", "backbone": "face-resnet", "backbone_stages": stages} | settings | changes))
+
+
+def train(store, out, *, workers=0, compiled=False, **changes):
+    return Trainer(tiny_recipe(**changes), [store], out, workers=workers, compiled=compiled).train()
 
 
 def tensors(folder) -> dict[str, torch.Tensor]:
-    with safe_open(folder / CHECKPOINT, "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return load_file(folder / CHECKPOINT)
+
+
+def log(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+
+
+def equal(one, other, atol=1e-5) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.allclose(value.float(), other[key].float(), atol=atol) for key, value in one.items()
+    )
+
+
+def interrupt_after(monkeypatch, steps: int) -> None:
+    """Interrupt the run in place of a step, with a checkpoint after every one before."""
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
+    real, count = Learner.step, []
+
+    def step(self, batch, number):
+        count.append(number)
+        if len(count) > steps:
+            raise KeyboardInterrupt
+        return real(self, batch, number)
+
+    monkeypatch.setattr(Learner, "step", step)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("stores") / "taught", features=6)
+    return write_store(tmp_path_factory.mktemp("stores") / "features", features=6)
 
 
 @pytest.fixture(scope="module")
 def finished(store, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run")
-    Run(recipe(), [store], out, workers=0).train()
-    return out
+    return train(store, tmp_path_factory.mktemp("run")).parent
 
 
-def test_the_shards_of_a_data_set_are_trained_on_as_one(store, tmp_path) -> None:
+def test_stores_of_one_data_set_are_one(store, tmp_path) -> None:
     other = write_store(tmp_path / "other", splits={"train": 9}, seed=1)
-    run, turned = (Run(recipe(), order, tmp_path / "run") for order in ([store, other], [other, store]))
-    assert run.identity == turned.identity
+    run, swapped = (Trainer(tiny_recipe(), order, tmp_path / "run") for order in ([store, other], [other, store]))
+    assert run.identity == swapped.identity
     assert run.data["utkface"]["train"] == len(run.faces) == 49
     assert run.data["utkface"]["with_features"] == 40
     assert len({run.faces.crop(row)[0].tobytes() for row in range(49)}) == 49
 
 
-def test_a_run_leaves_a_network_a_log_and_curves(finished) -> None:
+def test_run_writes_checkpoint_log_and_curves(finished) -> None:
     network, progress = load_network(finished / CHECKPOINT)
     assert progress["step"] == progress["steps"] == 10
     assert progress["recipe"]["name"] == "tiny"
     assert network(torch.zeros(1, 3, 103, 103)).logits["age"].shape == (1, 101)
-    lines = [json.loads(line) for line in (finished / LOG).read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["start", "pass", "pass"]
-    assert {"valid_gender", "valid_race", "valid_mask", "valid_years"} <= set(lines[-1])
+    assert [line["event"] for line in log(finished)] == ["start", "epoch", "epoch"]
+    assert {"valid_gender", "valid_race", "valid_mask", "valid_age_mae"} <= set(log(finished)[-1])
 
 
-def test_killed_it_goes_on_to_the_same_weights(store, finished, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-    real, steps = Run._step, []
+def test_curves_are_drawn_from_the_log(store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    train(store, tmp_path, phases=(Phase(103, 1, 8),))
+    assert (tmp_path / CURVES).read_bytes().startswith(b"\x89PNG")
+    steps = [line for line in log(tmp_path) if line["event"] == "step"]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5]
+    assert {"age", "age_mean", "gender", "race", "mask", "attention", "consistency"} <= steps[0].keys()
+    assert {"features", "kd_age", "kd_gender", "kd_race", "lr", "samples"} <= steps[0].keys()
 
-    def killed(self, batch):
-        steps.append(len(batch.crops))
-        if len(steps) == 8:
-            raise KeyboardInterrupt
-        return real(self, batch)
 
+def test_interrupted_run_resumes_to_the_same_weights(store, finished, tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "_step", killed)
+        interrupt_after(patched, 7)
         with pytest.raises(KeyboardInterrupt):
-            Run(recipe(), [store], tmp_path, workers=0).train()
-    Run(recipe(), [store], tmp_path, workers=0).train()
-    one, other = tensors(finished), tensors(tmp_path)
-    assert one.keys() == other.keys()
-    assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-5) for key in one)
+            train(store, tmp_path)
+    assert load_network(tmp_path / CHECKPOINT)[1]["step"] == 7
+    train(store, tmp_path)
+    assert equal(tensors(finished), tensors(tmp_path), atol=0)
 
 
-def test_another_image_size_starts_the_average_anew(store, tmp_path, monkeypatch) -> None:
-    """After the first step of the second phase the averaged network is the trained one; later it is not."""
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-
-    def gap(steps: int) -> float:
-        real, taken = Run._step, []
-
-        def stop(self, batch):
-            taken.append(len(batch.crops))
-            if len(taken) > steps:
-                raise KeyboardInterrupt
-            return real(self, batch)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Run, "_step", stop)
-            with pytest.raises(KeyboardInterrupt):
-                Run(recipe(), [store], tmp_path / str(steps), workers=0).train()
-        kept = tensors(tmp_path / str(steps))
-        return max(
-            float((kept[key].float() - kept[key.replace("model/", "averaged/", 1)].float()).abs().max())
-            for key in kept
-            if key.startswith("model/")
-        )
-
-    assert gap(6) == 0  # a pass has five steps
-    assert gap(5) > 0
-    assert gap(8) > 0
+@pytest.mark.parametrize(("steps", "same"), [(6, True), (5, False), (8, False)])
+def test_ema_starts_again_in_every_phase(store, tmp_path, monkeypatch, steps, same) -> None:
+    """An epoch and phase has five steps: after the sixth the EMA is the trained network."""
+    interrupt_after(monkeypatch, steps)
+    with pytest.raises(KeyboardInterrupt):
+        train(store, tmp_path)
+    kept = tensors(tmp_path)
+    trained = {key.removeprefix(TRAINED): value for key, value in kept.items() if key.startswith(TRAINED)}
+    assert all(torch.equal(value, kept[f"ema_model/{key}"]) for key, value in trained.items()) is same
 
 
-def test_a_finished_run_is_left_as_it_is(store, finished) -> None:
+def test_finished_run_is_left_as_it_is(store, finished) -> None:
     before = (finished / CHECKPOINT).stat().st_mtime_ns
-    Run(recipe(), [store], finished, workers=0).train()
+    train(store, finished)
     assert (finished / CHECKPOINT).stat().st_mtime_ns == before
 
 
-def test_another_recipe_or_other_data_do_not_go_on(store, finished, tmp_path) -> None:
+def test_run_rejects_another_recipe_or_other_data(store, finished, tmp_path) -> None:
     with pytest.raises(TrainError, match="another recipe"):
-        Run(recipe(seed=1), [store], finished, workers=0).train()
-    other = write_store(tmp_path / "other", features=6, seed=9)
+        train(store, finished, seed=1)
     with pytest.raises(TrainError, match="other data"):
-        Run(recipe(), [other], finished, workers=0).train()
+        train(write_store(tmp_path / "other", features=6, seed=9), finished)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(store, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+def test_full_disk_leaves_the_last_checkpoint(store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
     real, calls = atomic.os.fsync, []
 
     def full(number: int) -> None:
@@ -136,69 +143,88 @@ def test_a_full_disk_leaves_the_last_checkpoint(store, tmp_path, monkeypatch) ->
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(FileError, match="No space left"):
-        Run(recipe(), [store], tmp_path, workers=0).train()
+        train(store, tmp_path)
     assert load_network(tmp_path / CHECKPOINT)[1]["step"] >= 1
-    assert not list(tmp_path.glob("*.draft"))
+    assert not list(tmp_path.glob(".oamface-*"))
 
 
-@pytest.mark.parametrize("balance", ["uncertainty", "gradnorm", "pcgrad"])
-def test_every_balance_trains(store, tmp_path, balance) -> None:
-    phases = (Phase(103, 1, 20),)
-    Run(recipe(balance=balance, phases=phases), [store], tmp_path, workers=0).train()
+def test_loss_that_is_not_finite_ends_the_run(store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    monkeypatch.setattr(Learner, "step", lambda self, batch, step: {"age": torch.tensor(float("nan"))})
+    with pytest.raises(TrainError, match="not finite"):
+        train(store, tmp_path)
+
+
+def test_out_of_gpu_memory_is_explained(store, tmp_path, monkeypatch) -> None:
+    def step(self, batch, step):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "step", step)
+    with pytest.raises(TrainError, match="smaller batch_size"):
+        train(store, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["uncertainty", "gradnorm", "pcgrad"])
+def test_every_loss_balancing_trains(store, tmp_path, method) -> None:
+    train(store, tmp_path, loss_balancing=method, phases=(Phase(103, 1, 20),), precision="bf16-mixed")
     assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path).values())
 
 
-def test_a_consistent_teacher_is_asked_at_every_step_and_echo(store, finished, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    taught = {
-        "teacher": str(finished / CHECKPOINT),
-        "distill_every_view": True,
-        "phases": (Phase(103, 1, 20),),
-        "dropout": 0.0,
-    }
-    plain = Run(recipe(**taught, lr=1e-12), [store], tmp_path / "plain", workers=0).train()
-    echoed = Run(recipe(**taught, lr=1e-12, mixup_repeats=3), [store], tmp_path / "echoed", workers=0).train()
-    assert not list(tmp_path.glob("*/teacher-*"))  # nothing is asked beforehand
-    assert {past["recipe"]["name"] for past in history(echoed)} == {"tiny"}
-    one, other = tensors(plain.parent), tensors(echoed.parent)
+@pytest.mark.parametrize("changes", [{"tasks": (), "attention": False}, {"tasks": ("age",)}])
+def test_network_with_fewer_tasks_trains(store, tmp_path, changes) -> None:
+    path = train(store, tmp_path, phases=(Phase(103, 1, 20),), **changes)
+    assert tuple(load_network(path)[0].heads) == changes["tasks"]
+
+
+def test_teacher_predicts_every_view_and_mixup_repeat(store, finished, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    changes = {"teacher": str(finished / CHECKPOINT), "distill_every_view": True, "phases": (Phase(103, 1, 20),)}
+    plain = train(store, tmp_path / "plain", dropout=0.0, lr=1e-12, **changes)
+    mixed = train(store, tmp_path / "mixed", dropout=0.0, lr=1e-12, mixup_repeats=3, **changes)
+    assert not list(tmp_path.glob("*/teacher-*"))  # nothing is predicted in advance
+    assert {run["recipe"]["name"] for run in history(mixed)} == {"tiny"}
+    one, other = tensors(plain.parent), tensors(mixed.parent)
     assert [int(kept["optimizer/0/step"]) for kept in (one, other)] == [2, 8]
-    # Mixed faces leave batch normalisation's statistics as they are, and teach all the same.
-    statistics = [key for key in one if key.startswith("model/") and "running_" in key]
+    # Mixed images leave the statistics of batch norms as they are, but train the network.
+    statistics = [key for key in one if key.startswith(TRAINED) and "running_" in key]
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in statistics)
-    line = json.loads((echoed.parent / LOG).read_text().splitlines()[1])
-    assert {"features", "soft_age", "soft_gender", "soft_race", "soft_mask"} <= line.keys()
+    assert {"features", "kd_age", "kd_gender", "kd_race", "kd_mask"} <= log(mixed.parent)[1].keys()
 
 
 @pytest.mark.parametrize("labels", [0.0, 1.0])
-def test_a_teacher_alone_is_listened_to_where_labels_count_nothing(store, finished, tmp_path, labels) -> None:
-    taught = {"teacher": str(finished / CHECKPOINT), "distill_every_view": True, "phases": (Phase(103, 1, 20),)}
-    runs = [
-        Run(recipe(**taught, loss_weights=LossWeights(labels=labels)), [store], tmp_path / name)
-        for name in ("as", "turned")
-    ]
-    turned = {task: np.roll(table, 1, axis=1) for task, table in runs[1].faces.members.items() if task != "mask"}
-    runs[1].faces = replace(runs[1].faces, members=runs[1].faces.members | turned)
+def test_labels_have_no_effect_with_weight_0(store, finished, tmp_path, labels) -> None:
+    teacher = {"teacher": str(finished / CHECKPOINT), "distill_every_view": True, "phases": (Phase(103, 1, 20),)}
+    recipe = tiny_recipe(**teacher, loss_weights=LossWeights(labels=labels))
+    runs = [Trainer(recipe, [store], tmp_path / name, workers=0) for name in ("right", "wrong")]
+    candidates = runs[1].faces.candidates
+    wrong = {task: np.roll(table, 1, axis=1) for task, table in candidates.items() if task != "mask"}
+    runs[1].faces = replace(runs[1].faces, candidates=candidates | wrong)
     one, other = (tensors(run.train().parent) for run in runs)
-    same = [torch.equal(one[key], other[key]) for key in one if key.startswith("model/heads.gender.")]
-    assert all(same) if labels == 0 else not all(same)
+    same = [torch.equal(one[key], other[key]) for key in one if key.startswith(f"{TRAINED}heads.gender.")]
+    assert all(same) is (labels == 0)
 
 
-def test_a_compiled_run_takes_the_same_steps(store, finished, tmp_path) -> None:
+def test_compiled_run_takes_the_same_steps(store, finished, tmp_path) -> None:
     with torch.compiler.set_stance("force_eager"):  # the compiler itself takes minutes here
-        out = Run(recipe(), [store], tmp_path, workers=0, compiled=True).train().parent
-    one, other = tensors(finished), tensors(out)
-    assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-5) for key in one)
+        out = train(store, tmp_path, compiled=True).parent
+    assert equal(tensors(finished), tensors(out))
 
 
-def test_it_learns(store, tmp_path) -> None:
-    """Drawn men are dark, women bright: a few passes suffice, and covering the face does not undo it."""
-    slow = recipe(phases=(Phase(103, 16, 20),), lr=2e-3, ema_decay=0.9)
-    Run(slow, [store], tmp_path, workers=0).train()
-    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
-    assert [line["valid_gender"] for line in lines if line["event"] == "pass"][-1] > 0.85
+def test_training_learns(store, tmp_path) -> None:
+    """Drawn men are dark, women bright: a few epochs suffice, with occlusion too."""
+    train(store, tmp_path, phases=(Phase(103, 16, 20),), lr=2e-3, ema_decay=0.9)
+    assert [line["valid_gender"] for line in log(tmp_path) if line["event"] == "epoch"][-1] > 0.85
+
+
+def test_lr_warms_up_and_decays() -> None:
+    factors = [lr_factor(step, 0.1, 100) for step in range(1, 101)]
+    assert factors[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert all(one >= other for one, other in pairwise(factors[9:]))
+    assert factors[54] == pytest.approx(0.5)
+    assert factors[-1] == pytest.approx(0.002)
 
 
 def test_stores_without_training_faces(tmp_path) -> None:
     store = write_store(tmp_path / "store", splits={"test": 5})
     with pytest.raises(TrainError, match="no face"):
-        Run(recipe(), [store], tmp_path / "run")
+        Trainer(tiny_recipe(), [store], tmp_path / "run")

@@ -1,1 +1,1 @@
-"""Millions of images on many machines: the same answers as one `analyze`, as Parquet, each image once."""
+"""Analyzes millions of images on many machines into Parquet files, with Ray Data; each image exactly once."""

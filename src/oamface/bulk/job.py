@@ -1,4 +1,4 @@
-"""The run itself: Ray Data hands parts to analyzers on every core; each part becomes one file, whole or not at all."""
+"""Runs a bulk job: Ray Data gives shards to analyzers on every core, and each shard becomes one Parquet file."""
 
 import logging
 import os
@@ -15,145 +15,154 @@ import numpy as np
 import numpy.typing as npt
 
 from oamface.analyzer import Analyzer
-from oamface.bulk import rows
-from oamface.bulk.manifest import PART, place, preprocess_batch
-from oamface.bulk.output import Counted, Folder, Job, part_name
+from oamface.bulk.locations import locate
+from oamface.bulk.manifest import SHARD_SIZE
+from oamface.bulk.output import Counts, JobSettings, OutputFolder, shard_name
+from oamface.bulk.reader import read_images
+from oamface.bulk.rows import to_rows
 from oamface.errors import FileError, OamfaceError
 from oamface.weights import WEIGHTS
 
-_BLOCKS = 10_000  # of work that Ray plans at once; a part each, until there are more
-_STORE_BYTES = 100 * 2**20  # of Ray's shared memory, through which only numbers of parts go
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report this machine's use to its makers
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns that it will change its mind about GPUs
-for _switch in ("enable_metrics_collection", "event_stats", "task_events_report_interval_ms"):
-    os.environ.setdefault(f"RAY_{_switch}", "0")  # nobody looks at a Ray of our own, and its workers share these cores
+_MAX_BLOCKS = 10_000  # that Ray schedules at once; one shard each, until there are more shards
+_STORE_BYTES = 100 * 2**20  # of Ray's shared memory, through which only shard numbers go
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report this machine's use to its makers
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without it Ray warns that its treatment of GPUs will change
+    # Monitoring of a private Ray, which nobody reads and which shares the workers' cores
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "0",
+}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """counted: of this run and of those before it. parts: of the plan. done: by this run."""
+    """counts: of this run and all before it. shards: of the manifest. written: shards that this run wrote."""
 
-    counted: Counted
-    parts: int
-    done: int
+    counts: Counts
+    shards: int
+    written: int
 
 
-def bulk(
+def run_bulk(
     source: str,
-    out: str,
+    output: str,
     *,
     weights: str = WEIGHTS[0],
     tasks: tuple[str, ...],
     crop: bool = False,
-    size: int = PART,
+    shard_size: int = SHARD_SIZE,
     column: str = "image",
     workers: int | None = None,
     address: str | None = None,
     on_progress: Callable[[int, int, int], None] = lambda done, total, images: None,
 ) -> Summary:
-    """Analyse every image of a source into Parquet files under `out`, a folder that all machines reach.
+    """Analyze every image of a source into Parquet files in the folder `output`, which all machines must reach.
 
-    Killed at any moment it goes on where it was when started again: every part of the plan is one file, which is there
-    whole or not at all, so that each image is answered for exactly once. workers: analyzers of one thread each, as
-    many as the cluster has cores when None. address: of a running Ray cluster ("auto" finds it); None starts one here.
-    on_progress: parts done, parts in all, images of this run.
-    Raises DataError (source, or a folder that holds something else), FileError, ModelError, LabelError.
+    A run that was killed resumes when it is started again: every shard of the manifest is one file, written completely
+    or not at all, so that each image is in the output exactly once.
+    crop, shard_size, column: see Analyzer.analyze_batch and list_shards. workers: processes with one thread each, as
+    many as the cluster has cores if None. address: of a running Ray cluster ("auto" finds it); None starts one here.
+    on_progress: called with the shards done, all shards, and the images of this run.
+    Raises DataError (the source, or a folder with other content), FileError, ModelError, LabelError.
     """
-    if find_spec("ray") is None:  # told before a folder is made; importing it takes seconds
+    if find_spec("ray") is None:  # checked before the folder is made; importing it takes seconds
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
-    analyzed, folder = place(source), Folder(place(out))
-    analyzer = Analyzer(weights, tasks=tasks, threads=1)  # a mistake in these is told here, not by every worker
-    job = Job(source, analyzer.predictor.digest, analyzer.tasks, crop, size, column)
-    total = folder.start(job, analyzed)
-    folder.sweep()
-    left = folder.left(total)
-    on_progress(total - len(left), total, 0)
+    source_location, folder = locate(source), OutputFolder(locate(output))
+    analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1)  # raises once, here, and not in every worker
+    settings = JobSettings(source, analyzer.digest, analyzer.tasks, crop, shard_size, column)
+    total = folder.start(settings, source_location)
+    folder.remove_drafts()
+    missing = folder.missing(total)
+    on_progress(total - len(missing), total, 0)
     images = 0
-    if left:
-        # Workers of a cluster are in another folder than we are.
-        paths = {"source": _absolute(source), "out": _absolute(out), "weights": _absolute(weights, unless=WEIGHTS)}
-        settings = {**paths, "tasks": analyzer.tasks, "crop": crop}
+    if missing:
+        # Workers of a cluster have another working directory.
+        arguments = {
+            "source": _absolute(source),
+            "output": _absolute(output),
+            "weights": weights if weights in WEIGHTS else _absolute(weights),
+            "tasks": analyzer.tasks,
+            "crop": crop,
+        }
         try:
-            for done, count in enumerate(_spread(left, settings, workers, address), total - len(left) + 1):
+            for done, count in enumerate(_process(missing, arguments, workers, address), total - len(missing) + 1):
                 images += count
                 on_progress(done, total, images)
         finally:
-            if address is None:  # nobody writes any more
-                folder.sweep()
-    missing = folder.left(total)
-    if missing:
+            if address is None:  # no worker writes any more
+                folder.remove_drafts()
+    if still_missing := folder.missing(total):
+        example = shard_name(still_missing[0])
         raise FileError(
-            f"{out}: {len(missing)} parts of {total} are missing, such as {part_name(missing[0])}; start it again"
+            f"{output}: {len(still_missing)} of {total} shards are missing, such as {example}; run it again"
         )
-    return Summary(folder.count(total), total, len(left))
+    return Summary(folder.count(total), total, len(missing))
 
 
 class Worker:
-    """One process of Ray's: an analyzer of one thread, to which parts are given by number."""
+    """A Ray process: an analyzer with one thread, which writes the shards whose numbers it gets."""
 
-    def __init__(self, source: str, out: str, weights: str, tasks: tuple[str, ...], crop: bool) -> None:
+    def __init__(self, source: str, output: str, weights: str, tasks: tuple[str, ...], crop: bool) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # the other cores have workers of their own
-        self.analyzer = Analyzer(weights, tasks=tasks, threads=1)
-        self.source, self.folder, self.crop = place(source), Folder(place(out)), crop
+        self.analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1)
+        self.source, self.folder, self.crop = locate(source), OutputFolder(locate(output)), crop
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
-        return {"images": np.array([self.answer(int(number)) for number in batch["part"]])}
+        return {"images": np.array([self.process(int(number)) for number in batch["shard"]])}
 
-    def answer(self, number: int) -> int:
-        """Write the part's file and return how many images it tells of."""
-        told: list[dict[str, Any]] = []
+    def process(self, number: int) -> int:
+        """Write the shard's file and return its number of images."""
+        rows: list[dict[str, Any]] = []
         skipped: list[str] = []
-        images = 0
-        given = preprocess_batch(self.source.files, self.folder.part(number), on_skip=skipped.append)
-        for image in self.analyzer.analyze_all(given, crop=self.crop):
-            told += rows.rows_of(image)
-            images += 1
-        self.folder.write_part(number, told, images, len(skipped))
-        return images
+        count = 0
+        images = read_images(self.source.filesystem, self.folder.shard(number), on_skip=skipped.append)
+        for result in self.analyzer.analyze_batch(images, crop=self.crop):
+            rows += to_rows(result)
+            count += 1
+        self.folder.write_shard(number, rows, count, len(skipped))
+        return count
 
 
-def _absolute(path: str, unless: tuple[str, ...] = ()) -> str:
-    return path if "://" in path or path in unless else str(Path(path).absolute())
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
 
 
-def _spread(left: list[int], settings: dict[str, Any], workers: int | None, address: str | None) -> Iterator[int]:
-    """Have every part done by some worker of the cluster; the images of each as it is done, in any order."""
-    import ray
-    import ray.data
+def _process(shards: list[int], arguments: dict[str, Any], workers: int | None, address: str | None) -> Iterator[int]:
+    """Have every shard processed by a worker; the number of images of each as it is done, in any order."""
+    with _ray_environment():
+        import ray
+        import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        with _signals_kept():
-            _join(address, workers)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(left))
-        blocks = min(len(left), _BLOCKS)
-        numbers = ray.data.from_items([{"part": number} for number in left], override_num_blocks=blocks)
-        pool = ray.data.ActorPoolStrategy(size=count)
-        done = numbers.map_batches(Worker, fn_constructor_kwargs=settings, batch_size=1, compute=pool, num_cpus=1)
-        for row in done.iter_rows():
-            yield int(row["images"])
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        raise (
-            cause
-            if isinstance(cause, OamfaceError)
-            else OamfaceError(
-                f"Ray gave up ({str(error).strip().splitlines()[-1]}); what is done is kept: start it again"
-            )
-        ) from error
-    finally:
-        if address is None:
-            with _signals_kept():
-                ray.shutdown()
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        try:
+            with _keep_signal_handlers():
+                _start_ray(address, workers)
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(shards))
+            blocks = min(len(shards), _MAX_BLOCKS)
+            numbers = ray.data.from_items([{"shard": number} for number in shards], override_num_blocks=blocks)
+            pool = ray.data.ActorPoolStrategy(size=count)
+            done = numbers.map_batches(Worker, fn_constructor_kwargs=arguments, batch_size=1, compute=pool, num_cpus=1)
+            for row in done.iter_rows():
+                yield int(row["images"])
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, OamfaceError):
+                raise cause from error
+            reason = str(error).strip().splitlines()[-1]
+            raise OamfaceError(f"Ray failed ({reason}); finished shards are kept: run it again") from error
+        finally:
+            if address is None:
+                with _keep_signal_handlers():
+                    ray.shutdown()
 
 
-def _join(address: str | None, workers: int | None) -> None:
-    """Start a Ray of our own, or join a running one. Raises OamfaceError: there is none."""
+def _start_ray(address: str | None, workers: int | None) -> None:
+    """Start Ray on this machine, or connect to a running cluster. Raises OamfaceError: neither is possible."""
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -164,17 +173,29 @@ def _join(address: str | None, workers: int | None) -> None:
             ray.init(address=address, **quiet)
     except Exception as error:  # Ray raises a plain Exception where its processes start too slowly
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        remedy = "start it again" if address is None else "name a running cluster, or leave --address out"
-        raise OamfaceError(f"Ray did not start ({reason}); what is done is kept: {remedy}") from error
+        remedy = "run it again" if address is None else "name a running cluster, or leave --address out"
+        raise OamfaceError(f"Ray did not start ({reason}); finished shards are kept: {remedy}") from error
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Give SIGINT and SIGTERM back to whoever had them: Ray would end the program its own way."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _ray_environment() -> Iterator[None]:
+    """Sets Ray's environment variables, unless the caller has, until the end."""
+    added = _RAY_ENVIRONMENT.keys() - os.environ.keys()
+    os.environ.update({name: _RAY_ENVIRONMENT[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _keep_signal_handlers() -> Iterator[None]:
+    """Restores the handlers of SIGINT and SIGTERM, which Ray replaces."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            for number, handler in kept.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Predictions as rows: schema oamface/1 laid flat, a row a face, and one for an image without any or with an error."""
+"""Results as table rows: schema oamface/1 flattened, one row per face, and one per image without a face or in error."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,15 +11,15 @@ _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 SCHEMA = pa.schema(
     [
-        ("source", pa.string()),  # the image; bytes of its name that are no UTF-8 as \udcXX
-        ("error", pa.string()),  # why it could not be analysed, or null
+        ("source", pa.string()),  # the image's name; bytes of it that are not UTF-8 as \udcXX
+        ("error", pa.string()),  # why it could not be analyzed, or null
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("faces", pa.int32()),  # of the image
+        ("faces", pa.int32()),  # number of faces in the image
         ("face", pa.int32()),  # which of them, from 0; null in the only row of an image without faces
         *((name, pa.float32()) for name in ("x", "y", "box_width", "box_height", "score", "visibility")),
-        ("detected", pa.bool_()),  # whether landmarks were found; assumed ones may lie on no face at all
-        *((f"{mark}_{axis}", pa.float32()) for mark in _LANDMARKS for axis in "xy"),
+        ("detected", pa.bool_()),  # False where landmarks were only assumed, so that there may be no face at all
+        *((f"{landmark}_{axis}", pa.float32()) for landmark in _LANDMARKS for axis in "xy"),
         *((name, pa.float32()) for name in ("age", "age_low", "age_high")),
         *(
             column
@@ -34,21 +34,21 @@ SCHEMA = pa.schema(
 )
 
 
-def rows_of(image: ImageResult | Failure) -> Iterator[dict[str, Any]]:
-    """Under SCHEMA; what was not asked or does not apply is left out, which is null in a table."""
-    if isinstance(image, Failure):
-        yield {"source": _text(image.source), "error": _text(str(image.error))}
+def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
+    """Rows under SCHEMA; columns that were not requested or do not apply are absent, which is null in a table."""
+    if isinstance(result, Failure):
+        yield {"source": _escape(result.source), "error": _escape(str(result.error))}
         return
-    told: dict[str, Any] = {"source": _text(image.source), "width": image.width, "height": image.height}
-    told["faces"] = len(image.faces)
-    if not image.faces:
-        yield told
-    for number, face in enumerate(image.to_dict()["faces"]):
-        row = {**told, "face": number, "score": face["score"], "visibility": face["visibility"]}
+    image: dict[str, Any] = {"source": _escape(result.source), "width": result.width, "height": result.height}
+    image["faces"] = len(result)
+    if not result.faces:
+        yield image
+    for number, face in enumerate(result.to_dict()["faces"]):
+        row = {**image, "face": number, "score": face["score"], "visibility": face["visibility"]}
         row["detected"] = face["detected"]
         row |= dict(zip(("x", "y", "box_width", "box_height"), face["box"], strict=True))
-        for mark, (x, y) in zip(_LANDMARKS, face["landmarks"], strict=True):
-            row |= {f"{mark}_x": x, f"{mark}_y": y}
+        for landmark, (x, y) in zip(_LANDMARKS, face["landmarks"], strict=True):
+            row |= {f"{landmark}_x": x, f"{landmark}_y": y}
         if "age" in face:
             row |= {"age": face["age"]["years"], "age_low": face["age"]["low"], "age_high": face["age"]["high"]}
         for task in ("gender", "race", "mask"):
@@ -58,6 +58,6 @@ def rows_of(image: ImageResult | Failure) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _text(value: str | None) -> str | None:
-    """As UTF-8 can hold it, which is all that Parquet takes for text."""
-    return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+def _escape(text: str | None) -> str | None:
+    """Text that is valid UTF-8, which Parquet requires."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

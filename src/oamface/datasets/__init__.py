@@ -1,1 +1,1 @@
-"""Data sets as published, and the stores they are prepared into."""
+"""Data sets as they are published, and the stores of aligned faces that are prepared from them."""

@@ -1,4 +1,4 @@
-"""A folder, a .tar(.gz) or a .zip as a list of named files. Nothing is ever unpacked to disk."""
+"""Reads files from a folder, .tar, .tar.gz or .zip by name, without unpacking to disk."""
 
 import tarfile
 import threading
@@ -12,10 +12,10 @@ from oamface.errors import DataError
 from oamface.images import MAX_BYTES
 
 
-class Source:
-    """Files by their path inside the folder or archive, in a fixed order. Safe to share between threads.
+class Archive:
+    """The files of a folder or archive. names: their paths inside it, in a fixed order. Safe to share between threads.
 
-    Raises DataError when the path is missing or no folder, tar or zip that can be read to its end.
+    Raises DataError: no such path, or not a folder, tar or zip that can be read to its end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,10 +36,10 @@ class Source:
                 self.names = list(self._members)
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
             self.close()
-            raise DataError(f"{path}: no folder, .tar, .tar.gz or .zip that can be read ({error})") from error
+            raise DataError(f"{path}: not a readable folder, .tar, .tar.gz or .zip ({error})") from error
 
     def read(self, name: str) -> bytes:
-        """The file's bytes. Raises DataError: above imaging's limit of bytes, or unreadable."""
+        """The bytes of one file. Raises DataError: no such file, unreadable, or larger than `images.MAX_BYTES`."""
         try:
             if self._tar is not None:
                 with self._lock:
@@ -51,7 +51,7 @@ class Source:
             else:
                 with (self.path / name).open("rb") as file:
                     data = file.read(MAX_BYTES + 1)
-        except Exception as error:  # decompressors raise anything at all on damaged archives
+        except Exception as error:  # decompressors raise many types on damaged archives
             raise DataError(f"{name}: cannot be read from {self.path} ({error})") from error
         if len(data) > MAX_BYTES:
             raise DataError(f"{name}: more than the limit of {MAX_BYTES} bytes")

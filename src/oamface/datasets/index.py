@@ -1,32 +1,33 @@
-"""What a data set says of its images: one entry for each, and what was refused, with the reason."""
+"""The list of a data set's images with their labels, and of the images that were skipped."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from zlib import crc32
 
 from oamface.labels import Label
+from oamface.results import Box
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One face. split: "train", "calibrate" (never trained on) or "test"; name: the image's path inside the source.
+class Record:
+    """One face. name: the image's path in the archive. split: "train", "calibrate" (never trained on) or "test".
 
-    box: x, y, width, height in the image's pixels where the data set says which of several faces is meant.
+    box: of the face in the image's pixels, where the data set says which of several faces is meant.
     """
 
     name: str
     split: str
     label: Label
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
 
 
 @dataclass
-class Catalogue:
-    """The faces of a data set in a fixed order, and a reason for everything left out."""
+class Index:
+    """The records of a data set in a fixed order. skipped: the names of images left out, each with the reason."""
 
     data_set: str
-    entries: list[Entry] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def stem(name: str) -> str:
@@ -34,11 +35,11 @@ def stem(name: str) -> str:
     return PurePosixPath(name).name.split(".")[0]
 
 
-def training_split(name: str) -> str:
-    """The split of an image that its data set does not test on: a tenth calibrates, by the name's checksum."""
+def train_or_calibrate(name: str) -> str:
+    """The split of an image outside the test split: "calibrate" for a tenth, chosen by the checksum of its stem."""
     return "calibrate" if crc32(stem(name).encode()) % 10 == 1 else "train"
 
 
-def own_split(name: str) -> str:
-    """The split of an image whose data set names none: a fifth tests, by the name's checksum."""
-    return "test" if crc32(stem(name).encode()) % 5 == 0 else training_split(name)
+def split_by_checksum(name: str) -> str:
+    """The split of an image whose data set defines none: "test" for a fifth, chosen by the checksum of its stem."""
+    return "test" if crc32(stem(name).encode()) % 5 == 0 else train_or_calibrate(name)

@@ -1,1 +1,1 @@
-"""What a model is worth: metrics with intervals, on faces that were never trained on, bare and covered."""
+"""Evaluation: metrics with confidence intervals on faces that were never trained on, clean and occluded."""

@@ -1,4 +1,4 @@
-"""Under which conditions faces are looked at: bare, covered with what training never drew, or through a bad camera."""
+"""The conditions that faces are evaluated under: clean, occluded by styles held out from training, or corrupted."""
 
 import zlib
 from dataclasses import dataclass
@@ -6,63 +6,61 @@ from dataclasses import dataclass
 import numpy as np
 
 from oamface.datasets.store import Store
-from oamface.evaluation.corruptions import CAMERA
+from oamface.evaluation.corruptions import CORRUPTIONS
 from oamface.labels import WITHOUT_MASK
-from oamface.occlusion import HELD_OUT, STYLES, WEARS, Occluded, draw
+from oamface.occlusion import HELD_OUT, MASK_POSITIONS, STYLES, Occluded, occlude
 
 
 @dataclass(frozen=True)
 class Condition:
-    """styles: what faces are covered with, one of them each; none means bare. wears: how masks are worn.
+    """styles: the occlusions, one of them drawn on each face; none for a clean face. positions: how masks are worn.
 
-    damage, strength: what the camera does, a name in CAMERA, and how much of it.
+    corruption: a name in CORRUPTIONS, or "" for none. strength: in the corruption's unit.
     """
 
     styles: tuple[str, ...] = ()
-    wears: tuple[str, ...] = (WEARS[0],)
-    damage: str = ""
+    positions: tuple[str, ...] = (MASK_POSITIONS[0],)
+    corruption: str = ""
     strength: float = 0.0
 
 
-_MASKS = tuple(style for style in HELD_OUT if STYLES[style].mask)
+_MASKS = tuple(style for style in HELD_OUT if STYLES[style].is_mask)
 CLEAN = "clean"
-COVERED = {
+OCCLUDED = {
     "masks": Condition(_MASKS),
-    "masks_worn_wrongly": Condition(_MASKS, WEARS[1:]),
-    "objects": Condition(tuple(style for style in HELD_OUT if not STYLES[style].mask)),
+    "masks_worn_wrongly": Condition(_MASKS, MASK_POSITIONS[1:]),
+    "objects": Condition(tuple(style for style in HELD_OUT if not STYLES[style].is_mask)),
 }
-SEEN = {  # things that training draws too, on faces that it never saw: what does a mask get confused with?
+TRAINING_OCCLUDED = {  # styles that training draws too, on other faces
     "transparent_masks": Condition(("transparent",)),
-    "accessories": Condition(tuple(name for name, style in STYLES.items() if not style.mask and not style.held_out)),
+    "accessories": Condition(tuple(name for name, style in STYLES.items() if not style.is_mask and not style.held_out)),
 }
-CORE = {CLEAN: Condition(), **COVERED}  # what every model is measured under, with all metrics
-DAMAGED = {
-    f"{name}_{strength:g}": Condition(damage=name, strength=strength)
-    for name, damage in CAMERA.items()
-    for strength in damage.strengths
+CORRUPTED = {
+    f"{name}_{strength:g}": Condition(corruption=name, strength=strength)
+    for name, corruption in CORRUPTIONS.items()
+    for strength in corruption.strengths
 }
-CONDITIONS = CORE | SEEN | DAMAGED
+CORE = {CLEAN: Condition(), **OCCLUDED}  # what every model is evaluated under, with all metrics
+CONDITIONS = CORE | TRAINING_OCCLUDED | CORRUPTED
 
 
-def rows_of(store: Store, split: str, condition: Condition) -> list[int]:
-    """The faces of a split that the condition fits: things are drawn only on faces known to be bare."""
+def select_rows(store: Store, split: str, condition: Condition) -> list[int]:
+    """Rows of a split that the condition applies to: occlusions are drawn only on faces labelled as without mask."""
     return [
         row
-        for row, name in enumerate(store.splits)
-        if name == split and (not condition.styles or store.labels[row].mask == WITHOUT_MASK)
+        for row, row_split in enumerate(store.splits)
+        if row_split == split and (not condition.styles or store.labels[row].mask == WITHOUT_MASK)
     ]
 
 
-def view(store: Store, row: int, condition: Condition, *, seed: int = 0) -> Occluded:
-    """One face under a condition; the same store, row, condition and seed always give the same image."""
+def apply_condition(store: Store, row: int, condition: Condition, *, seed: int = 0) -> Occluded:
+    """One face of a store under a condition; the same for the same store, row, condition and seed."""
     crop = np.array(store.crops[row])
-    nothing = Occluded(crop, np.zeros(crop.shape[:2], np.float32), "none")
-    if condition.damage:
-        rng = np.random.default_rng((seed, row, zlib.crc32(condition.damage.encode())))
-        image = CAMERA[condition.damage].change(crop, condition.strength, rng)
-        return Occluded(image, nothing.coverage, nothing.mask)
-    if not condition.styles:
-        return nothing
-    rng = np.random.default_rng((seed, row))
-    style, wear = str(rng.choice(condition.styles)), str(rng.choice(condition.wears))
-    return draw(crop, store.landmarks[row], style, rng, wear=wear)
+    if condition.styles:
+        rng = np.random.default_rng((seed, row))
+        style, position = str(rng.choice(condition.styles)), str(rng.choice(condition.positions))
+        return occlude(crop, store.landmarks[row], style, rng, position=position)
+    if condition.corruption:
+        rng = np.random.default_rng((seed, row, zlib.crc32(condition.corruption.encode())))
+        crop = CORRUPTIONS[condition.corruption].apply(crop, condition.strength, rng)
+    return Occluded(crop, np.zeros(crop.shape[:2], np.float32), "none")

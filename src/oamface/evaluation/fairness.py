@@ -1,4 +1,4 @@
-"""Fairness: how figures differ between groups of people, and whether a gap is more than chance."""
+"""Fairness: how metrics differ between groups of people, and whether a gap is more than chance."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,90 +8,86 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from oamface.evaluation.bootstrap import RESAMPLES, interval, resampled
+from oamface.evaluation.bootstrap import RESAMPLES, percentile_interval, resample_weights
 from oamface.evaluation.conditions import CLEAN
-from oamface.evaluation.predictions import Part, PredictionTable
+from oamface.evaluation.predictions import PredictionTable, Subset
 from oamface.evaluation.significance import holm
 
-LEAST = 30  # faces of a group that is compared
-PERMUTATIONS = 9999  # so many that Holm's correction over all gaps can still find one
+MIN_GROUP = 30  # faces of a group that is compared
+PERMUTATIONS = 9999  # enough for a gap to stay significant after Holm's correction over all gaps
 COVERAGE = "age_interval_coverage"
-BANDS = {"0-9": 9, "10-17": 17, "18-30": 30, "31-45": 45, "46-60": 60, "61-80": 80, "81 and over": 120}
+# Groups of years by their last year.
+AGE_GROUPS = {"0-9": 9, "10-17": 17, "18-30": 30, "31-45": 45, "46-60": 60, "61-80": 80, "81 and over": 120}
 
 
 def fairness(
     predictions: PredictionTable, conditions: tuple[str, ...] = (CLEAN, "masks"), *, resamples: int = RESAMPLES
 ) -> list[dict[str, Any]]:
-    """One entry for every data set, condition, attribute and figure, worst gap first within a figure.
+    """The gaps of every data set, condition, attribute and figure, the largest of a figure first.
 
-    attribute: age, gender, race, or gender and race together; for the coverage of age intervals also decade. Each entry
-    has the groups' figures, worst first, the gap between the worst and the best with its interval, p of a permutation
-    test that the gap is chance, and p_holm, corrected for all gaps here. Groups with fewer than LEAST faces are only
-    counted.
+    attribute: age, gender, race, or race and gender; for the coverage of age intervals also decade. Each gap is as of
+    `group_gap`, with p_holm, its p corrected for all gaps of the list.
     """
-    found = []
-    for data_set, condition, part in predictions.parts():
-        if condition in conditions:
-            known, decades = attributes(part), _decades(part)
-            for figure, values in per_face(part).items():
-                asked = {**known, "decade": decades} if figure == COVERAGE else known
-                for attribute, groups in asked.items():
-                    entry = gap(values, groups, worst_is_high=figure == "age_mae", resamples=resamples)
-                    if entry:
-                        where = {"data_set": data_set, "condition": condition}
-                        found.append({**where, "attribute": attribute, "figure": figure, **entry})
-    for entry, corrected in zip(found, holm([entry["p"] for entry in found]), strict=True):
-        entry["p_holm"] = corrected
-    return sorted(
-        found, key=lambda entry: (entry["data_set"], entry["condition"], entry["figure"], -entry["gap"]["value"])
-    )
+    gaps = []
+    for data_set, condition, subset in predictions.subsets():
+        if condition not in conditions:
+            continue
+        features = sensitive_features(subset)
+        for figure, values in face_values(subset).items():
+            extra = {"decade": _decades(subset)} if figure == COVERAGE else {}
+            for attribute, groups in (features | extra).items():
+                gap = group_gap(values, groups, worst_is_high=figure == "age_mae", resamples=resamples)
+                if gap:
+                    where = {"data_set": data_set, "condition": condition}
+                    gaps.append({**where, "attribute": attribute, "figure": figure, **gap})
+    for gap, corrected in zip(gaps, holm([gap["p"] for gap in gaps]), strict=True):
+        gap["p_holm"] = corrected
+    return sorted(gaps, key=lambda gap: (gap["data_set"], gap["condition"], gap["figure"], -gap["gap"]["value"]))
 
 
-def attributes(part: Part) -> dict[str, npt.NDArray[np.str_]]:
-    """Attribute to (N,) names of groups, "" where the label does not say."""
-    columns: dict[str, npt.NDArray[np.str_]] = {}
-    ages = part.rows["age_true"].to_numpy(float)
+def sensitive_features(subset: Subset) -> dict[str, npt.NDArray[np.str_]]:
+    """Attribute to the (N,) names of each face's group, "" where unknown."""
+    features: dict[str, npt.NDArray[np.str_]] = {}
+    ages = subset.rows["age_true"].to_numpy(float)
     if np.isfinite(ages).any():
-        names, ends = list(BANDS), list(BANDS.values())
-        bands = [names[np.searchsorted(ends, age)] if np.isfinite(age) else "" for age in ages]
-        columns["age"] = np.array(bands)
-    elif "age_group" in part.classes:
-        columns["age"] = part.rows["age_group_true"].to_numpy(str)
+        names, ends = list(AGE_GROUPS), list(AGE_GROUPS.values())
+        features["age"] = np.array([names[np.searchsorted(ends, age)] if np.isfinite(age) else "" for age in ages])
+    elif "age_group" in subset.classes:
+        features["age"] = subset.rows["age_group_true"].to_numpy(str)
     for name in ("gender", "race"):
-        if name in part.classes:
-            columns[name] = part.rows[f"{name}_true"].to_numpy(str)
-    if {"gender", "race"} <= columns.keys():
-        pairs = zip(columns["race"], columns["gender"], strict=True)
-        columns["race and gender"] = np.array(
-            [f"{race}, {gender}" if race and gender else "" for race, gender in pairs]
-        )
-    return {name: groups for name, groups in columns.items() if (groups != "").any()}
+        if name in subset.classes:
+            features[name] = subset.rows[f"{name}_true"].to_numpy(str)
+    if {"gender", "race"} <= features.keys():
+        pairs = zip(features["race"], features["gender"], strict=True)
+        names = [f"{race}, {gender}" if race and gender else "" for race, gender in pairs]
+        features["race and gender"] = np.array(names)
+    return {name: groups for name, groups in features.items() if (groups != "").any()}
 
 
-def _decades(part: Part) -> npt.NDArray[np.str_]:
-    """(N,) the decade of the exact age, "" where it is unknown."""
-    ages = part.rows["age_true"].to_numpy(float)
+def _decades(subset: Subset) -> npt.NDArray[np.str_]:
+    """(N,) the decade of the exact age, "" where unknown."""
+    ages = subset.rows["age_true"].to_numpy(float)
     starts = np.where(np.isfinite(ages), ages // 10 * 10, -1).astype(int)
     return np.array([f"{start}-{start + 9}" if start >= 0 else "" for start in starts], str)
 
 
-def per_face(part: Part) -> dict[str, npt.NDArray[np.float64]]:
-    """Figure to (N,) values whose mean it is, NaN where unknown: age_mae in years, the others 1 where right."""
+def face_values(subset: Subset) -> dict[str, npt.NDArray[np.float64]]:
+    """Figure to the (N,) values that it is the mean of: years for age_mae, 0 or 1 for others; NaN where unknown."""
     values = {}
-    known, said, true = part.years()
-    if known.any():
-        values["age_mae"] = np.where(known, np.abs(said - true), np.nan)
-        bounded, low, high = part.bounds()
+    valid, predicted, true = subset.ages()
+    if valid.any():
+        values["age_mae"] = np.where(valid, np.abs(predicted - true), np.nan)
+        bounded, low, high = subset.age_bounds()
         if bounded.any():
             values[COVERAGE] = np.where(bounded, (low <= true) & (true <= high), np.nan)
-    for name in ("age_group", "gender", "race", "mask"):
-        right = part.right(name)
-        if np.isfinite(right).any():
-            values[f"{name}_accuracy"] = right
+    for task in ("age_group", "gender", "race", "mask"):
+        correct = subset.correct(task)
+        if np.isfinite(correct).any():
+            values[f"{task}_accuracy"] = correct
     return values
 
 
-def gap(
+def group_gap(
     values: npt.NDArray[np.floating],
     groups: npt.NDArray[np.str_],
     *,
@@ -99,54 +95,62 @@ def gap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The groups' means, worst first, and the gap between the outer two: see `fairness`.
+    """The mean of every group, worst first, and the gap between the worst and the best.
 
-    values: (N,), NaN left out. groups: (N,) names, "" left out. None with fewer than two groups of LEAST faces.
+    values: (N,), NaN left out. groups: (N,) names, "" left out. Returns {"groups": [{"group", "value", "low", "high",
+    "faces"}], "too_small": groups of fewer than MIN_GROUP faces and their size, "gap": a figure, "p": of a permutation
+    test}; None with fewer than two groups to compare.
     """
-    known = np.isfinite(values) & (groups != "")
-    names, counts = np.unique(groups[known], return_counts=True)
-    compared = names[counts >= LEAST]
+    valid = np.isfinite(values) & (groups != "")
+    names, counts = np.unique(groups[valid], return_counts=True)
+    compared = names[counts >= MIN_GROUP]
     if len(compared) < 2:
         return None
-    known &= np.isin(groups, compared)
-    faces, place = values[known], np.searchsorted(compared, groups[known])
+    valid &= np.isin(groups, compared)
+    values, group = values[valid], np.searchsorted(compared, groups[valid])
     frame = fairlearn.metrics.MetricFrame(
-        metrics=lambda truth, value: float(np.mean(value)),
-        y_true=np.zeros(len(faces)),
-        y_pred=faces,
-        sensitive_features=pd.Series(compared[place], name="group"),
+        metrics=lambda _, value: float(np.mean(value)),
+        y_true=np.zeros(len(values)),
+        y_pred=values,
+        sensitive_features=pd.Series(compared[group], name="group"),
     )
     means: Mapping[str, float] = frame.by_group.to_dict()
-    member = np.eye(len(compared))[place]
-    sums, counted = [], []
-    for weights in resampled(len(faces), resamples, seed):
-        sums.append(weights @ (member * faces[:, None]))
-        counted.append(weights @ member)
-    size = np.concatenate(counted)
-    drawn = np.where(size > 0, np.concatenate(sums) / size.clip(1), np.nan)
-    low, high = interval(np.nanmax(drawn, 1) - np.nanmin(drawn, 1))
-    observed, sizes = float(frame.difference(method="between_groups")), np.bincount(place)
-    chance = np.ptp(_shuffled(faces, place, sizes, seed), axis=1)
-    order = sorted(range(len(compared)), key=lambda at: means[str(compared[at])], reverse=worst_is_high)
-    figures = []
-    for at in order:
-        ends = interval(drawn[:, at])
-        name = str(compared[at])
-        figures.append({"group": name, "value": means[name], "low": ends[0], "high": ends[1], "faces": int(sizes[at])})
+    observed, sizes = float(frame.difference(method="between_groups")), np.bincount(group)
+    resampled = _resampled_means(values, group, resamples, seed)
+    low, high = percentile_interval(np.nanmax(resampled, 1) - np.nanmin(resampled, 1))
+    by_group = []
+    for number, name in enumerate(map(str, compared)):
+        ends = percentile_interval(resampled[:, number])
+        figure = {"value": means[name], "low": ends[0], "high": ends[1]}
+        by_group.append({"group": name, **figure, "faces": int(sizes[number])})
+    chance = np.ptp(_permuted_means(values, group, sizes, seed), axis=1)
     return {
-        "groups": figures,
-        "too_small": {str(name): int(count) for name, count in zip(names, counts, strict=True) if count < LEAST},
+        "groups": sorted(by_group, key=lambda item: item["value"], reverse=worst_is_high),
+        "too_small": {str(name): int(count) for name, count in zip(names, counts, strict=True) if count < MIN_GROUP},
         "gap": {"value": observed, "low": low, "high": high},
         "p": float((1 + (chance >= observed - 1e-12).sum()) / (1 + PERMUTATIONS)),
     }
 
 
-def _shuffled(
-    faces: npt.NDArray[np.floating], place: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], seed: int
+def _resampled_means(
+    values: npt.NDArray[np.floating], group: npt.NDArray[np.integer], resamples: int, seed: int
 ) -> npt.NDArray[np.float64]:
-    """(PERMUTATIONS, groups) means when the groups' names are dealt out anew."""
+    """(resamples, groups) means of the bootstrap, NaN where a group is empty."""
+    member = np.eye(group.max() + 1)[group]
+    blocks = [
+        (weights @ (member * values[:, None]), weights @ member)
+        for weights in resample_weights(len(values), resamples, seed)
+    ]
+    sums, sizes = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    return np.where(sizes > 0, sums / sizes.clip(1), np.nan)
+
+
+def _permuted_means(
+    values: npt.NDArray[np.floating], group: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], seed: int
+) -> npt.NDArray[np.float64]:
+    """(PERMUTATIONS, groups) means when faces are assigned to groups at random."""
     rng = np.random.default_rng(seed)
-    if np.isin(faces, (0, 1)).all():  # how many right ones each group gets: an urn, no need to shuffle
-        return rng.multivariate_hypergeometric(sizes, int(faces.sum()), PERMUTATIONS) / sizes
-    dealt = [np.bincount(place, rng.permutation(faces), len(sizes)) for _ in range(PERMUTATIONS)]
-    return np.stack(dealt) / sizes
+    if np.isin(values, (0, 1)).all():  # the number of ones in each group follows the hypergeometric distribution
+        return rng.multivariate_hypergeometric(sizes, int(values.sum()), PERMUTATIONS) / sizes
+    sums = [np.bincount(group, rng.permutation(values), len(sizes)) for _ in range(PERMUTATIONS)]
+    return np.stack(sums) / sizes

@@ -1,53 +1,53 @@
-"""One model file on prepared stores, bare and covered: what `export` keeps in the file and the model card prints."""
+"""Evaluates one model file on prepared stores: the figures that `export` keeps in the file and the model card shows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from oamface.datasets.store import Store
-from oamface.evaluation.bootstrap import RESAMPLES, described
+from oamface.evaluation.bootstrap import RESAMPLES, describe_interval
 from oamface.evaluation.conditions import CORE
 from oamface.evaluation.fairness import fairness
-from oamface.evaluation.measure import measure
-from oamface.evaluation.predictions import predict
+from oamface.evaluation.inference import run_predictors
 from oamface.evaluation.predictors import ModelPredictor
+from oamface.evaluation.task_metrics import compute_metrics
 from oamface.predictor import Predictor
 
 FORMAT = "oamface-evaluation/3"
-_DETAILS = ("_classes", "_calibration", "_selective")  # tables and curves, which the benchmark keeps
+_DETAILS = ("_classes", "_calibration", "_selective")  # tables and curves, which only the benchmark keeps
 
 
 def evaluate(
-    engine: Predictor,
+    predictor: Predictor,
     stores: Sequence[Store],
     *,
     split: str = "test",
     resamples: int = RESAMPLES,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Everything measured, as plain values (docs/evaluation.md describes them). on_progress: faces done, and all.
+    """All figures on clean and occluded faces, as plain values; docs/evaluation.md describes them.
 
-    Raises DataError when no store has a face of that split.
+    on_progress: faces done, and all. Raises DataError: no face of that split.
     """
-    (predictions,) = predict([ModelPredictor(engine)], stores, CORE, split=split, on_progress=on_progress)
-    measured = measure(predictions, resamples=resamples)
-    sets = {}
+    model = ModelPredictor(predictor)
+    (predictions,) = run_predictors([model], stores, CORE, split=split, on_progress=on_progress)
+    by_data_set = compute_metrics(predictions, resamples=resamples)
+    data_sets = {}
     for store in stores:
-        data_set = store.card["data_set"]
-        sheets = measured.get(data_set, {})
-        sets[data_set] = {
-            "source": store.card["source"],
-            "faces": max((sheet["faces"] for sheet in sheets.values()), default=0),
+        conditions = by_data_set.get(store.data_set, {})
+        data_sets[store.data_set] = {
+            "source": store.digest,
+            "faces": max((values["faces"] for values in conditions.values()), default=0),
             "undetected": store.card["undetected"].get(split, 0),
             "conditions": {
-                name: {key: value for key, value in sheet.items() if not key.endswith(_DETAILS)}
-                for name, sheet in sheets.items()
+                name: {key: value for key, value in values.items() if not key.endswith(_DETAILS)}
+                for name, values in conditions.items()
             },
         }
     return {
         "schema": FORMAT,
-        "model": engine.digest,
+        "model": predictor.digest,
         "split": split,
-        "interval": described(resamples),
-        "data_sets": sets,
+        "interval": describe_interval(resamples),
+        "data_sets": data_sets,
         "fairness": fairness(predictions, resamples=resamples),
     }

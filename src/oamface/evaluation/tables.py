@@ -1,10 +1,12 @@
-"""An evaluation's figures as rows for people: the terminal's table and the model card read the same ones."""
+"""Figures as tables of text, for the terminal and the model card."""
 
 from collections.abc import Iterable, Sequence
 from math import isnan
 from typing import Any
 
-_PLAIN = {"mae", "rmse", "r", "width", "auc", "leakage", "age_mae"}  # all others are shown in percent
+from oamface.evaluation.conditions import CLEAN
+
+_UNITLESS = {"mae", "rmse", "r", "width", "auc", "leakage", "age_mae"}  # all others are shown in percent
 SHOWN = {
     "age": ("mae", "rmse", "r", "within_5", "within_10"),
     "age_interval": ("coverage", "width"),
@@ -26,68 +28,67 @@ HEADLINE = (
     ("race", "accuracy"),
     ("mask", "accuracy"),
 )
-HEADINGS = ("data set", "faces", "condition", "task", "metric", "measured", "95 % interval")
+HEADINGS = ("data set", "faces", "condition", "task", "metric", "value", "95 % interval")
 
 
 def rows(evaluation: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row of text, under HEADINGS, for every figure that says something about its condition."""
-    table: list[tuple[str, ...]] = []
-    for data_set, measured in evaluation["data_sets"].items():
-        for condition, sheet in measured["conditions"].items():
+    """One row of text, under HEADINGS, for every figure in SHOWN. evaluation: as of `model_file.evaluate`."""
+    lines: list[tuple[str, ...]] = []
+    for data_set, results in evaluation["data_sets"].items():
+        for condition, tasks in results["conditions"].items():
             for task, names in SHOWN.items():
-                figures = sheet.get(task, {})
-                # Where all faces are masked, or none, the binary answer's other metrics say nothing.
+                figures = tasks.get(task, {})
+                # Precision, recall and AUC of masks only where there are faces with and without one.
                 if task == "mask" and "auc" in figures and not isnan(figures["auc"]["value"]):
                     names = SHOWN["mask_or_none"]
-                for name in names:
-                    if name in figures:
-                        where = (data_set, str(sheet["faces"]), condition)
-                        table.append((*where, task, name, *_shown(name, figures[name])))
-    return table
+                where = (data_set, str(tasks["faces"]), condition, task)
+                lines += [(*where, name, *_text(name, figures[name])) for name in names if name in figures]
+    return lines
 
 
 def markdown(evaluation: dict[str, Any]) -> str:
     """The rows as a Markdown table."""
-    return table(HEADINGS, rows(evaluation))
+    return markdown_table(HEADINGS, rows(evaluation))
 
 
 def headline_markdown(evaluation: dict[str, Any]) -> str:
-    """The few figures that a reader looks for first, bare beside held-out masks, as a Markdown table."""
+    """The figures of HEADLINE, clean beside held-out masks, as a Markdown table."""
     lines = []
-    for data_set, measured in evaluation["data_sets"].items():
+    for data_set, results in evaluation["data_sets"].items():
         for task, metric in HEADLINE:
-            sheets = (measured["conditions"].get(condition, {}).get(task, {}) for condition in ("clean", "masks"))
-            cells = [_in_one(metric, sheet[metric]) if metric in sheet else "-" for sheet in sheets]
+            both = (results["conditions"].get(condition, {}).get(task, {}) for condition in (CLEAN, "masks"))
+            cells = [_with_interval(metric, figures[metric]) if metric in figures else "-" for figures in both]
             if cells != ["-", "-"]:
                 name = f"{task} {metric}".replace("_", " ").removesuffix(" accuracy")
                 lines.append((data_set, name, *cells))
-    return table(("data set", "figure", "bare", "held-out masks"), lines)
+    return markdown_table(("data set", "figure", "clean", "held-out masks"), lines)
 
 
-def groups_markdown(evaluation: dict[str, Any]) -> str:
-    """What differs between groups of people as a Markdown table: worst group first, each with its interval."""
+def fairness_markdown(evaluation: dict[str, Any]) -> str:
+    """Every gap between groups as a Markdown table, its groups worst first."""
     lines = []
-    for entry in evaluation["fairness"]:
-        figure = entry["figure"]
-        groups = "; ".join(f"{group['group']} {_in_one(figure, group)}" for group in entry["groups"])
-        where = (entry["data_set"], entry["condition"], figure.removesuffix("_accuracy"), entry["attribute"])
-        lines.append((*where, groups, _in_one(figure, entry["gap"])))
-    return table(("data set", "condition", "figure", "by", "groups, worst first", "gap"), lines)
+    for gap in evaluation["fairness"]:
+        figure = gap["figure"]
+        groups = "; ".join(f"{group['group']} {_with_interval(figure, group)}" for group in gap["groups"])
+        where = (gap["data_set"], gap["condition"], figure.removesuffix("_accuracy"), gap["attribute"])
+        lines.append((*where, groups, _with_interval(figure, gap["gap"])))
+    return markdown_table(("data set", "condition", "figure", "by", "groups, worst first", "gap"), lines)
 
 
-def table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Rows of text as a Markdown table."""
-    ruled = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    return "\n".join([*ruled, *("| " + " | ".join(line) + " |" for line in lines)])
+    head = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    return "\n".join([*head, *("| " + " | ".join(line) + " |" for line in lines)])
 
 
-def _in_one(name: str, figure: dict[str, float]) -> str:
-    value, ends = _shown(name, figure)
-    return f"{value} ({ends})"
+def _with_interval(metric: str, figure: dict[str, float]) -> str:
+    value, interval = _text(metric, figure)
+    return f"{value} ({interval})"
 
 
-def _shown(name: str, figure: dict[str, float]) -> tuple[str, str]:
-    scale, unit = (1.0, "") if name in _PLAIN else (100.0, " %")
-    places = 3 if name in ("r", "auc") else 2 if not unit else 1
+def _text(metric: str, figure: dict[str, float]) -> tuple[str, str]:
+    """A figure's value and interval as text."""
+    scale, unit = (1.0, "") if metric in _UNITLESS else (100.0, " %")
+    places = 3 if metric in ("r", "auc") else 2 if not unit else 1
     value, low, high = (f"{figure[key] * scale:.{places}f}" for key in ("value", "low", "high"))
     return f"{value}{unit}", f"{low} to {high}"

@@ -1,1 +1,1 @@
-"""From a training checkpoint to a model file: the one place that knows both halves."""
+"""From a training checkpoint to a model file: ONNX, int8, OpenVINO, calibration, model card."""

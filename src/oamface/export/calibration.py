@@ -1,85 +1,159 @@
-"""How sure the answers may sound: temperatures and age intervals, fitted on faces that training never saw."""
+"""Calibration on faces that were never trained on: temperatures for probabilities, quantiles for age intervals."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
+from oamface.datasets.store import UNDETECTED, Store
 from oamface.errors import DataError
-from oamface.predictor import age_deviation
+from oamface.evaluation.conditions import CLEAN, CONDITIONS, Condition, apply_condition, select_rows
+from oamface.evaluation.inference import BATCH
+from oamface.labels import MASKS, TASKS, candidate_mask
+from oamface.occlusion import STYLES
+from oamface.predictor import Predictor, age_std
 
-LEVEL = 0.9  # of the age intervals
-NEAREST, WITHIN = 150, 3  # faces, years: what a year's quantile is taken over
+LEVEL = 0.9  # coverage of the age intervals
+MIN_NEIGHBOURS, MAX_DISTANCE = 150, 3  # faces and years that the quantile of one year is taken over
+TRAINING_STYLES = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
+CALIBRATION_CONDITIONS = (CONDITIONS[CLEAN], TRAINING_STYLES)
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+Progress = Callable[[str, int, int], None]  # what is being done, faces done, all
 
 
-def fit_temperature(logits: FloatArray, members: BoolArray) -> float:
-    """The divisor of the logits (N, C) that makes the labels' sets (N, C) most probable (Guo et al., 2017).
+def calibrate(
+    predictor: Predictor, stores: Sequence[Store], on_progress: Progress = lambda what, done, total: None
+) -> dict[str, Any]:
+    """{"temperatures", "intervals"} as in a model file's description, fitted on the calibration split of stores.
 
-    1 when no label says anything. Within 0.2 to 5.
+    predictor: with temperatures of 1. Every face is taken clean and occluded by a style of training. "intervals" has
+    quantiles for undetected faces where the stores were prepared with such. Raises DataError: too few faces.
     """
-    known = ~members.all(1)
-    if not known.any():
+    logits, candidates = _predict_logits(predictor, stores, on_progress)
+    # The age keeps a temperature of 1: flatter distributions would pull their mean, the estimate, to middle age.
+    temperatures = {task: 1.0 if task == "age" else fit_temperature(logits[task], candidates[task]) for task in TASKS}
+    quantiles = {"quantiles": fit_quantiles(logits["age"], candidates["age"])}
+    if any(store.undetected for store in stores):
+        quantiles[UNDETECTED] = _fit_undetected(predictor, stores, on_progress)
+    tables = {name: [round(float(value), 4) for value in table] for name, table in quantiles.items()}
+    return {"temperatures": temperatures, "intervals": {"level": LEVEL, **tables}}
+
+
+def _fit_undetected(predictor: Predictor, stores: Sequence[Store], on_progress: Progress) -> FloatArray:
+    """(101,) quantiles for faces that were not detected.
+
+    Fitted on crops of the calibration split cut as if nothing had been detected, then raised to cover the few faces
+    that really were not detected, which are harder.
+    """
+    undetected = [store.undetected for store in stores if store.undetected is not None]
+    logits, candidates = _predict_logits(predictor, undetected, on_progress)
+    quantiles = fit_quantiles(logits["age"], candidates["age"])
+    rows = [(store, row) for store in undetected for row in select_rows(store, UNDETECTED, CONDITIONS[CLEAN])]
+    predictions = predictor.predict([np.array(store.crops[row]) for store, row in rows])
+    ages = np.log(predictions.probabilities["age"].clip(1e-12))
+    return raise_quantiles(quantiles, ages, candidate_mask([store.labels[row] for store, row in rows], "age"))
+
+
+def _predict_logits(
+    predictor: Predictor, stores: Sequence[Store], on_progress: Progress
+) -> tuple[dict[str, FloatArray], dict[str, BoolArray]]:
+    """Every task's logits and candidate classes, (N, classes) each, of clean and occluded calibration faces."""
+    faces = [
+        (store, row, condition)
+        for store in stores
+        for condition in CALIBRATION_CONDITIONS
+        for row in select_rows(store, "calibrate", condition)
+    ]
+    if not faces:
+        raise DataError("the stores hold no face of the calibration split")
+    candidates = {task: candidate_mask([store.labels[row] for store, row, _ in faces], task) for task in TASKS}
+    probabilities: dict[str, list[FloatArray]] = {task: [] for task in TASKS}
+    for start in range(0, len(faces), BATCH):
+        images = [apply_condition(*face) for face in faces[start : start + BATCH]]
+        predictions = predictor.predict([occluded.image for occluded in images])
+        for task in TASKS:
+            probabilities[task].append(predictions.probabilities[task])
+        for at, occluded in enumerate(images, start):
+            if faces[at][2].styles:
+                candidates["mask"][at] = [name == occluded.mask for name in MASKS]
+        on_progress("calibrate", min(start + BATCH, len(faces)), len(faces))
+    # A softmax at temperature 1 keeps the logits up to a constant, which does not matter for a temperature.
+    return {task: np.log(np.concatenate(probabilities[task]).clip(1e-12)) for task in TASKS}, candidates
+
+
+def fit_temperature(logits: FloatArray, candidates: BoolArray) -> float:
+    """The temperature, 0.2 to 5, that maximises the likelihood of the candidate classes (Guo et al., 2017).
+
+    logits, candidates: (N, C). 1 when every label is unknown (all classes are candidates).
+    """
+    labelled = ~candidates.all(1)
+    if not labelled.any():
         return 1.0
-    logits, members = logits[known].astype(np.float64), members[known]
+    logits, candidates = logits[labelled].astype(np.float64), candidates[labelled]
 
-    def surprise(exponent: float) -> float:
-        scores = log_softmax(logits / np.exp(exponent), axis=1)
-        return -float(logsumexp(scores, axis=1, b=members).mean())
+    def nll(log_temperature: float) -> float:
+        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(logsumexp(scores, axis=1, b=candidates).mean())
 
-    return float(np.exp(minimize_scalar(surprise, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
+    return float(np.exp(minimize_scalar(nll, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
 
 
-def fit_quantiles(logits: FloatArray, members: BoolArray, *, level: float = LEVEL) -> FloatArray:
-    """(101,): how many of (deviation + 1) the answer lies off, at most, in `level` of the faces of each true year.
+def fit_quantiles(logits: FloatArray, candidates: BoolArray, *, level: float = LEVEL) -> FloatArray:
+    """(101,): for each true year, the `level` quantile of the prediction's error in units of its std + 1.
 
-    logits, members: (N, 101). Label-conditional split conformal prediction (Vovk, 2012) with normalised scores (Lei et
-    al., 2018): each year's quantile is that of the faces nearest to it in age, at least NEAREST of them and all within
-    WITHIN years, so that the intervals hold at every age and not only on average. Where fewer than NEAREST ages are
-    exact, each range stands for a year drawn from the answer's own distribution inside it.
+    logits, candidates: (N, 101). Label-conditional split conformal prediction (Vovk, 2012) with normalised scores (Lei
+    et al., 2018): the quantile of a year is over the faces nearest in age, at least MIN_NEIGHBOURS and all within
+    MAX_DISTANCE years, so that intervals cover at every age and not only on average. With fewer than MIN_NEIGHBOURS
+    exact ages, age ranges are used too, each as a year sampled from the predicted distribution inside it.
     Raises DataError: fewer faces of known age than the level needs.
     """
-    exact = members.sum(1) == 1
-    if exact.sum() < NEAREST:
-        exact = ~members.all(1)
-    least = int(np.ceil(level / (1 - level)))
-    if exact.sum() < least:
-        raise DataError(f"age intervals at {level:.0%} take {least} faces of known age, the stores hold {exact.sum()}")
-    true, scores = (values[exact] for values in _true_and_scores(logits, members))
-    years = np.arange(logits.shape[1])
-    quantiles = np.empty(len(years), np.float32)
-    for year in years:
-        away = np.abs(true - year)
-        near = scores[away <= max(WITHIN, np.sort(away)[:NEAREST][-1])]
-        quantiles[year] = _quantile(near, level)
+    usable = candidates.sum(1) == 1
+    if usable.sum() < MIN_NEIGHBOURS:
+        usable = ~candidates.all(1)
+    needed = int(np.ceil(level / (1 - level)))
+    if usable.sum() < needed:
+        raise DataError(
+            f"age intervals at {level:.0%} take {needed} faces of known age, the stores hold {usable.sum()}"
+        )
+    true, scores = _conformity_scores(logits, candidates)
+    true, scores = true[usable], scores[usable]
+    quantiles = np.empty(logits.shape[1], np.float32)
+    for year in range(logits.shape[1]):
+        distance = np.abs(true - year)
+        near = scores[distance <= max(MAX_DISTANCE, np.sort(distance)[:MIN_NEIGHBOURS][-1])]
+        quantiles[year] = _conformal_quantile(near, level)
     return quantiles
 
 
-def widened(quantiles: FloatArray, logits: FloatArray, members: BoolArray, *, level: float = LEVEL) -> FloatArray:
-    """(101,): quantiles, none below that of these faces all together, so that intervals hold for `level` of them too.
+def raise_quantiles(
+    quantiles: FloatArray, logits: FloatArray, candidates: BoolArray, *, level: float = LEVEL
+) -> FloatArray:
+    """(101,): the quantiles, none below that of these faces together, so that intervals cover `level` of them too.
 
-    For faces too few to have quantiles of their own for every year. logits, members: (N, 101), N may be 0; with fewer
-    than fit_quantiles takes, the worst face counts.
+    For faces too few to have quantiles of their own for every year. logits, candidates: (N, 101), N from 0.
     """
-    known = ~members.all(1)
-    if not known.any():
+    labelled = ~candidates.all(1)
+    if not labelled.any():
         return quantiles
-    _, scores = _true_and_scores(logits[known], members[known])
-    return np.maximum(quantiles, _quantile(scores, level)).astype(np.float32)
+    _, scores = _conformity_scores(logits[labelled], candidates[labelled])
+    return np.maximum(quantiles, _conformal_quantile(scores, level)).astype(np.float32)
 
 
-def _true_and_scores(logits: FloatArray, members: BoolArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
-    """(N,) each: the true year, drawn inside a range, and how many of (deviation + 1) the answer lies off it."""
+def _conformity_scores(logits: FloatArray, candidates: BoolArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
+    """(N,) true years, sampled inside a range, and (N,) errors of the predicted mean in units of its std + 1."""
     ages = softmax(logits, axis=1).astype(np.float32)
-    sums = (np.where(members, ages, 0).astype(np.float64) + 1e-12 * members).cumsum(1)
-    drawn = np.random.default_rng(0).random(len(ages)) * sums[:, -1]
-    true = (sums < drawn[:, None]).sum(1)
-    return true, np.abs(ages @ np.arange(ages.shape[1]) - true) / (age_deviation(ages) + 1)
+    cumulative = (np.where(candidates, ages, 0).astype(np.float64) + 1e-12 * candidates).cumsum(1)
+    sampled = np.random.default_rng(0).random(len(ages)) * cumulative[:, -1]
+    true = (cumulative < sampled[:, None]).sum(1)
+    return true, np.abs(ages @ np.arange(ages.shape[1]) - true) / (age_std(ages) + 1)
 
 
-def _quantile(scores: FloatArray, level: float) -> float:
-    """The score that `level` of further faces stay below, as far as so many faces can tell."""
+def _conformal_quantile(scores: FloatArray, level: float) -> float:
+    """The score that `level` of further faces stay below; the largest score where there are too few to tell."""
     rank = min(len(scores), int(np.ceil((len(scores) + 1) * level)))
     return float(np.sort(scores)[rank - 1])

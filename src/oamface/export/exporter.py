@@ -1,241 +1,180 @@
-"""A finished run becomes a model file: traced, calibrated, checked against the network, measured."""
+"""Export: a checkpoint or a model file goes in; a calibrated, checked and evaluated model file comes out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 
 from oamface.atomic import check_output
-from oamface.datasets.store import UNDETECTED, Store
-from oamface.errors import DataError, ModelError
-from oamface.evaluation.conditions import CLEAN, CONDITIONS, Condition, rows_of, view
-from oamface.evaluation.model import evaluate
-from oamface.evaluation.predictions import TOGETHER
-from oamface.export.calibration import LEVEL, fit_quantiles, fit_temperature, widened
+from oamface.datasets.store import Store
+from oamface.errors import DataError, ModelError, OptionError
+from oamface.evaluation.conditions import apply_condition, select_rows
+from oamface.evaluation.model_file import evaluate
+from oamface.export.calibration import CALIBRATION_CONDITIONS, Progress, calibrate
 from oamface.export.int8 import quantise
 from oamface.export.onnx import TOLERANCE, describe, trace, write_model
-from oamface.export.openvino import check_name, convert
-from oamface.labels import MASKS, TASKS, members
+from oamface.export.openvino import convert
+from oamface.labels import TASKS
 from oamface.models.oam_cnn import OamCnn, preprocess_batch
 from oamface.models.onnx_import import is_model_file, read_model
-from oamface.occlusion import STYLES
-from oamface.predictor import Predictions, Predictor
-from oamface.runtime import FloatArray, import_openvino
+from oamface.predictor import Predictor
+from oamface.runtime import OPENVINO, FloatArray, import_openvino
 from oamface.training.checkpoint import history, load_network
 from oamface.weights import weights_file
 
-TRAINED = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
-COMPARED = 64  # faces on which network and file have to agree
-FORMS = {"onnx": "float16", "int8": "int8", "openvino": "float16"}  # what is written, and how its weights are stored
-QUANTISED_ON = 800  # faces of each data set, bare and as many covered, from which the ranges of 8 bits are read
-ALLOWED = {"share": 0.003, "years": 0.05}  # that 8 bits may cost, of accuracy and of mean absolute error
+PRECISIONS = ("float16", "int8")
+COMPARED_FACES = 64  # on which network and file must agree
+INT8_FACES = 800  # of each data set and condition, from which the ranges of 8-bit activations are estimated
+MAX_INT8_COST = {"age": 0.05, "gender": 0.003, "race": 0.003, "mask": 0.003}  # years of mae, shares of accuracy
 
 
 def export(
-    source: Path,
+    source: str | Path,
     stores: Sequence[Store],
-    out: Path,
+    output: Path,
     *,
-    to: str = "onnx",
-    also: Sequence[Store] = (),
-    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    precision: str = "float16",
+    test_stores: Sequence[Store] = (),
+    on_progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Write a model file and return its description.
 
-    source: a checkpoint, of which the averaged network is taken, or a model file in float16, to be calibrated anew.
-    to: of FORMS; "int8" quantises the backbone and refuses what that may not cost (see ALLOWED); "openvino" writes an .xml
-    and a .bin, and takes a model file as it is, calibration and figures included, when there are no stores.
-    Temperatures and the age intervals' quantiles are fitted on the stores' calibration part, each face bare and covered
-    with styles of training, and the quantiles of undetected faces (see `fit_undetected`) where the stores were prepared
-    with such; else those may be of any age. The figures are those of the test part, and of that of the stores in
-    `also`, which calibrate nothing. on_progress: what is being done, faces done, all.
-    Raises ModelError (source, disk, a file that answers otherwise than the network, one that lost too much), DataError
-    (no such faces).
+    source: a checkpoint, of which the EMA network is exported, or a model file in float16, which is calibrated anew.
+    stores: their calibration split calibrates the file, their test split evaluates it, as does that of test_stores.
+    output: .onnx, or .xml for OpenVINO (a .bin is written beside it); without stores a model file becomes an .xml file
+    as it is. precision: "int8" quantises the backbone.
+    Raises ModelError (source, predictions that differ from the network's, an accuracy cost above MAX_INT8_COST),
+    DataError (too few faces), and what `check_export` raises.
     """
-    check_export(str(source), stores, out, to)
-    if to == "openvino":
+    check_export(source, stores, output, precision)
+    if output.suffix == OPENVINO:
         if not stores:
-            return convert(source, out)
+            return convert(source, output)
         with TemporaryDirectory() as folder:
             calibrated = Path(folder) / "calibrated.onnx"
-            export(source, stores, calibrated, also=also, on_progress=on_progress)
-            return convert(calibrated, out)
-    model = None
-    if is_model_file(str(source)):
-        graph, description = read_model(str(source))
-        if description.setdefault("stored", FORMS["onnx"]) != FORMS["onnx"]:
-            raise ModelError(f"{source}: is stored in {description['stored']}; export from float16 or a checkpoint")
-    else:
-        model, progress = load_network(source)
-        size = progress["recipe"]["stages"][-1]["size"]
-        graph, description = trace(model, size), describe(model, size, history(source))
+            export(source, stores, calibrated, test_stores=test_stores, on_progress=on_progress)
+            return convert(calibrated, output)
+    model, graph, description = _load(source)
+    evaluated = [*stores, *test_stores]
+
+    def show(done: int, total: int) -> None:
+        on_progress("evaluate", done, total)
+
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.onnx"
-        predictor = _calibrated(draft, graph, description, stores, on_progress)
+        predictor = _calibrate(draft, graph, description, stores, on_progress)
         if model is not None:
-            _compare(model, predictor, stores)
-        measured = [*stores, *also]
-        figures = evaluate(predictor, measured, on_progress=lambda done, total: on_progress("evaluate", done, total))
-        if to == "int8":
-            plain, images = figures, _images(predictor, stores)
-            graph = quantise(graph, images)
-            description["stored"] = FORMS[to]
-            predictor = _calibrated(draft, graph, description, stores, on_progress)
-            figures = evaluate(
-                predictor, measured, on_progress=lambda done, total: on_progress("evaluate", done, total)
-            )
-            description["quantisation"] = _cost(plain, figures)
+            _check_predictions(model, predictor, stores)
+        figures = evaluate(predictor, evaluated, on_progress=show)
+        if precision == "int8":
+            float16_figures = figures
+            graph = quantise(graph, _calibration_images(predictor, stores))
+            description["stored"] = precision
+            figures = evaluate(_calibrate(draft, graph, description, stores, on_progress), evaluated, on_progress=show)
+            description["quantisation"] = _int8_cost(float16_figures, figures)
     description["figures"] = figures
-    write_model(out, graph, description)
+    write_model(output, graph, description)
     return description
 
 
-def check_export(source: str, stores: Sequence[Store], out: Path, to: str) -> None:
-    """Make sure that `export` can write what it is asked for, before its minutes; nothing is touched.
+def check_export(source: str | Path, stores: Sequence[Store], output: Path, precision: str) -> None:
+    """Check the arguments of `export` before its minutes of work; nothing is written.
 
-    Raises ModelError (an unknown form, openvino missing), FileError (`out`), DataError (no stores).
+    Raises OptionError (precision), ModelError (openvino missing), FileError (output), DataError (no stores).
     """
-    if to not in FORMS:
-        raise ModelError(f"form {to!r}: known are {', '.join(FORMS)}")
-    path = weights_file(source)
-    inputs = [path, path.with_suffix(".bin")]
-    if to == "openvino":
-        check_name(out)
-        for part in (out, out.with_suffix(".bin")):
-            check_output(part, inputs=inputs)
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision {precision!r}: known are {', '.join(PRECISIONS)}")
+    inputs = [weights_file(source), weights_file(source).with_suffix(".bin")]
+    if output.suffix == OPENVINO:
+        if precision != "float16":
+            raise OptionError(f"{output}: a file for OpenVINO is exported in float16, not {precision}")
+        for path in (output, output.with_suffix(".bin")):
+            check_output(path, inputs=inputs)
         import_openvino()
         return
-    check_output(out, inputs=inputs, suffixes=(".onnx",))
+    check_output(output, inputs=inputs, suffixes=(".onnx", OPENVINO))
     if not stores:
-        raise DataError(f"--to {to} calibrates and measures: name at least one --store")
+        raise DataError("an .onnx file is calibrated and evaluated: name at least one --store")
 
 
-def _calibrated(
+def _load(source: str | Path) -> tuple[OamCnn | None, onnx.ModelProto, dict[str, Any]]:
+    """The network of a checkpoint (None for a model file), its ONNX graph and its description."""
+    if is_model_file(str(source)):
+        graph, description = read_model(str(source))
+        stored = description.setdefault("stored", "float16")
+        if stored != "float16":
+            raise ModelError(f"{source}: its weights are {stored}; export from a float16 file or a checkpoint")
+        return None, graph, description
+    model, progress = load_network(Path(source))
+    size = progress["recipe"]["phases"][-1]["image_size"]
+    return model, trace(model, size), describe(model, size, history(Path(source)))
+
+
+def _calibrate(
     draft: Path,
     graph: onnx.ModelProto,
     description: dict[str, Any],
     stores: Sequence[Store],
-    on_progress: Callable[[str, int, int], None],
+    on_progress: Progress,
 ) -> Predictor:
-    """The graph as a predictor that knows how sure it may sound; the calibration is put into the description."""
-    description["temperatures"] = dict.fromkeys(TASKS, 1.0)
-    description["figures"] = None
+    """The graph as a calibrated predictor, written to `draft`; the description is updated."""
+    description.update(temperatures=dict.fromkeys(TASKS, 1.0), figures=None)
     write_model(draft, graph, description)
-    predictor = Predictor(draft)
-    logits, known = _calibration(predictor, stores, on_progress)
-    # Flatter ages would pull their mean, the estimate, to the middle of life; quantiles calibrate the intervals.
-    classed = [task for task in TASKS if task != "age"]
-    description["temperatures"] |= {task: fit_temperature(logits[task], known[task]) for task in classed}
-    quantiles = {"quantiles": fit_quantiles(logits["age"], known["age"])}
-    if any(store.undetected for store in stores):
-        quantiles[UNDETECTED] = fit_undetected(predictor, stores, on_progress)
-    tables = {name: [round(float(value), 4) for value in table] for name, table in quantiles.items()}
-    description["intervals"] = {"level": LEVEL, **tables}
+    description.update(calibrate(Predictor(draft), stores, on_progress))
     write_model(draft, graph, description)
     return Predictor(draft)
 
 
-def fit_undetected(
-    predictor: Predictor,
-    stores: Sequence[Store],
-    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> FloatArray:
-    """(101,): the quantiles of age intervals where no face was detected.
-
-    Fitted as the others, on the same faces with their detection taken away, bare and covered; then widened to hold for
-    the few that really were not detected, which are harder. Raises DataError: too few faces, or no store with such.
-    """
-    blind = [store.undetected for store in stores if store.undetected is not None]
-    logits, known = _calibration(predictor, blind, on_progress)
-    quantiles = fit_quantiles(logits["age"], known["age"])
-    chosen = [(store, row) for store in blind for row in rows_of(store, UNDETECTED, CONDITIONS[CLEAN])]
-    answers = predictor.predict([np.array(store.crops[row]) for store, row in chosen])
-    ages = np.log(answers.probabilities["age"].clip(1e-12))
-    return widened(quantiles, ages, members([store.labels[row] for store, row in chosen], "age"))
+def _check_predictions(model: OamCnn, predictor: Predictor, stores: Sequence[Store]) -> None:
+    """Raises ModelError: the file's probabilities differ from the network's by more than TOLERANCE."""
+    crops = [np.array(crop) for store in stores for crop in store.crops[: COMPARED_FACES // len(stores) + 1]]
+    with torch.no_grad():
+        outputs = model(preprocess_batch(crops, model.preprocessing, predictor.size))
+    predictions = predictor.predict(crops)
+    for task, temperature in predictor.description["temperatures"].items():
+        expected = (outputs.logits[task] / temperature).softmax(1).numpy()
+        difference = float(np.abs(expected - predictions.probabilities[task]).max())
+        if difference > TOLERANCE:
+            raise ModelError(f"the file's {task} probabilities differ by up to {difference:.3f} from the network's")
 
 
-def _images(predictor: Predictor, stores: Sequence[Store]) -> FloatArray:
-    """Calibration faces, bare and covered, as the network takes them: what quantisation reads its ranges from."""
-    crops = []
-    for store in stores:
-        for condition in (CONDITIONS[CLEAN], TRAINED):
-            rows = rows_of(store, "calibrate", condition)[:QUANTISED_ON]
-            crops += [view(store, row, condition).image for row in rows]
+def _calibration_images(predictor: Predictor, stores: Sequence[Store]) -> FloatArray:
+    """(N, 3, S, S) clean and occluded faces of the calibration split, as the network takes them."""
+    crops = [
+        apply_condition(store, row, condition).image
+        for store in stores
+        for condition in CALIBRATION_CONDITIONS
+        for row in select_rows(store, "calibrate", condition)[:INT8_FACES]
+    ]
     return predictor.preprocess(crops)
 
 
-def _cost(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What quantisation lost on bare faces and under held-out masks, by data set: points of accuracy, years of error.
+def _int8_cost(float16: dict[str, Any], int8: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Data set to task to how much worse int8 is, as a mean over conditions: years of mae, share of accuracy.
 
-    Raises ModelError when the mean over a data set's conditions lost more than ALLOWED.
+    float16, int8: figures as of `evaluate`. Raises ModelError: a cost above MAX_INT8_COST.
     """
-    cost: dict[str, Any] = {}
-    for data_set, measured in before["data_sets"].items():
-        for task, metric, sign in (
-            ("age", "mae", 1),
-            ("gender", "accuracy", -1),
-            ("race", "accuracy", -1),
-            ("mask", "accuracy", -1),
-        ):
-            lost = []
-            for condition, sheet in measured["conditions"].items():
-                other = after["data_sets"][data_set]["conditions"][condition]
-                if metric in sheet.get(task, {}):
-                    lost.append(sign * (other[task][metric]["value"] - sheet[task][metric]["value"]))
-            if lost:
-                cost.setdefault(data_set, {})[task] = round(float(np.mean(lost)), 5)
-    worst = [
-        f"{task} of {data_set}: {lost:.4f}"
+    cost: dict[str, dict[str, float]] = {}
+    for data_set, results in float16["data_sets"].items():
+        for task in TASKS:
+            metric, sign = ("mae", 1) if task == "age" else ("accuracy", -1)
+            differences = [
+                sign * (int8["data_sets"][data_set]["conditions"][condition][task][metric]["value"] - figure["value"])
+                for condition, tasks in results["conditions"].items()
+                if (figure := tasks.get(task, {}).get(metric))
+            ]
+            if differences:
+                cost.setdefault(data_set, {})[task] = round(float(np.mean(differences)), 5)
+    too_high = [
+        f"{task} of {data_set}: {value:.4f}"
         for data_set, tasks in cost.items()
-        for task, lost in tasks.items()
-        if lost > ALLOWED["years" if task == "age" else "share"]
+        for task, value in tasks.items()
+        if value > MAX_INT8_COST[task]
     ]
-    if worst:
-        raise ModelError(f"8 bits cost more than {ALLOWED}: {'; '.join(worst)}; not written")
+    if too_high:
+        raise ModelError(f"int8 costs more than {MAX_INT8_COST}: {'; '.join(too_high)}")
     return cost
-
-
-def _calibration(
-    predictor: Predictor, stores: Sequence[Store], on_progress: Callable[[str, int, int], None]
-) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.bool_]]]:
-    """Every task's logits and label sets, (N, classes), over bare and covered faces of the calibration part."""
-    plan = [
-        (store, row, condition)
-        for store in stores
-        for condition in (CONDITIONS[CLEAN], TRAINED)
-        for row in rows_of(store, "calibrate", condition)
-    ]
-    if not plan:
-        raise DataError("the stores hold no face of the calibration part")
-    answers: list[Predictions] = []
-    known = {task: members([store.labels[row] for store, row, _ in plan], task) for task in TASKS}
-    for start in range(0, len(plan), TOGETHER):
-        views = [view(store, row, condition) for store, row, condition in plan[start : start + TOGETHER]]
-        answers.append(predictor.predict([item.image for item in views]))
-        for place, item in enumerate(views, start):
-            if plan[place][2].styles:
-                known["mask"][place] = [name == item.mask for name in MASKS]
-        on_progress("calibrate", min(start + TOGETHER, len(plan)), len(plan))
-    # A softmax at temperature 1 keeps the logits up to a constant, which no temperature sees.
-    logits = {
-        task: np.log(np.concatenate([part.probabilities[task] for part in answers]).clip(1e-12)) for task in TASKS
-    }
-    return logits, known
-
-
-def _compare(model: OamCnn, predictor: Predictor, stores: Sequence[Store]) -> None:
-    """Refuse a file whose answers differ from the network's."""
-    crops = [np.array(crop) for store in stores for crop in store.crops[: COMPARED // len(stores) + 1]]
-    with torch.no_grad():
-        outputs = model(preprocess_batch(crops, model.preprocessing, predictor.size))
-    answered = predictor.predict(crops)
-    for task, temperature in predictor.description["temperatures"].items():
-        wanted = (outputs.logits[task] / temperature).softmax(1).numpy()
-        away = float(np.abs(wanted - answered.probabilities[task]).max())
-        if away > TOLERANCE:
-            raise ModelError(f"the file's {task} probabilities are up to {away:.3f} off the network's; not written")

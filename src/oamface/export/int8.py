@@ -1,4 +1,4 @@
-"""Eight bits in place of thirty-two: post-training quantisation of the backbone (Jacob et al., 2018)."""
+"""Post-training quantisation of the backbone to 8 bits (Jacob et al., 2018)."""
 
 import logging
 import re
@@ -12,72 +12,72 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from sklearn.linear_model import Ridge
 
-from oamface.export.graph_rewrites import folded, joined
-from oamface.export.onnx import widen
+from oamface.export.graph_rewrites import fuse_shortcuts, space_to_depth_stem
+from oamface.export.onnx import to_float32
 from oamface.runtime import FloatArray, OnnxRuntime
 
-QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "Pad")
-_FLOAT = "model.attention."  # what stays in float besides the heads: its sigmoid and division want more than 8 bits
-_READS = re.compile(r"model\.heads\.\w+\.0\.weight")  # of the layers that read the face's vector
-_RIDGE = 0.01  # how hard the correction is drawn to none, in mean squares of what it is fitted on
-_MOVING = 0.01  # what a batch counts in that average
-_TOGETHER = 16
+QUANTISED_OPS = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "Pad")
+_ATTENTION = "model.attention."  # stays in float: its sigmoid and division need more than 8 bits
+_HEAD_INPUT = re.compile(r"model\.heads\.\w+\.0\.weight")  # of the layers that read the embedding
+_RIDGE = 0.01  # regularisation of the embedding's correction, relative to the embedding's variance
+_MOMENTUM = 0.01  # weight of a batch in the moving average of activation ranges
+_BATCH = 16
 
 
 def quantise(graph: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
     """A copy of a model file's graph whose backbone computes in 8-bit integers; heads and attention stay in float.
 
-    Weights have a scale for each output channel and are symmetric, in -64..63: a processor without VNNI adds pairs of
-    products in 16 bits, which wider ones would overflow. Activations are 0..255 between the least and the largest
-    value that batches of `images` (N, 3, S, S), as the network takes them, give: the moving average over all batches.
+    images: (N, 3, S, S) as the network takes them, from which the ranges of activations are estimated. Weights are
+    symmetric, with a scale for each output channel, in -64..63: without VNNI a processor adds pairs of products in 16
+    bits, which wider ones would overflow. Activations are 0..255.
     """
-    whole = widen(graph)
-    plain = joined(whole)  # a copy, which quantize_static changes
-    weights = {tensor.name for tensor in plain.graph.initializer if tensor.name.startswith(_FLOAT)}
-    kept = [node.name for node in plain.graph.node if weights & set(node.input)]
-    logging.getLogger().addFilter(_quiet)
+    float32 = to_float32(graph)
+    fused = fuse_shortcuts(float32)  # a copy, which quantize_static changes
+    weights = {tensor.name for tensor in fused.graph.initializer if tensor.name.startswith(_ATTENTION)}
+    excluded = [node.name for node in fused.graph.node if weights & set(node.input)]
+    logging.getLogger().addFilter(_no_preprocessing_advice)
     with TemporaryDirectory() as folder:
-        out = Path(folder) / "int8.onnx"
+        path = Path(folder) / "int8.onnx"
         try:
             quantize_static(
-                plain,
-                out,
-                _Images(images),
+                fused,
+                path,
+                _ImageReader(images),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                op_types_to_quantize=list(QUANTISED),
-                extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": _MOVING},
-                nodes_to_exclude=kept,
+                op_types_to_quantize=list(QUANTISED_OPS),
+                extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": _MOMENTUM},
+                nodes_to_exclude=excluded,
             )
         finally:
-            logging.getLogger().removeFilter(_quiet)
-        return _corrected(folded(onnx.load(out)), whole, images)
+            logging.getLogger().removeFilter(_no_preprocessing_advice)
+        return _correct_heads(space_to_depth_stem(onnx.load(path)), float32, images)
 
 
-def _corrected(quantised: onnx.ModelProto, plain: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
-    """The quantised graph with heads that undo what 8 bits do to the vector they read, as far as that is linear.
+def _correct_heads(quantised: onnx.ModelProto, float32: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
+    """The quantised graph with heads that undo the linear part of the quantisation error of the embedding.
 
-    Errors of rounding have a mean (which Nagel et al., 2019, correct) and follow the vector; a ridge regression from
-    the quantised vectors of `images` to the true ones, drawn to the identity, is folded into the heads.
+    The error has a mean (corrected by Nagel et al., 2019) and depends on the embedding: a ridge regression from the
+    quantised embeddings of `images` to the float ones, regularised to the identity, is folded into the heads.
     """
-    readers = [node for node in quantised.graph.node if any(_READS.fullmatch(name) for name in node.input)]
-    (vector,) = {node.input[0] for node in readers}
-    seen, wanted = (_values(graph, vector, images).astype(np.float64) for graph in (quantised, plain))
-    error = Ridge(_RIDGE * len(seen) * seen.var(0).mean()).fit(seen, wanted - seen)
-    turn, shift = np.eye(len(error.coef_)) + error.coef_, error.intercept_
+    first_layers = [node for node in quantised.graph.node if any(_HEAD_INPUT.fullmatch(name) for name in node.input)]
+    (embedding,) = {node.input[0] for node in first_layers}
+    inputs, targets = (_tensor_values(graph, embedding, images).astype(np.float64) for graph in (quantised, float32))
+    regression = Ridge(_RIDGE * len(inputs) * inputs.var(0).mean()).fit(inputs, targets - inputs)
+    matrix, shift = np.eye(len(regression.coef_)) + regression.coef_, regression.intercept_
     tensors = {tensor.name: tensor for tensor in quantised.graph.initializer}
-    for node in readers:
+    for node in first_layers:
         weight, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in node.input[1:])
-        for name, value in zip(node.input[1:], (weight @ turn, bias + weight @ shift), strict=True):
-            tensors[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+        for name, values in zip(node.input[1:], (weight @ matrix, bias + weight @ shift), strict=True):
+            tensors[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
     return quantised
 
 
-def _values(graph: onnx.ModelProto, name: str, images: FloatArray) -> FloatArray:
-    """What a tensor of the graph is for every image."""
+def _tensor_values(graph: onnx.ModelProto, name: str, images: FloatArray) -> FloatArray:
+    """The values of one tensor of the graph for every image."""
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
     del copy.graph.output[:]
@@ -86,8 +86,8 @@ def _values(graph: onnx.ModelProto, name: str, images: FloatArray) -> FloatArray
     return np.concatenate([network(batch)[0] for batch in _batches(images)])
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]
-    """The images in the form that onnxruntime asks for them."""
+class _ImageReader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds the images to onnxruntime batch by batch."""
 
     def __init__(self, images: FloatArray) -> None:
         self._batches = iter(_batches(images))
@@ -98,9 +98,9 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _batches(images: FloatArray) -> list[FloatArray]:
-    return [images[start : start + _TOGETHER] for start in range(0, len(images), _TOGETHER)]
+    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
-def _quiet(record: logging.LogRecord) -> bool:
-    """Leave out the advice to pre-process, which our graph does not need."""
+def _no_preprocessing_advice(record: logging.LogRecord) -> bool:
+    """Leaves out onnxruntime's advice to pre-process the model, which this graph does not need."""
     return "pre-processing" not in record.getMessage()

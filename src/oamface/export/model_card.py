@@ -1,16 +1,16 @@
-"""The model card, from what a model file says of itself, so that no figure is written by hand."""
+"""The model card: Markdown made from a model file's description, so that no figure is written by hand."""
 
 from typing import Any
 
 from oamface.errors import ModelError
-from oamface.evaluation.tables import groups_markdown, headline_markdown, markdown
+from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
     "fairface": "FairFace: CC BY 4.0",
     "masks": "mask images of Face-Mask-Detection and RMFRD: MIT, images from the web",
 }
-STARTED = {
+INITIAL_WEIGHTS = {
     "scratch": "random weights",
     "hub": "timm's ImageNet weights",
     "package": "dlib's face-recognition network (CC0)",
@@ -18,114 +18,122 @@ STARTED = {
 
 
 def model_card(description: dict[str, Any]) -> str:
-    """Markdown: what the model is, what it was trained on, what it measures, what it must not be used for."""
-    runs, intervals = description["training"], description["intervals"]
-    training = runs[-1]
-    if "weights" not in training["recipe"]:
+    """Markdown: what the model predicts, its training data, its figures, its terms of use.
+
+    Raises ModelError: a file that does not say how it was trained.
+    """
+    runs, intervals, evaluation = description["training"], description["intervals"], description["figures"]
+    if "loss_weights" not in runs[-1]["recipe"]:
         raise ModelError("no card can be written: the model file does not say how it was trained; export it again")
-    weights = training["recipe"]["weights"]
-    from_features = (weights["features"] or weights["kd"]) and not training["recipe"].get("teacher")
-    used = [
-        f"- {LICENCES.get(name, name)}; {data['train']} training faces"
-        f" ({data['near_duplicates_excluded']} left out as copies of test faces)"
-        + (
-            f", {data['with_features']} with features of a frozen teacher"
-            if from_features and data["with_features"]
-            else ""
-        )
-        for name, data in training["data"].items()
-    ]
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in description["temperatures"].items())
     thresholds = ", ".join(f"{value:.2f} ({task})" for task, value in description["thresholds"].items())
-    reach, blind = intervals["quantiles"], intervals.get("undetected")
-    undetected = (
-        f"{min(blind):.2f} to {max(blind):.2f}, from the same faces with their detection taken away, widened to hold"
-        " for those of the training and calibration parts that really were not detected"
-        if blind
-        else "not calibrated; the interval is 0 to 100"
+    quantiles, size = intervals["quantiles"], description["input"]["size"]
+    undetected = "\n".join(
+        f"- {name}: {results['undetected']} of {results['faces'] + results['undetected']} test images"
+        for name, results in (evaluation["data_sets"] if evaluation else {}).items()
     )
-    restricted = any("utkface" in run["data"] for run in runs)
-    use = (
-        "UTKFace may be used for non-commercial research only, and so may these weights."
-        if restricted
-        else "The data sets allow commercial use with attribution."
-    )
-    measured = description["figures"]
-    lost = [
-        f"- {name}: {measured['undetected']} of {measured['faces'] + measured['undetected']} test images"
-        for name, measured in (measured or {"data_sets": {}})["data_sets"].items()
-    ]
-    tables = (headline_markdown, markdown, groups_markdown)
-    headline, figures, groups = (table(measured) if measured else "Not measured." for table in tables)
-    stored = description.get("stored", "float16")
+    tables = (headline_markdown, markdown, fairness_markdown)
+    headline, figures, groups = (table(evaluation) if evaluation else "Not evaluated." for table in tables)
     return f"""# Model card
 
-OAM-CNN, {description["parameters"]:,} parameters, stored in {stored}, for aligned faces of
-{description["input"]["size"]} x {description["input"]["size"]} pixels. Written by `oamface card` from the model file.
+OAM-CNN, {description["parameters"]:,} parameters, weights in {description.get("stored", "float16")}, for aligned faces
+of {size} x {size} pixels. Written by `oamface models card` from the model file.
 
-## What it answers
+## What it predicts
 
 Apparent age as a distribution over 0..100 years with a {intervals["level"]:.0%} interval, perceived gender (two
-classes), perceived race (FairFace's seven classes), mask (none, incorrect, worn), and where the face is uncovered.
-Gender and race are what annotators perceived in images; they say nothing about who a person is.
+classes), perceived race (FairFace's seven classes), mask (none, incorrect, worn), and which part of the face is
+visible. Gender and race are what annotators perceived in images; they say nothing about who a person is.
 
 ## In short
 
-The test parts, with 95 % intervals; race in the data set's own classes, age in years. All of it is below.
+The test splits, with 95 % intervals; race in the data set's own classes, age in years. All figures are below.
 
 {headline}
 
 ## Terms of use
 
-{use}
-Do not use the answers to decide about people: not for identification, surveillance, hiring, policing or access.
+{_terms(runs)}
+Do not use predictions to decide about people: not for identification, surveillance, hiring, policing or access.
 
-## Trained on
+## Training data
 
-{chr(10).join(used)}
+{chr(10).join(_training_data(runs[-1]))}
 
 {chr(10).join(_run(run) for run in runs)}
 
-## Calibrated on
+## Calibration
 
-A tenth of the training parts, never trained on, bare and with drawn masks: temperatures {temperatures}. Age intervals
-by label-conditional split conformal prediction: a year stays possible while the mean lies within
-{min(reach):.2f} to {max(reach):.2f} (by year) times (the distribution's deviation + 1) of it. Where no face was
-detected (`"detected": false`): {undetected}. "uncertain"
-is said instead of a class below {thresholds}.
+A tenth of the training splits, never trained on, clean and with drawn occlusions: temperatures {temperatures}.
+Age intervals by label-conditional split conformal prediction: a year is inside where the mean lies within
+{min(quantiles):.2f} to {max(quantiles):.2f} (by year) times (the standard deviation of the distribution + 1) of it.
+For faces that were not detected (`"detected": false`): {_undetected_quantiles(intervals)}.
+A class is reported as "uncertain" below a probability of {thresholds}.
 
-## Measured on the test parts
+## Figures on the test splits
 
 Held-out masks (respirators, checked and floral cloth) and phones are drawn on the same faces; training never drew
-these. `occlusion_drop` is what that costs against the bare face. `leakage` is the attention's weight on covered pixels over
-their share of the area. Pictures in which no face was found are not in the figures:
+these. `occlusion_drop` is how much worse occluded faces are predicted than the same faces clean. `leakage` is the share
+of attention on occluded pixels divided by their share of the crop. Images without a detected face are in no figure:
 
-{chr(10).join(lost)}
+{undetected}
 
 {figures}
 
-## Groups
+## Fairness
 
-The same test faces by what the labels say of them; groups of fewer than 30 faces are left out. The coverage of age
-intervals is the share of faces whose label lies inside; {intervals["level"]:.0%} is promised.
+The same test faces, grouped by their labels; groups of fewer than 30 faces are left out. The coverage of age intervals
+is the share of faces whose label lies inside; {intervals["level"]:.0%} is promised.
 
 {groups}
 """
 
 
-def _run(run: dict[str, Any]) -> str:
-    """One run in a few words, and its cost."""
-    recipe = run["recipe"]
-    listed = sum(data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items())
-    faces = recipe.get("samples_per_epoch") or listed
-    passes = sum(stage["passes"] for stage in recipe["stages"])
-    stages = ", then ".join(
-        f"{stage['passes']} passes at {stage['size']} px in batches of {stage['batch']}" for stage in recipe["stages"]
-    )
-    start = STARTED.get(recipe["pretrained"], f"`{recipe['pretrained']}`")
-    taught = f", taught by `{recipe['teacher']}`" if recipe.get("teacher") else ""
-    mixup_repeats = f", {recipe['mixup_repeats']} times as many with faces mixed" if recipe.get("mixup_repeats") else ""
+def _terms(runs: list[dict[str, Any]]) -> str:
+    if any("utkface" in run["data"] for run in runs):
+        return "UTKFace may be used for non-commercial research only, and so may these weights."
+    return "The data sets allow commercial use with attribution."
+
+
+def _training_data(run: dict[str, Any]) -> list[str]:
+    """A list item for every data set of a run."""
+    weights = run["recipe"]["loss_weights"]
+    uses_features = (weights["features"] or weights["kd"]) and not run["recipe"].get("teacher")
+    items = []
+    for name, data in run["data"].items():
+        duplicates = f"({data['near_duplicates_excluded']} left out as near-duplicates of test faces)"
+        item = f"- {LICENCES.get(name, name)}; {data['train']} training faces {duplicates}"
+        if uses_features and data["with_features"]:
+            item += f", {data['with_features']} with embeddings of a frozen teacher"
+        items.append(item)
+    return items
+
+
+def _undetected_quantiles(intervals: dict[str, Any]) -> str:
+    quantiles = intervals.get("undetected")
+    if not quantiles:
+        return "not calibrated; the interval is 0 to 100"
     return (
-        f"Recipe `{recipe['name']}`, from {start}{taught}: {stages}; {faces * passes:,} image-passes{mixup_repeats}, things"
-        f" drawn on {recipe['occluded']:.0%} of the faces.\n"
+        f"{min(quantiles):.2f} to {max(quantiles):.2f}, from the same faces cropped as if undetected, raised to cover\n"
+        "faces of the training and calibration splits that really were not detected"
+    )
+
+
+def _run(run: dict[str, Any]) -> str:
+    """One training run in a line, with its cost."""
+    recipe = run["recipe"]
+    faces = recipe.get("samples_per_epoch") or sum(
+        data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items()
+    )
+    epochs = sum(phase["epochs"] for phase in recipe["phases"])
+    phases = ", then ".join(
+        f"{phase['epochs']} epochs at {phase['image_size']} px in batches of {phase['batch_size']}"
+        for phase in recipe["phases"]
+    )
+    initial = INITIAL_WEIGHTS.get(recipe["pretrained"], f"`{recipe['pretrained']}`")
+    distilled = f", distilled from `{recipe['teacher']}`" if recipe.get("teacher") else ""
+    mixup = f", {recipe['mixup_repeats']} times as many with mixup" if recipe.get("mixup_repeats") else ""
+    return (
+        f"Recipe `{recipe['name']}`, from {initial}{distilled}: {phases}; {faces * epochs:,} samples{mixup},"
+        f" {recipe['occlusion_probability']:.0%} of them occluded.\n"
     )

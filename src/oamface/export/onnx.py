@@ -1,4 +1,4 @@
-"""The model file: one ONNX that describes itself, from a network and what is known about it."""
+"""The model file: one ONNX file with its description in the metadata, from a network and what is known about it."""
 
 import json
 from dataclasses import asdict
@@ -20,12 +20,12 @@ from oamface.predictor import FORMAT, OUTPUTS
 from oamface.runtime import METADATA
 
 OPSET = 18
-TOLERANCE = 0.02  # by which a probability may differ between a network and its files, whose weights are float16
-HALVED = 1024  # values from which a tensor is stored in float16
+TOLERANCE = 0.02  # how much a probability may differ between a network and its file, whose weights are float16
+MIN_FLOAT16 = 1024  # values; smaller tensors stay in float32
 
 
-class _Answering(nn.Module):
-    """The network as the file holds it: logits of every task, and the attention as shares."""
+class _ExportedNetwork(nn.Module):
+    """The network with the file's outputs: logits of every task, attention in 0..1."""
 
     def __init__(self, model: OamCnn) -> None:
         super().__init__()
@@ -37,9 +37,9 @@ class _Answering(nn.Module):
 
 
 def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[str, Any]:
-    """What every file says of itself, still without calibration: temperatures of 1, empty intervals.
+    """The description of an uncalibrated model file: temperatures of 1, intervals of level 0, no figures.
 
-    size: pixels of the crops it takes. training: the runs that led to it, oldest first, each with its recipe and data.
+    size: side of the input images. training: the runs that led to the network, oldest first, with recipe and data.
     """
     return {
         "format": FORMAT,
@@ -49,7 +49,7 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
         "parameters": parameter_count(model),
         "stored": "float16",
         "temperatures": dict.fromkeys(TASKS, 1.0),
-        # Calibrated answers below it are nearer to a guess among all classes than to certainty.
+        # A class below its threshold is reported as uncertain: half-way from a guess among all classes to certainty.
         "thresholds": {task: (1 + 1 / len(TASKS[task])) / 2 for task in TASKS if task != "age"},
         "intervals": {"level": 0.0, "quantiles": [0.0] * len(TASKS["age"])},
         "training": training,
@@ -58,17 +58,15 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
 
 
 def trace(model: OamCnn, size: int) -> onnx.ModelProto:
-    """The network as ONNX: (N, 3, size, size) float32 `images` to OUTPUTS.
+    """The network as an ONNX graph: `images` (N, 3, size, size) float32 to OUTPUTS.
 
-    Raises ModelError for a network that does not do all tasks with attention.
+    Raises ModelError: a network without attention or with fewer than all tasks.
     """
     if set(model.heads) != set(TASKS) or model.attention is None:
         raise ModelError("a model file holds a network with attention and all four tasks; this one has fewer")
-    answering = _Answering(model.float()).cpu().eval()
-    example = torch.zeros(2, 3, size, size)
     program = torch.onnx.export(
-        answering,
-        (example,),
+        _ExportedNetwork(model.float()).cpu().eval(),
+        (torch.zeros(2, 3, size, size),),
         input_names=["images"],
         output_names=list(OUTPUTS),
         dynamic_shapes=({0: torch.export.Dim("faces")},),
@@ -81,35 +79,34 @@ def trace(model: OamCnn, size: int) -> onnx.ModelProto:
 
 def write_model(path: Path, graph: onnx.ModelProto, description: dict[str, Any]) -> None:
     """Write graph and description, large weights as float16, whole or not at all. Raises FileError."""
-    stored = _halved(graph)
-    helper.set_model_props(stored, {METADATA: json.dumps(description)})
-    data = stored.SerializeToString()
-    write_bytes(path, data)
+    model = _to_float16(graph)
+    helper.set_model_props(model, {METADATA: json.dumps(description)})
+    write_bytes(path, model.SerializeToString())
 
 
-def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose weights are all float32: what `write_model` stored as float16 and its Casts are undone."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(graph)
-    halves = {tensor.name: tensor for tensor in copy.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+def to_float32(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with all weights in float32: undoes `_to_float16`."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    halves = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     nodes = []
-    for node in copy.graph.node:
+    for node in model.graph.node:
         if node.op_type == "Cast" and node.input[0] in halves:
             values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
             halves[node.input[0]].CopyFrom(numpy_helper.from_array(values, node.output[0]))
         else:
             nodes.append(node)
-    del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
-    return copy
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
-def _halved(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with large float32 tensors as float16, each widened by a Cast that the runtime folds away on loading."""
+def _to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with large float32 tensors as float16, each cast to float32, which the runtime does once on loading."""
     model, casts = onnx.ModelProto(), []
     model.CopyFrom(graph)
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < HALVED:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_FLOAT16:
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half"))

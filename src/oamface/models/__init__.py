@@ -1,1 +1,1 @@
-"""The network, in torch: knows tensors only, neither files nor how it is trained."""
+"""The network in torch: its parts, pruning, and reading it from a model file. Nothing here knows how it is trained."""

@@ -1,55 +1,37 @@
-"""Occlusion-aware attention: which channels matter, and where the face is bare."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Occlusion-aware attention: a channel gate, then a spatial map of where the face is visible."""
 
 from torch import Tensor, nn
 
 
 class OcclusionAttention(nn.Module):
-    """A channel gate, and a spatial map that is near 1 where the face shows and near 0 where it is covered.
+    """Squeeze-and-excitation (Hu et al., 2018), then a spatial attention map, in the order of CBAM (Woo et al., 2018).
 
-    The channel gate is squeeze-and-excitation (Hu et al., 2018), in the order channel, then space of CBAM (Woo et al.,
-    2018). The map is learned from coverage maps of drawn occluders, not left to emerge.
+    The map's sigmoid is near 1 where the face is visible and near 0 where it is occluded. It is supervised by the
+    occlusion masks of synthetic occluders.
     """
 
     def __init__(self, channels: int, *, squeeze: int = 64, hidden: int = 24) -> None:
         super().__init__()
-        opening, showing = nn.Linear(squeeze, channels), nn.Conv2d(hidden, 1, 3, padding=1)
-        self.gate = nn.Sequential(nn.Linear(channels, squeeze), nn.ReLU(inplace=True), opening, nn.Sigmoid())
+        gate_output, map_output = nn.Linear(squeeze, channels), nn.Conv2d(hidden, 1, 3, padding=1)
+        self.gate = nn.Sequential(nn.Linear(channels, squeeze), nn.ReLU(inplace=True), gate_output, nn.Sigmoid())
         self.map = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True), showing
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True), map_output
         )
-        # Wide open and even at first, so that a pretrained backbone is not disturbed.
-        for layer, bias in ((opening, 3.0), (showing, 0.0)):
+        # Nearly an identity at first, so that a pretrained backbone is not disturbed.
+        for layer, bias in ((gate_output, 3.0), (map_output, 0.0)):
             nn.init.zeros_(layer.weight)
             nn.init.constant_(layer.get_parameter("bias"), bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, h, w) features to gated features of the same shape and the map's logits (B, 1, h, w)."""
-        gated = self._gated(features)
+        """(B, C, h, w) features to gated features of the same shape and attention logits (B, 1, h, w)."""
+        gated = features * self.gate(features.mean((2, 3)))[:, :, None, None]
         return gated, self.map(gated)
 
-    def parts(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """What `forward` gives, of every part of one batch, in training.
 
-        Its batch normalisation, which sees all of them, is one that takes parts (`train.team.SyncedBatchNorm2d`).
-        """
-        gated = [self._gated(part) for part in features]
-        norm: Any = self.map[1]
-        entry, rest = self.map[0], self.map[2:]
-        normed = norm.parts([entry(part) for part in gated])
-        return [(part, rest(entered)) for part, entered in zip(gated, normed, strict=True)]
+def pooling_weights(attention: Tensor) -> Tensor:
+    """Attention logits (B, 1, h, w) to weights whose mean over each face is 1.
 
-    def _gated(self, features: Tensor) -> Tensor:
-        gated: Tensor = features * self.gate(features.mean((2, 3)))[:, :, None, None]
-        return gated
-
-
-def visible_share(attention: Tensor) -> Tensor:
-    """The map's logits (B, 1, h, w) as weights of a mean of 1 over each face.
-
-    Divided by the attention's own mean, so that a half-covered face gives a vector as long as a bare one's.
+    So the embedding of a half-occluded face is about as long as that of the clean one.
     """
-    share = attention.sigmoid()
-    return share / share.mean((2, 3), keepdim=True).clamp_min(1e-3)
+    weights = attention.sigmoid()
+    return weights / weights.mean((2, 3), keepdim=True).clamp_min(1e-3)

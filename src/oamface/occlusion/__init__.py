@@ -1,8 +1,5 @@
-"""Masks and other things drawn over a face from its five landmarks, each with the exact coverage map.
+"""Draws masks and other occluders over a face from its five landmarks, each with its exact occlusion mask."""
 
-`draw` covers one face; `STYLES` names what it can draw and what only evaluation may use.
-"""
+from oamface.occlusion.styles import HELD_OUT, MASK_POSITIONS, STYLES, Occluded, Style, occlude
 
-from oamface.occlusion.draw import HELD_OUT, STYLES, WEARS, Occluded, Style, draw
-
-__all__ = ["HELD_OUT", "STYLES", "WEARS", "Occluded", "Style", "draw"]
+__all__ = ["HELD_OUT", "MASK_POSITIONS", "STYLES", "Occluded", "Style", "occlude"]

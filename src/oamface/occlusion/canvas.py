@@ -1,6 +1,6 @@
-"""Layers of paint over one face: shapes in face coordinates become colour and coverage in the image.
+"""A canvas over the image of a face: draws shapes in face coordinates and keeps the exact occlusion mask.
 
-Knows light, antialiasing and compositing; what the shapes mean is the business of `masks` and `objects`.
+It handles light, antialiasing and compositing; what is drawn is decided in `masks` and `objects`.
 """
 
 import cv2
@@ -36,21 +36,21 @@ def mirrored(half: npt.ArrayLike) -> Points:
 
 
 class Canvas:
-    """The image being covered, its light, and how much of every pixel is covered so far.
+    """The image drawn on, its light, and its occlusion mask so far.
 
-    image: (H, W, 3) uint8 RGB, left untouched. rng: where all chance comes from.
+    image: (H, W, 3) uint8 RGB, not changed. rng: the source of all randomness.
     """
 
     def __init__(self, image: RGBImage, frame: FaceFrame, rng: np.random.Generator) -> None:
         self.frame, self.rng = frame, rng
         self.height, self.width = image.shape[:2]
         self.paint = image.astype(np.float32)
-        self.coverage: FloatArray = np.zeros(image.shape[:2], np.float32)
+        self.occlusion_mask: FloatArray = np.zeros(image.shape[:2], np.float32)
         self.unit = frame.unit  # pixels
         self.light = self._light(image)
 
     def _light(self, image: RGBImage) -> FloatArray:
-        """(H, W) about 1: the face's own light and shade, without its features, so that paint follows it."""
+        """(H, W) about 1: the light and shade of the face without its features. What is drawn is lit alike."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         # Small images blur as well as large ones; full-size blurs would cost more than all the rest.
         step = max(1, int(self.unit / 8))
@@ -59,9 +59,9 @@ class Canvas:
         )
         soft = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 4.0)
         x, y = self.frame.project([[0.0, 0.6]])[0] / step
-        here = soft[int(np.clip(y, 0, soft.shape[0] - 1)), int(np.clip(x, 0, soft.shape[1] - 1))]
-        self.brightness = float(here) / 255
-        relative = np.clip((soft + 30) / (here + 30), 0.55, 1.5)
+        centre = soft[int(np.clip(y, 0, soft.shape[0] - 1)), int(np.clip(x, 0, soft.shape[1] - 1))]
+        self.brightness = float(centre) / 255
+        relative = np.clip((soft + 30) / (centre + 30), 0.55, 1.5)
         light: FloatArray = cv2.resize(relative, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         return light
 
@@ -93,40 +93,40 @@ class Canvas:
         return inverse[0, 0] * columns + inverse[0, 1] * rows, inverse[1, 0] * columns + inverse[1, 1] * rows
 
     def noise(self, grain: float) -> FloatArray:
-        """(H, W) about 0, deviation about 1: smooth noise with lumps of `grain` face units."""
+        """(H, W) smooth noise of mean 0 and std 1; grain: the size of its lumps in face units."""
         step = max(1.0, grain * self.unit)
         shape = (max(2, int(self.height / step) + 1), max(2, int(self.width / step) + 1))
-        rough = self.rng.standard_normal(shape, np.float32)
-        lumps: FloatArray = cv2.resize(rough, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
-        return lumps
+        coarse = self.rng.standard_normal(shape, np.float32)
+        noise: FloatArray = cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        return noise
 
     def shadow(self, area: FloatArray, strength: float, radius: float = 0.06) -> None:
-        """Darken the face beside what is about to be laid over it; covers nothing."""
+        """Darken the face around a shape that is drawn next. The occlusion mask does not change."""
         self.paint *= (1 - strength * self.soften(area, radius))[..., None]
 
-    def lay(
+    def draw(
         self, area: FloatArray, colour: npt.ArrayLike, *, shade: FloatArray | float = 1.0, lit: bool = True
     ) -> None:
-        """Lay colour, (3,) or (H, W, 3), over the image where area (0..1) is, in the face's light times shade."""
+        """Draw a colour, (3,) or (H, W, 3), with opacity `area` (H, W) in 0..1, in the face's light times shade."""
         x, y, width, height = cv2.boundingRect((area > 0).astype(np.uint8))
         if not width:
             return
         # Most layers are small: arithmetic on the whole image would cost more than all the drawing.
-        part = np.s_[y : y + height, x : x + width]
+        region = np.s_[y : y + height, x : x + width]
         tint, bright = np.asarray(colour, np.float32), np.asarray(shade, np.float32)
         if tint.ndim == 3:
-            tint = tint[part]
+            tint = tint[region]
         if bright.ndim == 2:
-            bright = bright[part]
+            bright = bright[region]
         if lit:
-            bright = bright * self.light[part] * np.float32(min(1.2, 0.45 + 0.9 * self.brightness))
-        alpha = area[part]
-        paint, coverage = self.paint[part], self.coverage[part]
+            bright = bright * self.light[region] * np.float32(min(1.2, 0.45 + 0.9 * self.brightness))
+        alpha = area[region]
+        paint, hidden = self.paint[region], self.occlusion_mask[region]
         paint += alpha[..., None] * (np.clip(tint * bright[..., None], 0, 255) - paint)
-        coverage += alpha * (1 - coverage)
+        hidden += alpha * (1 - hidden)
 
     def image(self) -> RGBImage:
-        """The covered image, (H, W, 3) uint8."""
+        """The image drawn on, (H, W, 3) uint8."""
         return np.clip(self.paint + 0.5, 0, 255).astype(np.uint8)
 
     def _pixels(self, points: npt.ArrayLike) -> npt.NDArray[np.int32]:

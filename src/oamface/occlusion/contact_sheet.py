@@ -1,4 +1,6 @@
-"""A contact sheet of everything that can cover a face."""
+"""A contact sheet of all occluders, and a drawn face to show them on."""
+
+from itertools import cycle
 
 import cv2
 import numpy as np
@@ -6,35 +8,36 @@ import numpy.typing as npt
 
 from oamface.alignment import crop_face, template
 from oamface.images import RGBImage
-from oamface.occlusion.draw import STYLES, WEARS, draw
+from oamface.occlusion.styles import MASK_POSITIONS, STYLES, occlude
 
 SIDE = 160
 _TITLE = 18
 
 
 def contact_sheet(faces: list[tuple[RGBImage, npt.NDArray[np.float32]]], *, seed: int = 0) -> RGBImage:
-    """One row for each style, masks also worn wrongly; the last column shows the coverage of the one before it.
+    """A table with one row for each style. The last column shows the occlusion mask of the image before it.
 
-    faces: images (H, W, 3) uint8 RGB with five landmarks (5, 2) each, one or more; they take turns along a row.
+    faces: one or more images (H, W, 3) uint8 RGB with five landmarks (5, 2) each, used in turn.
     """
     crops = [crop_face(image, landmarks, SIDE) for image, landmarks in faces]
-    places, rows, turn = template(SIDE), [], 0
-    for style, kind in STYLES.items():
+    landmarks, rows, next_crop = template(SIDE), [], cycle(crops)
+    correct, *incorrect = MASK_POSITIONS
+    for name, style in STYLES.items():
         cells = []
-        for number, wear in enumerate((*("right",) * 4, *WEARS[1:]) if kind.mask else ("right",) * 6):
-            drawn = draw(crops[turn % len(crops)], places, style, np.random.default_rng((seed, number)), wear=wear)
-            turn += 1
-            cells.append(drawn.image)
-        cells.append(np.repeat((drawn.coverage[..., None] * 255).astype(np.uint8), 3, axis=2))
+        for number, position in enumerate([correct] * 4 + incorrect if style.is_mask else [correct] * 6):
+            rng = np.random.default_rng((seed, number))
+            occluded = occlude(next(next_crop), landmarks, name, rng, position=position)
+            cells.append(occluded.image)
+        cells.append(np.repeat((occluded.occlusion_mask[..., None] * 255).astype(np.uint8), 3, axis=2))
         title = np.full((_TITLE, SIDE * len(cells), 3), 255, np.uint8)
-        name = f"{style}{', held out for evaluation' if kind.held_out else ''}"
-        cv2.putText(title, name, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
+        text = f"{name}{', held out for evaluation' if style.held_out else ''}"
+        cv2.putText(title, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
         rows.append(np.vstack([title, np.hstack(cells)]))
     return np.vstack(rows)
 
 
 def plain_face(size: int = 2 * SIDE) -> tuple[RGBImage, npt.NDArray[np.float32]]:
-    """A drawn face of nobody, (size, size, 3), and its landmarks: enough to see masks on without an image."""
+    """A drawn face, (size, size, 3) uint8 RGB, and its five landmarks."""
     landmarks = template(size)
     image = np.full((size, size, 3), (196, 205, 212), np.uint8)
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)

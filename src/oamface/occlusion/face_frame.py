@@ -1,7 +1,7 @@
-"""Coordinates on a face, from its five landmarks: one mask pattern fits every pose.
+"""Face coordinates, from five landmarks: a shape drawn in them fits every pose.
 
 x runs from the face's midline, 1 at the outer corner of either side of the head; y from the eyes (0) over the mouth
-(1) to the chin (about 1.75); z out of the face, in the unit of x. Knows nothing of what is drawn.
+(1) to the chin (about 1.75); z out of the face, in the unit of x.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ NOSE = 0.45  # how far the nose's tip stands out, likewise
 
 
 class FaceFrame:
-    """Lays points of a face's own coordinates onto the image. landmarks: (5, 2) in pixels.
+    """Projects face coordinates into the image. landmarks: (5, 2) in pixels.
 
     Raises FaceError: another shape, values not finite, or eyes and mouth that coincide.
     """
@@ -29,7 +29,7 @@ class FaceFrame:
         across, self.down = points[1] - points[0], mouth - self.eyes
         width, height = float(np.linalg.norm(across)), float(np.linalg.norm(self.down))
         if min(width, height) < 1e-3:
-            raise FaceError("the landmarks' eyes or mouth lie on one point")
+            raise FaceError("the landmarks of the eyes, or the eyes and the mouth, are on one point")
         across = across / width
         # The nose stands out of the plane of eyes and mouth: its sideways offset tells the head's turn.
         offset = float((points[2] - (self.eyes + mouth) / 2) @ across) / max(width, 0.3 * height)

@@ -1,4 +1,4 @@
-"""Face masks: surgical, respirator, cloth, polyurethane, transparent; worn right, under the nose or on the chin."""
+"""Draws face masks: surgical, respirator, cloth, polyurethane, transparent; in any of three positions."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ import numpy as np
 from oamface.occlusion.canvas import Canvas, Colour, FloatArray, mirrored, smooth
 from oamface.occlusion.face_frame import Points
 
-# Where a mask's top edge lies when it is worn right, under the nose, and on the chin alone (face coordinates).
-TOPS = {"right": 0.27, "nose": 0.66, "chin": 1.22}
+# y of a mask's top edge in face coordinates, by its position.
+TOP_EDGES = {"correct": 0.27, "below_nose": 0.66, "on_chin": 1.22}
 
 _SURGICAL = (
     (132, 190, 214),
@@ -33,10 +33,10 @@ _CLOTH = (
 _DARK = ((28, 28, 30), (45, 45, 50), (70, 72, 78), (38, 42, 60), (200, 170, 170), (150, 150, 152))
 
 
-def surgical(canvas: Canvas, wear: str) -> None:
+def surgical(canvas: Canvas, position: str) -> None:
     """Pleated, three folds, ear loops at its four corners."""
     rng = canvas.rng
-    outline = _outline(canvas, wear, bridge=0.1, jaw=0.84, chin=0.5, bulge=0.12)
+    outline = _outline(canvas, position, bridge=0.1, jaw=0.84, chin=0.5, bulge=0.12)
     area = _base(canvas, outline, loops=0.022)
     shade = _relief(canvas) * (1 + 0.03 * canvas.noise(0.3))
     top, bottom = _span(outline)
@@ -47,13 +47,13 @@ def surgical(canvas: Canvas, wear: str) -> None:
         lit = canvas.soften(canvas.line(np.array(pleat) + (0, 0.045, 0), 0.035), 0.02)
         shade = shade * (1 - 0.28 * fold + 0.1 * lit)
     shade = shade * (1 - 0.12 * canvas.soften(canvas.line(outline[: len(outline) // 2], 0.03), 0.01))
-    canvas.lay(area, _colour(canvas, _SURGICAL), shade=shade)
+    canvas.draw(area, _colour(canvas, _SURGICAL), shade=shade)
 
 
-def respirator(canvas: Canvas, wear: str) -> None:
+def respirator(canvas: Canvas, position: str) -> None:
     """A cone with a seam down its middle (or a welded edge), sometimes a valve; straps around the head."""
     rng = canvas.rng
-    outline = _outline(canvas, wear, bridge=0.16, jaw=0.62, chin=0.26, bulge=0.42)
+    outline = _outline(canvas, position, bridge=0.16, jaw=0.62, chin=0.26, bulge=0.42)
     area = _base(canvas, outline, loops=0.03)
     top, bottom = _span(outline)
     x, _ = canvas.coordinates()
@@ -63,7 +63,7 @@ def respirator(canvas: Canvas, wear: str) -> None:
     seam = [(0, y0, 0.42 * np.sin(np.pi * (y0 - top) / (bottom - top))) for y0 in np.linspace(top, bottom, 9)]
     shade = shade * (1 - 0.25 * canvas.soften(canvas.line(seam, 0.025), 0.012))
     rim = canvas.soften(canvas.line(np.concatenate([outline, outline[:1]]), 0.05), 0.012)
-    canvas.lay(
+    canvas.draw(
         area,
         _colour(canvas, ((240, 240, 238), (232, 236, 240), (244, 240, 230), (60, 60, 64))),
         shade=shade * (1 - 0.12 * rim),
@@ -75,51 +75,51 @@ def respirator(canvas: Canvas, wear: str) -> None:
             [centre[0] + 0.17 * np.cos(angles), centre[1] + 0.15 * np.sin(angles), np.full(24, 0.3)]
         )
         grey = rng.uniform(170, 235)
-        canvas.lay(
+        canvas.draw(
             canvas.area(valve) * area, (grey, grey, grey), shade=1 - 0.3 * canvas.soften(canvas.line(valve, 0.02), 0.01)
         )
 
 
-def cloth(canvas: Canvas, wear: str) -> None:
+def cloth(canvas: Canvas, position: str) -> None:
     """Sewn cloth: plain, striped or dotted."""
-    _cloth(canvas, wear, canvas.rng.choice(["plain", "plain", "stripes", "dots"]))
+    _cloth(canvas, position, canvas.rng.choice(["plain", "plain", "stripes", "dots"]))
 
 
-def checked(canvas: Canvas, wear: str) -> None:
+def checked(canvas: Canvas, position: str) -> None:
     """Sewn cloth with a checked or floral print."""
-    _cloth(canvas, wear, canvas.rng.choice(["checks", "flowers"]))
+    _cloth(canvas, position, canvas.rng.choice(["checks", "flowers"]))
 
 
-def polyurethane(canvas: Canvas, wear: str) -> None:
+def polyurethane(canvas: Canvas, position: str) -> None:
     """Tight, dark, one piece with its ear loops, a sharp ridge along the middle."""
     rng = canvas.rng
-    outline = _outline(canvas, wear, bridge=0.08, jaw=0.66, chin=0.34, bulge=0.2)
+    outline = _outline(canvas, position, bridge=0.08, jaw=0.66, chin=0.34, bulge=0.2)
     area = _base(canvas, outline, loops=0.09)
     top, bottom = _span(outline)
     ridge = [(0, y0, 0.2 * np.sin(np.pi * (y0 - top) / (bottom - top))) for y0 in np.linspace(top, bottom, 7)]
     gleam = canvas.soften(canvas.line(ridge, 0.05), 0.05)
     shade = _relief(canvas) * (1 + 0.25 * gleam * rng.uniform(0, 1)) * (1 + 0.015 * canvas.noise(0.05))
-    canvas.lay(area, _colour(canvas, _DARK), shade=shade)
+    canvas.draw(area, _colour(canvas, _DARK), shade=shade)
 
 
-def transparent(canvas: Canvas, wear: str) -> None:
-    """Clear plastic in an opaque rim; the mouth shows through, with a gleam. Its coverage is what hides the skin."""
+def transparent(canvas: Canvas, position: str) -> None:
+    """Clear plastic in an opaque rim, with a gleam. Its occlusion mask is how much of the skin it hides."""
     rng = canvas.rng
-    outline = _outline(canvas, wear, bridge=0.12, jaw=0.7, chin=0.36, bulge=0.2)
+    outline = _outline(canvas, position, bridge=0.12, jaw=0.7, chin=0.36, bulge=0.2)
     area = _base(canvas, outline, loops=0.022)
     centre = outline.mean(0)
     window = canvas.area(centre + (outline - centre) * rng.uniform(0.72, 0.84))
     haze = rng.uniform(0.12, 0.3)
     rim = area * (1 - window) + area * window * haze
-    canvas.lay(rim, _colour(canvas, _SURGICAL), shade=_relief(canvas))
+    canvas.draw(rim, _colour(canvas, _SURGICAL), shade=_relief(canvas))
     side = rng.choice([-1, 1])
     gleam = [(side * (0.3 + 0.1 * np.sin(3 * t)), centre[1] - 0.3 + 0.6 * t, 0.15) for t in np.linspace(0, 1, 6)]
-    canvas.lay(canvas.soften(canvas.line(gleam, 0.06), 0.04) * window * rng.uniform(0.2, 0.6), (250, 250, 250))
+    canvas.draw(canvas.soften(canvas.line(gleam, 0.06), 0.04) * window * rng.uniform(0.2, 0.6), (250, 250, 250))
 
 
-def _cloth(canvas: Canvas, wear: str, print_: str) -> None:
+def _cloth(canvas: Canvas, position: str, print_: str) -> None:
     rng = canvas.rng
-    outline = _outline(canvas, wear, bridge=0.12, jaw=0.7, chin=0.36, bulge=0.16)
+    outline = _outline(canvas, position, bridge=0.12, jaw=0.7, chin=0.36, bulge=0.16)
     area = _base(canvas, outline, loops=0.03)
     colour = np.asarray(_colour(canvas, _CLOTH), np.float32)
     other = np.asarray(_colour(canvas, _CLOTH), np.float32)
@@ -138,7 +138,7 @@ def _cloth(canvas: Canvas, wear: str, print_: str) -> None:
         seam = [(0, y0, 0.16) for y0 in np.linspace(top, bottom, 6)]
         shade = shade * (1 - 0.2 * canvas.soften(canvas.line(seam, 0.02), 0.012))
     hem = canvas.line(np.concatenate([outline, outline[:1]]), 0.07)
-    canvas.lay(area, colour * (1 - share) + other * share, shade=shade * (1 - 0.1 * hem))
+    canvas.draw(area, colour * (1 - share) + other * share, shade=shade * (1 - 0.1 * hem))
 
 
 def _plain(canvas: Canvas) -> FloatArray:
@@ -178,16 +178,16 @@ def _flowers(canvas: Canvas) -> FloatArray:
     return share.astype(np.float32) / np.float32(255)
 
 
-def _outline(canvas: Canvas, wear: str, *, bridge: float, jaw: float, chin: float, bulge: float) -> Points:
+def _outline(canvas: Canvas, position: str, *, bridge: float, jaw: float, chin: float, bulge: float) -> Points:
     """A mask's closed edge: bridge (how far it rises to the nose), half-widths at jaw and chin, bulge over the nose."""
     rng = canvas.rng
-    top = TOPS[wear] + rng.normal(0, 0.04)
-    shift = 0.0 if wear == "right" else 0.08 if wear == "nose" else 0.2
+    top = TOP_EDGES[position] + rng.normal(0, 0.04)
+    shift = 0.0 if position == "correct" else 0.08 if position == "below_nose" else 0.2
     low = 1.78 + shift + rng.normal(0, 0.05)
     wide = rng.normal(0.97, 0.03)
-    side = max(top + 0.12, (0.36 if wear == "right" else top) + 0.1)
+    side = max(top + 0.12, (0.36 if position == "correct" else top) + 0.1)
     half = [
-        (0.0, top - bridge if wear == "right" else top, bulge),
+        (0.0, top - bridge if position == "correct" else top, bulge),
         (0.22, top - 0.35 * bridge, 0.6 * bulge),
         (0.55, top + 0.1, 0.25 * bulge),
         (wide, side, 0.0),
@@ -207,7 +207,7 @@ def _span(outline: Points) -> tuple[float, float]:
 
 
 def _base(canvas: Canvas, outline: Points, *, loops: float) -> FloatArray:
-    """Lays the ear loops and the shadow on the face; returns the mask's own area."""
+    """Draw the ear loops and the mask's shadow on the face; returns the mask's area (H, W)."""
     rng = canvas.rng
     area = canvas.area(outline)
     if rng.random() < 0.7:
@@ -221,12 +221,12 @@ def _base(canvas: Canvas, outline: Points, *, loops: float) -> FloatArray:
     for side in (-1, 1):
         for start in (above + 0.04, below - 0.04):
             strap = [(side * widest * 0.97, start), (side * 1.06, (start + ear) / 2), (side * 1.13, ear)]
-            canvas.lay(canvas.line(strap, loops), (tone, tone, tone))
+            canvas.draw(canvas.line(strap, loops), (tone, tone, tone))
     return area
 
 
 def _relief(canvas: Canvas) -> FloatArray:
-    """(H, W) about 1: a rounded surface, darker to the sides and below, lit from a chance side."""
+    """(H, W) about 1: the shade of a rounded surface, lit from a random side."""
     x, y = canvas.coordinates()
     side = float(canvas.rng.normal(0, 0.08))
     return np.clip(1.04 + side * x - 0.16 * x * x - 0.07 * np.clip(y - 1, -1, 1), 0.5, 1.4)

@@ -1,13 +1,13 @@
-"""What covers a face and is no mask: sunglasses, scarf, hand, phone, hair, a plain patch."""
+"""Draws occluders other than masks: sunglasses, scarf, hand, phone, hair, a plain patch."""
 
 import numpy as np
 
-from oamface.occlusion.canvas import Canvas, Colour, mirrored, smooth
+from oamface.occlusion.canvas import Canvas, Colour
 from oamface.occlusion.face_frame import Points
 
 
 def sunglasses(canvas: Canvas) -> None:
-    """Two dark lenses with a bridge and arms; at times with a gleam."""
+    """Two dark lenses with a bridge and arms; sometimes with a gleam."""
     rng = canvas.rng
     wide, high, square = rng.uniform(0.34, 0.46), rng.uniform(0.24, 0.38), rng.uniform(2, 5)
     tone = rng.uniform(8, 60)
@@ -19,17 +19,17 @@ def sunglasses(canvas: Canvas) -> None:
         area = canvas.area(np.column_stack([outline, np.full(len(outline), 0.12)]))
         canvas.shadow(area, 0.2)
         rows = canvas.coordinates()[1]
-        canvas.lay(area * opaque, (tone, tone * 0.95, tone * 0.9), shade=1 + 0.5 * np.clip(rows, -0.4, 0.4))
-        canvas.lay(canvas.line([(side * (0.5 + wide), -0.02), (side * 1.12, -0.08)], 0.06), (tone, tone, tone))
-    canvas.lay(canvas.line([(-0.5 + wide, 0, 0.15), (0, -0.05, 0.2), (0.5 - wide, 0, 0.15)], 0.05), (tone, tone, tone))
+        canvas.draw(area * opaque, (tone, tone * 0.95, tone * 0.9), shade=1 + 0.5 * np.clip(rows, -0.4, 0.4))
+        canvas.draw(canvas.line([(side * (0.5 + wide), -0.02), (side * 1.12, -0.08)], 0.06), (tone, tone, tone))
+    canvas.draw(canvas.line([(-0.5 + wide, 0, 0.15), (0, -0.05, 0.2), (0.5 - wide, 0, 0.15)], 0.05), (tone, tone, tone))
     if rng.random() < 0.5:
         x = rng.choice([-0.5, 0.5]) + rng.uniform(-0.1, 0.1)
         gleam = canvas.soften(canvas.line([(x, -0.1, 0.12), (x + 0.1, 0.12, 0.12)], 0.06), 0.03)
-        canvas.lay(gleam * 0.5, (240, 240, 245))
+        canvas.draw(gleam * 0.5, (240, 240, 245))
 
 
 def scarf(canvas: Canvas) -> None:
-    """Wound cloth over mouth and neck, wider than the face: no mask, for all that it covers."""
+    """Cloth wound over mouth and neck, wider than the face. It does not count as a mask."""
     rng = canvas.rng
     top = rng.uniform(0.35, 1.0)
     edge = [(x, top + 0.12 * x * x + rng.normal(0, 0.03), 0.25 * (1 - x * x / 2.6)) for x in np.linspace(-1.5, 1.5, 11)]
@@ -39,7 +39,7 @@ def scarf(canvas: Canvas) -> None:
     wave = rng.uniform(0.25, 0.5)
     folds = np.sin(2 * np.pi * (y + 0.15 * x * x * rng.normal(1, 0.5) + 0.08 * canvas.noise(0.6)) / wave)
     knit = 1 + 0.05 * canvas.noise(0.03)
-    canvas.lay(area, _any_colour(canvas), shade=(1 + 0.2 * folds) * knit)
+    canvas.draw(area, _any_colour(canvas), shade=(1 + 0.2 * folds) * knit)
 
 
 def hand(canvas: Canvas) -> None:
@@ -53,9 +53,9 @@ def hand(canvas: Canvas) -> None:
     palm = start - along * 0.45
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     back = palm + np.outer(np.cos(angles), side) * 0.42 + np.outer(np.sin(angles), along) * 0.5
-    canvas.lay(canvas.area(back), skin, shade=1 + 0.06 * canvas.noise(0.2))
+    canvas.draw(canvas.area(back), skin, shade=1 + 0.06 * canvas.noise(0.2))
     wrist = np.stack([palm, palm - along * 2.5])
-    canvas.lay(canvas.line(wrist, 0.55), skin)
+    canvas.draw(canvas.line(wrist, 0.55), skin)
     for finger in range(4):
         offset = (finger - 1.5) * 0.2
         length = rng.uniform(0.6, 0.95) - 0.1 * abs(finger - 1.5)
@@ -65,7 +65,7 @@ def hand(canvas: Canvas) -> None:
         canvas.shadow(canvas.line(line, 0.22), 0.25, 0.03)
         body = canvas.line(line, 0.17)
         rounded = canvas.soften(canvas.line(line, 0.07), 0.05)
-        canvas.lay(body, skin, shade=0.85 + 0.25 * rounded)
+        canvas.draw(body, skin, shade=0.85 + 0.25 * rounded)
 
 
 def phone(canvas: Canvas) -> None:
@@ -77,9 +77,9 @@ def phone(canvas: Canvas) -> None:
     slab = _turned(_superellipse(angles, 0.42, 0.75, 8), turn) + centre
     tone = rng.uniform(10, 235)
     canvas.shadow(canvas.area(slab), 0.3)
-    canvas.lay(canvas.area(slab), (tone, tone, tone * rng.uniform(0.95, 1.05)), shade=1 + 0.05 * canvas.noise(0.8))
+    canvas.draw(canvas.area(slab), (tone, tone, tone * rng.uniform(0.95, 1.05)), shade=1 + 0.05 * canvas.noise(0.8))
     camera = _turned(_superellipse(angles, 0.1, 0.14, 4), turn) + centre + _turned(np.array([[0.24, -0.52]]), turn)
-    canvas.lay(canvas.area(camera), (15, 15, 18))
+    canvas.draw(canvas.area(camera), (15, 15, 18))
 
 
 def hair(canvas: Canvas) -> None:
@@ -98,16 +98,16 @@ def hair(canvas: Canvas) -> None:
             (x + rng.normal(0, 0.1), 0.5),
             (x + rng.normal(0, 0.15), rng.uniform(0.9, 2.0)),
         ]
-        canvas.lay(canvas.line(_curve(fall), rng.uniform(0.03, 0.09)), colour * rng.uniform(0.7, 1.3))
+        canvas.draw(canvas.line(_curve(fall), rng.uniform(0.03, 0.09)), colour * rng.uniform(0.7, 1.3))
 
 
 def patch(canvas: Canvas) -> None:
-    """A plain, flat rectangle or oval anywhere on the face: no object, so that no object's look is needed."""
+    """A plain rectangle or oval anywhere on the face: an occluder without the look of any object."""
     rng = canvas.rng
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     shape = _superellipse(angles, rng.uniform(0.25, 0.9), rng.uniform(0.2, 0.7), rng.choice([2.0, 12.0]))
     outline = _turned(shape, rng.normal(0, 0.4)) + (rng.uniform(-0.7, 0.7), rng.uniform(-0.3, 1.6))
-    canvas.lay(canvas.area(outline), _any_colour(canvas), lit=bool(rng.random() < 0.5))
+    canvas.draw(canvas.area(outline), _any_colour(canvas), lit=bool(rng.random() < 0.5))
 
 
 def _superellipse(angles: Points, wide: float, high: float, power: float) -> Points:
@@ -131,7 +131,7 @@ def _curve(points: list[tuple[float, float]]) -> Points:
 
 
 def _skin(canvas: Canvas) -> Colour:
-    """The colour of the cheeks, undone of the light that `lay` puts back."""
+    """The colour of the cheeks, without the light that `Canvas.draw` multiplies it by."""
     samples = []
     for point in canvas.frame.project([(-0.45, 0.5), (0.45, 0.5), (0, 0.3)]):
         x, y = int(np.clip(point[0], 0, canvas.width - 1)), int(np.clip(point[1], 0, canvas.height - 1))
@@ -143,6 +143,3 @@ def _skin(canvas: Canvas) -> Colour:
 def _any_colour(canvas: Canvas) -> Colour:
     red, green, blue = canvas.rng.uniform(15, 235, 3) * 0.6 + canvas.rng.uniform(10, 235) * 0.4
     return float(red), float(green), float(blue)
-
-
-__all__ = ["hair", "hand", "mirrored", "patch", "phone", "scarf", "smooth", "sunglasses"]

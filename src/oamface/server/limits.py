@@ -1,4 +1,4 @@
-"""How much is held and worked on at once, and how much may wait for it; the rest is refused at once."""
+"""Limits of the service: on each request, on requests at once, and on the memory that their bodies take."""
 
 import asyncio
 import os
@@ -15,107 +15,107 @@ Result = TypeVar("Result")
 
 
 class BusyError(OamfaceError):
-    """As much is held or waits as may; the same request can be answered in a moment."""
+    """Too many requests are queued, or their bodies take too much memory; the same request can succeed in a moment."""
 
 
-class SlowError(OamfaceError):
-    """A request was not answered in the time that it may take."""
+class DeadlineError(OamfaceError):
+    """A request took longer than it may."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """bytes: of one image. pixels: of it. faces: answered for in it. images: images of one batch.
+    """image_bytes, pixels, faces: of one image. images: of one batch. body_bytes: of a whole form or JSON document.
 
-    body: bytes of a whole form or JSON document. memory: bytes of all bodies that are held at once.
-    working: requests that are computed at once; waiting: others in line. seconds: for a body to arrive, and again for
-    the answer.
+    memory: bytes of all bodies at once. workers: requests computed at once. queued: requests that may wait for a
+    worker. timeout: seconds for a body to arrive, and again for its response.
     """
 
-    bytes: int = MAX_BYTES
+    image_bytes: int = MAX_BYTES
     pixels: int = MAX_PIXELS
     faces: int = 100
     images: int = 32
-    body: int = 128 * 2**20
+    body_bytes: int = 128 * 2**20
     memory: int = 512 * 2**20
-    working: int = field(default_factory=lambda: os.cpu_count() or 1)
-    waiting: int = 32
-    seconds: float = 30.0
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    queued: int = 32
+    timeout: float = 30.0
 
 
-class Gate:
-    """Runs work in threads: `working` pieces at once, `waiting` more in line, none beyond that.
+class RequestLimiter:
+    """Runs functions in `workers` threads; `queued` more calls may wait, and further ones are rejected.
 
-    seconds: after which a caller is told that it took too long; its thread still counts until it is done.
+    timeout: seconds after which a caller gets DeadlineError; the thread still counts as active until it is done.
+    active: calls that run or wait.
     """
 
-    def __init__(self, working: int, waiting: int, seconds: float) -> None:
-        self.working, self.waiting, self.seconds = working, waiting, seconds
-        self.busy = 0  # pieces that run or wait
-        self._pool = ThreadPoolExecutor(working, thread_name_prefix="oamface")
+    def __init__(self, workers: int, queued: int, timeout: float) -> None:
+        self.workers, self.queued, self.timeout = workers, queued, timeout
+        self.active = 0
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="oamface")
 
     async def run(
-        self, work: Callable[..., Result], *arguments: Any, after: Callable[[], object] = lambda: None
+        self, function: Callable[..., Result], *arguments: Any, on_done: Callable[[], object] = lambda: None
     ) -> Result:
-        """after: called once when the work is done or refused, which may be later than the caller stops waiting.
+        """The function's result. on_done: called once it has finished or was rejected, perhaps after the timeout.
 
-        Raises BusyError at once, SlowError later, and whatever the work raises.
+        Raises BusyError at once, DeadlineError after the timeout, and whatever the function raises.
         """
-        if self.busy >= self.working + self.waiting:
-            after()
-            raise BusyError("busy: too many requests are waiting; try again in a moment")
-        self.busy += 1
+        if self.active >= self.workers + self.queued:
+            on_done()
+            raise BusyError("busy: too many requests are queued; try again in a moment")
+        self.active += 1
 
-        def done(task: "asyncio.Future[Result]") -> None:
-            self.busy -= 1
-            after()
-            if not task.cancelled():
-                task.exception()  # seen, even where nobody waits for it any more
+        def finish(future: "asyncio.Future[Result]") -> None:
+            self.active -= 1
+            on_done()
+            if not future.cancelled():
+                future.exception()  # retrieved, even where no caller waits any more
 
-        task = asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-        task.add_done_callback(done)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        future.add_done_callback(finish)
         try:
-            # The thread cannot be stopped, so that it is shielded: only the caller stops waiting.
-            return await asyncio.wait_for(asyncio.shield(task), self.seconds)
+            # Shielded, since a thread cannot be cancelled: only the caller stops waiting.
+            return await asyncio.wait_for(asyncio.shield(future), self.timeout)
         except TimeoutError:
-            raise SlowError(f"not answered within {self.seconds:g} seconds; send less, or a smaller image") from None
+            raise DeadlineError(f"no result within {self.timeout:g} seconds; send less, or a smaller image") from None
 
     def close(self) -> None:
-        """Let what was accepted finish."""
+        """Wait for all accepted calls."""
         self._pool.shutdown(wait=True)
 
 
-class Room:
-    """The memory that all bodies share. Used from the event loop alone.
+class MemoryBudget:
+    """The memory that all bodies share. For the event loop only.
 
-    size: bytes that may be held at once; held: bytes that are.
+    size: bytes that may be reserved at once. reserved: bytes that are.
     """
 
     def __init__(self, size: int) -> None:
-        self.size, self.held = size, 0
+        self.size, self.reserved = size, 0
 
     @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """What one request holds; given back at the end."""
-        share = Share(self)
+    def reserve(self) -> Iterator["Reservation"]:
+        """A reservation for one request, freed at the end."""
+        reservation = Reservation(self)
         try:
-            yield share
+            yield reservation
         finally:
-            self.held -= share.held
+            self.reserved -= reservation.size
 
 
-class Share:
-    """What one request holds of the room, in bytes."""
+class Reservation:
+    """The part of a MemoryBudget that one request has taken. size: bytes."""
 
-    def __init__(self, room: Room) -> None:
-        self._room, self.held = room, 0
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget, self.size = budget, 0
 
     def check(self, size: int) -> None:
-        """Raises BusyError: so many bytes more do not fit in now."""
-        if self._room.held + size > self._room.size:
-            raise BusyError("busy: too many large bodies are held; try again in a moment")
+        """Raises BusyError: as many more bytes are not free."""
+        if self._budget.reserved + size > self._budget.size:
+            raise BusyError("busy: too many large bodies are in memory; try again in a moment")
 
-    def take(self, size: int) -> None:
-        """Hold so many bytes more. Raises BusyError."""
+    def add(self, size: int) -> None:
+        """Reserve more bytes. Raises BusyError."""
         self.check(size)
-        self._room.held += size
-        self.held += size
+        self._budget.reserved += size
+        self.size += size

@@ -1,4 +1,4 @@
-"""The service as its OpenAPI document tells it: parameters, bodies, answers, errors."""
+"""The OpenAPI description: parameters, request bodies, examples, errors."""
 
 from typing import Any
 
@@ -29,28 +29,37 @@ EXAMPLE = {
     ],
 }
 _ERRORS = {
-    400: "No image, too many of them, or a form, JSON or compressed body that cannot be read.",
-    401: "No key, or one that is not known.",
-    408: "The body came too slowly.",
-    413: "The body, or one image of it, has too many bytes, also when it is unpacked.",
-    415: "No image that can be read, too many pixels, or a Content-Type or Content-Encoding that is not taken.",
-    422: "An unknown or contradictory parameter, form field, key, task or value; the text says which are known.",
-    503: "Busy: too much is held or waits; again after `Retry-After` seconds.",
-    504: "Not answered in time.",
+    400: "No image, too many images, or a form, JSON or compressed body that cannot be read.",
+    401: "No key, or an unknown one.",
+    408: "The body arrived too slowly.",
+    413: "The body, or one image of it, has too many bytes, compressed or not.",
+    415: "Not an image that can be read, too many pixels, or an unsupported Content-Type or Content-Encoding.",
+    422: "An unknown or contradictory parameter, form field, key, task or value; `detail` lists the known ones.",
+    503: "Busy: too many requests or too many bytes; try again after `Retry-After` seconds.",
+    504: "No result in time.",
+}
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
 }
 _TASKS = {"type": "array", "items": {"type": "string", "enum": list(TASKS)}, "minItems": 1}
 _SWITCH = {"type": "boolean", "default": False}
-_TEXT = {
-    "tasks": "Which to answer, joined by commas or given several times, which adds up; all by default.",
-    "crop": "Every image shows one face that fills it.",
-    "attention": "Add where the network looked.",
+_OPTIONS = {
+    "tasks": "What to predict, separated by commas or repeated; all by default.",
+    "crop": "Each image is a crop of exactly one face.",
+    "attention": "Add which parts of each face the network takes to be visible.",
 }
 _IMAGE = {
     "type": "string",
-    "description": "The file in base64, standard or for URLs, or a data: URI. Nothing is fetched.",
+    "description": "The file in base64, standard or URL-safe, or as a data: URI. Web addresses are not fetched.",
 }
 _FILE = {"type": "string", "format": "binary"}
-_NAMED = {
+_NAMED_IMAGE = {
     "type": "object",
     "required": ["image"],
     "properties": {"name": {"type": "string"}, "image": _IMAGE},
@@ -58,30 +67,32 @@ _NAMED = {
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem documents (RFC 9457) by status; those of POST if none is named."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problem documents (RFC 9457) by status; all that a POST can return if none is named."""
     return {
         status: {"description": _ERRORS[status], "content": {PROBLEM: {"schema": _PROBLEM_SCHEMA}}}
         for status in statuses or _ERRORS
     }
 
 
-def operation(*, many: bool) -> dict[str, Any]:
-    """Parameters and request body of /v1/analyze or, of many, of /v1/batch."""
+def request_schema(*, batch: bool) -> dict[str, Any]:
+    """Parameters and request body of /v1/analyze or /v1/batch."""
     parameters = [
         {
             "name": name,
             "in": "query",
             "description": text,
-            # Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot say of an enumeration.
+            # Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot express with an enumeration.
             "schema": {"type": "array", "items": {"type": "string"}} if name == "tasks" else _SWITCH,
         }
-        for name, text in _TEXT.items()
+        for name, text in _OPTIONS.items()
     ]
-    options = {name: {**(_TASKS if name == "tasks" else _SWITCH), "description": text} for name, text in _TEXT.items()}
-    field = "images" if many else "image"
-    files = {"type": "array", "items": _FILE, "minItems": 1} if many else _FILE
-    texts = {"type": "array", "items": {"oneOf": [_IMAGE, _NAMED]}, "minItems": 1} if many else _IMAGE
+    options = {
+        name: {**(_TASKS if name == "tasks" else _SWITCH), "description": text} for name, text in _OPTIONS.items()
+    }
+    field = "images" if batch else "image"
+    files = {"type": "array", "items": _FILE, "minItems": 1} if batch else _FILE
+    texts = {"type": "array", "items": {"oneOf": [_IMAGE, _NAMED_IMAGE]}, "minItems": 1} if batch else _IMAGE
     content = {
         "multipart/form-data": {"schema": _object("image", files, options)},
         "application/json": {"schema": _object(field, texts, options)},
@@ -95,10 +106,3 @@ def operation(*, many: bool) -> dict[str, Any]:
 def _object(field: str, value: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     properties = {field: value, **options}
     return {"type": "object", "required": [field], "properties": properties, "additionalProperties": False}
-
-
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "properties": {"type": {"type": "string"}, "title": {"type": "string"}}
-    | {"status": {"type": "integer"}, "detail": {"type": "string"}},
-}

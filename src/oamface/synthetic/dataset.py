@@ -1,4 +1,4 @@
-"""A set of synthetic people on disk: images, coverage maps, labels.parquet and a store like any data set's."""
+"""A data set of synthetic people on disk: images, occlusion masks, labels, and a store as of any other data set."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,92 +9,86 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oamface.atomic import make_folder, write_bytes, write_whole
-from oamface.datasets import store
+from oamface.datasets.preparation import prepare
 from oamface.datasets.readers import synthetic
 from oamface.errors import SynthError
-from oamface.synthetic.head import Shapes
-from oamface.synthetic.images import draw
-from oamface.synthetic.people import Look, Person, look
-from oamface.synthetic.renderer import ImageInput
-from oamface.synthetic.scene import Scene, compress
+from oamface.synthetic.appearance import appearance
+from oamface.synthetic.camera import compress
+from oamface.synthetic.head import HeadModel
+from oamface.synthetic.images import render_images
+from oamface.synthetic.people import Person
+from oamface.synthetic.renderer import RenderedImage
+from oamface.synthetic.scene import Scene
 
-TEST_EVERY = 5  # every fifth person is a test person: the paper's 80/20
-
-Progress = Callable[[str, int, int], None]
+TEST_EVERY = 5  # every fifth person is in the test split: the paper's 80/20
 
 
-def make_set(
+def make_dataset(
     people: Sequence[Person],
     out: Path,
     *,
     seed: int = 0,
     size: int = 256,
     workers: int | None = None,
-    shapes: Shapes | None = None,
-    on_progress: Progress = lambda what, done, total: None,
+    head_model: HeadModel | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> dict[str, Any]:
-    """Draw everybody in a scene of their own and write `images/`, `coverage/`, `labels.parquet` and `store/`.
+    """Render each person in a random scene; writes `images/`, `occlusion_masks/`, `labels.parquet` and `store/`.
 
-    The same people, seed and size give the same bytes. The store holds the faces that our own detector finds; its
-    card, which is returned, lists the others. size: pixels of a side, 96 to 1024. shapes: loaded already, or None.
-    on_progress: what is being done, how much of it, all. Raises SynthError (a folder with a set, size), FileError.
+    Returns the store's card, which lists the images in which our detector finds no face. The same people, seed and
+    size give the same bytes. size: pixels of a side, 96 to 1024. head_model: loaded if None. on_progress: gets the
+    stage (load, draw, detect), how many are done, and how many there are.
+    Raises SynthError (a folder that holds a data set, a size out of range), FileError.
     """
     if not 96 <= size <= 1024:
         raise SynthError(f"size {size}: expected 96 to 1024 pixels")
-    if (out / synthetic.LABELS).exists():
-        raise SynthError(f"{out}: holds a set already; name an empty folder")
+    if (out / synthetic.TABLE).exists():
+        raise SynthError(f"{out}: holds a data set already; name an empty folder")
     on_progress("load", 0, 1)
-    shapes = shapes or Shapes()  # tells of a missing anny before anything is made
-    for folder in ("images", "coverage"):
+    head_model = head_model or HeadModel()  # raises for a missing anny before any folder is made
+    for folder in ("images", "occlusion_masks"):
         make_folder(out / folder)
-    scenes = [Scene.draw(np.random.default_rng((seed, 2, number))) for number in range(len(people))]
+    scenes = [Scene.random(np.random.default_rng((seed, 2, number))) for number in range(len(people))]
     rows = []
-    for number, image in enumerate(draw(shapes, people, scenes, size=size, workers=workers)):
+    for number, rendered in enumerate(render_images(head_model, people, scenes, size=size, workers=workers)):
         name, scene = f"{number:06d}", scenes[number]
-        write_bytes(out / "images" / f"{name}.jpg", compress(image.image, scene.quality))
-        write_bytes(out / "coverage" / f"{name}.png", _png(image.coverage))
+        write_bytes(out / "images" / f"{name}.jpg", compress(rendered.image, scene.quality))
+        mask = cv2.imencode(".png", rendered.occlusion_mask.astype(np.uint8) * 255)[1]
+        write_bytes(out / "occlusion_masks" / f"{name}.png", mask.tobytes())
         split = "test" if number % TEST_EVERY == 0 else "train"
-        rows.append({"name": f"images/{name}.jpg", "split": split, **facts(people[number], scene, image)})
+        rows.append({"name": f"images/{name}.jpg", "split": split, **_label_row(people[number], scene, rendered)})
         on_progress("draw", number + 1, len(people))
-    write_whole(out / synthetic.LABELS, lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
+    write_whole(out / synthetic.TABLE, lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
     threads = workers or os.cpu_count() or 1
     progress = partial(on_progress, "detect")
-    return store.prepare(out, synthetic.read, out / "store", workers=threads, on_progress=progress)
+    return prepare(out, synthetic.read, out / "store", threads=threads, on_progress=progress)
 
 
-def facts(person: Person, scene: Scene, image: ImageInput) -> dict[str, Any]:
-    """Everything that is true of an image, as one row of labels.parquet."""
-    seen: Look = look(person)
-    wears = (
-        {"mask_style": person.mask.style, "wear": person.mask.wear} if person.mask else {"mask_style": "", "wear": ""}
-    )
+def _label_row(person: Person, scene: Scene, rendered: RenderedImage) -> dict[str, Any]:
+    """One row of labels.parquet: the exact labels of an image, and everything that was chosen for it."""
+    looks = appearance(person)
     (mask,) = person.label.mask
-    scenery = {name: value for name, value in asdict(scene).items() if name not in ("gaze", "shift")}
+    settings = {name: value for name, value in asdict(scene).items() if name not in ("gaze", "shift", "seed")}
     return {
         "age": person.age,
         "gender": person.gender,
         "race": person.race,
         "mask": mask,
-        **wears,
+        "mask_style": person.mask.style if person.mask else "",
+        "mask_position": person.mask.position if person.mask else "",
         "identity": person.identity,
-        "hair": seen.hair,
-        "beard": seen.beard,
-        "glasses": seen.glasses,
-        "skin": [float(value) for value in seen.skin],
-        "visible": image.visible,
-        "box": list(image.box),
-        "landmarks": [float(value) for value in image.landmarks.ravel()],
+        "hair": looks.hair,
+        "beard": looks.beard,
+        "glasses": looks.glasses,
+        "skin": looks.skin.tolist(),
+        "visibility": rendered.visibility,
+        "box": list(rendered.box),
+        "landmarks": rendered.landmarks.ravel().tolist(),
         "gaze": list(scene.gaze),
-        **{f"scene_{name}" if name == "seed" else name: value for name, value in scenery.items()},
+        **settings,
+        "scene_seed": scene.seed,
     }
-
-
-def _png(coverage: npt.NDArray[np.bool_]) -> bytes:
-    done, data = cv2.imencode(".png", coverage.astype(np.uint8) * 255)
-    assert done
-    return data.tobytes()

@@ -1,4 +1,4 @@
-"""A z-buffer: which triangle every pixel shows, and where on it."""
+"""A software rasteriser with a z-buffer."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ _SLACK = np.float32(1e-5)
 
 
 class Fragments(NamedTuple):
-    """The P pixels that show a triangle. pixel: index into the flattened image. face: the triangle.
+    """The P pixels in which a triangle is visible. pixel: (P,) index into the flattened image. face: (P,) triangle.
 
-    weights: (P, 3) barycentric, summing to 1. depth: the nearest triangle's, as interpolated.
+    weights: (P, 3) barycentric, summing to 1. depth: (P,) interpolated.
     """
 
     pixel: IntArray
@@ -22,12 +22,12 @@ class Fragments(NamedTuple):
     weights: FloatArray
     depth: FloatArray
 
-    def chosen(self, rows: IntArray) -> "Fragments":
-        """Some of them."""
+    def select(self, rows: IntArray) -> "Fragments":
+        """The fragments in these rows."""
         return Fragments(self.pixel[rows], self.face[rows], self.weights[rows], self.depth[rows])
 
-    def of(self, values: FloatArray, faces: IntArray) -> FloatArray:
-        """Values at the vertices, (V,) or (V, C), interpolated for every pixel: (P,) or (P, C)."""
+    def interpolate(self, values: FloatArray, faces: IntArray) -> FloatArray:
+        """(P,) or (P, C) from values at the vertices, (V,) or (V, C)."""
         corners = faces[self.face]
         if values.ndim == 1:
             return np.einsum("pk,pk->p", values[corners], self.weights)
@@ -36,11 +36,11 @@ class Fragments(NamedTuple):
 
 
 def rasterise(points: FloatArray, faces: IntArray, height: int, width: int, *, both_sides: bool = False) -> Fragments:
-    """Triangles seen along the depth axis. The centre of the first pixel is (0.5, 0.5).
+    """The visible fragments of a mesh. The centre of the first pixel is (0.5, 0.5).
 
-    points: (V, 3), x to the right and y down in pixels, and depth, of which the smallest wins.
-    faces: (F, 3) indices into them, in clockwise order on the screen where the triangle faces the viewer;
-    the others are left out unless `both_sides`. Values between vertices are linear on the screen.
+    points: (V, 3), x to the right and y down in pixels, and depth, of which the smallest is visible.
+    faces: (F, 3) indices of points, clockwise on the screen where the triangle faces the viewer; triangles that face
+    away are left out unless `both_sides`. Values are interpolated linearly on the screen.
     """
     corner = np.asarray(points, np.float32)[faces]
     one, two = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
@@ -68,23 +68,23 @@ def rasterise(points: FloatArray, faces: IntArray, height: int, width: int, *, b
     third = ((y * one[:, 0] - x * one[:, 1]) * inverse)[face]
     third += below * (one[:, 0] * inverse)[face]
     third -= right * (one[:, 1] * inverse)[face]
-    # A hair's breadth beyond the edge counts, so that rounding leaves no gap between neighbours.
+    # A tiny margin beyond the edge counts, so that rounding leaves no gaps between neighbours.
     inside = np.flatnonzero((second >= -_SLACK) & (third >= -_SLACK) & (second + third <= 1 + _SLACK))
     face, second, third = face[inside], second[inside], third[inside]
     pixel = (first[face, 1] + down[inside]) * width + first[face, 0] + across[inside]
     depth = corner[face, 0, 2] + second * one[face, 2] + third * two[face, 2]
     nearest = np.full(height * width, -1, np.int32)
     order = np.argsort(-depth, kind="stable").astype(np.int32)
-    nearest[pixel[order]] = order  # of several to one place the last stays, which is the nearest
+    nearest[pixel[order]] = order  # the last of a pixel stays, which is the nearest
     pixels = np.flatnonzero(nearest >= 0)
-    chosen = nearest[pixels]
-    second, third = second[chosen], third[chosen]
+    visible = nearest[pixels]
+    second, third = second[visible], third[visible]
     weights = np.stack([1 - second - third, second, third], 1).astype(np.float32)
-    return Fragments(pixels, shown[face[chosen]], weights, depth[chosen])
+    return Fragments(pixels, shown[face[visible]], weights, depth[visible])
 
 
 def grid_faces(rows: int, columns: int) -> IntArray:
-    """Triangles of a grid of vertices, row by row from the top, columns from left to right as seen from outside."""
+    """(F, 3) triangles of a grid of vertices: rows from the top, columns from the left as seen from outside."""
     first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
     quads = np.stack([first, first + 1, first + columns + 1, first + columns], 1)
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])

@@ -1,13 +1,10 @@
-"""Under what a person is seen: pose, expression, light, surroundings, camera."""
+"""The scene of an image: pose, expression, light, surroundings and camera settings."""
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from oamface.errors import SynthError
-from oamface.images import RGBImage
 from oamface.synthetic.raster import FloatArray
 
 Colour = tuple[float, float, float]
@@ -15,16 +12,17 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Light:
-    """A key light with shadows, a fill without, and what comes from above and below. Colours are linear RGB.
+    """A key light that casts shadows, a fill light that does not, and ambient light from above and below.
 
     key, fill: direction towards the light (x to the image's right, y away from the camera, z up) and its colour.
+    Colours are linear RGB. stops: by which the light is darker than the camera's exposure expects.
     """
 
     key: tuple[Colour, Colour]
     fill: tuple[Colour, Colour]
     sky: Colour
     ground: Colour
-    stops: float = 0.0  # how much less light there is than the camera exposes for
+    stops: float = 0.0
 
 
 LIGHTS = {
@@ -91,11 +89,11 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 class Scene:
     """yaw, pitch, roll: of the head in degrees; positive turns to the image's right, up, and clockwise.
 
-    gaze: of the eyes beyond that, degrees (right, up). light: of LIGHTS. surroundings: of SURROUNDINGS.
-    expression: of EXPRESSIONS. fill: the share of the image's height that the head takes.
-    distance: of the camera in mm. stops: of exposure. warmth: of the white balance, -1 to 1. noise: a sensor's, 0 to 1.
-    blur: deviation in pixels at 256 px. quality: of the JPEG, 1 to 100. seed: of the noise and the background.
-    Raises SynthError.
+    gaze: of the eyes relative to the head, degrees (right, up). light: of LIGHTS. surroundings: of SURROUNDINGS.
+    expression: of EXPRESSIONS. fill: the head's height as a share of the image's. shift: of the head, as a share of
+    the image's side (right, down). distance: of the camera in mm. stops: of exposure. warmth: of the white balance, -1
+    to 1. noise: of the sensor, 0 to 1. blur: standard deviation in pixels of an image of 256 px. quality: of the JPEG,
+    1 to 100. seed: of the noise and the surroundings. Raises SynthError: a value out of range or unknown.
     """
 
     yaw: float = 0.0
@@ -116,13 +114,9 @@ class Scene:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for what, name, known in (
-            ("light", self.light, LIGHTS),
-            ("surroundings", self.surroundings, SURROUNDINGS),
-            ("expression", self.expression, EXPRESSIONS),
-        ):
-            if name not in known:
-                raise SynthError(f"{what} {name!r}: known are {', '.join(known)}")
+        for what, names in (("light", LIGHTS), ("surroundings", SURROUNDINGS), ("expression", EXPRESSIONS)):
+            if getattr(self, what) not in names:
+                raise SynthError(f"{what} {getattr(self, what)!r}: known are {', '.join(names)}")
         if abs(self.yaw) > 60 or abs(self.pitch) > 40 or abs(self.roll) > 60:
             raise SynthError(
                 f"pose {self.yaw}, {self.pitch}, {self.roll}: up to 60 degrees of yaw and roll, 40 of pitch"
@@ -131,8 +125,8 @@ class Scene:
             raise SynthError("fill 0.2 to 1.2, distance from 400 mm, quality 1 to 100")
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Scene":
-        """An everyday image: most people look near the camera."""
+    def random(cls, rng: np.random.Generator) -> "Scene":
+        """A random everyday scene. Most people look roughly at the camera."""
         return cls(
             yaw=float(np.clip(rng.normal(0, 13), -38, 38)),
             pitch=float(np.clip(rng.normal(-1, 6), -20, 18)),
@@ -153,103 +147,27 @@ class Scene:
         )
 
 
-def actions(scene: Scene, names: tuple[str, ...]) -> dict[str, float]:
-    """anny's facial actions of a scene: those of its expression on both sides, and the gaze."""
-    given = EXPRESSIONS[scene.expression]
-    values = {}
+def facial_actions(scene: Scene, names: tuple[str, ...]) -> dict[str, float]:
+    """The values, 0..1, of anny's facial actions that the expression and the gaze use. names: of all actions."""
+    expression, values = EXPRESSIONS[scene.expression], {}
     for name in names:
         base = name.removesuffix("Left").removesuffix("Right")
-        if name in given or base in given:
-            values[name] = given.get(name, given.get(base, 0.0))
+        if base in expression:
+            values[name] = expression[base]
     right, up = scene.gaze
     # The person's left eye is on the image's right.
-    for share, towards in (
-        (right / 30, ("eyeLookOutLeft", "eyeLookInRight")),
-        (-right / 30, ("eyeLookInLeft", "eyeLookOutRight")),
-    ):
-        values |= {name: max(0.0, share) for name in towards} if share > 0 else {}
-    look = ("eyeLookUpLeft", "eyeLookUpRight") if up > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
-    return values | dict.fromkeys(look, abs(up) / 25)
+    if right > 0:
+        values |= dict.fromkeys(("eyeLookOutLeft", "eyeLookInRight"), right / 30)
+    elif right < 0:
+        values |= dict.fromkeys(("eyeLookInLeft", "eyeLookOutRight"), -right / 30)
+    vertical = ("eyeLookUpLeft", "eyeLookUpRight") if up > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
+    return values | dict.fromkeys(vertical, abs(up) / 25)
 
 
 def rotation(scene: Scene) -> FloatArray:
-    """(3, 3), to be applied to column vectors."""
+    """(3, 3) rotation of the head, for column vectors."""
     yaw, pitch, roll = np.radians((scene.yaw, scene.pitch, scene.roll))
     turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
     nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
     tilt = np.array([[np.cos(roll), 0, np.sin(roll)], [0, 1, 0], [-np.sin(roll), 0, np.cos(roll)]])
     return (tilt @ turn @ nod).astype(np.float32)
-
-
-def background(scene: Scene, size: int) -> FloatArray:
-    """(size, size, 3) linear RGB, out of focus."""
-    rng = np.random.default_rng((scene.seed, 10))
-    light, small = LIGHTS[scene.light], 96
-    y, x = np.mgrid[0:small, 0:small].astype(np.float32) / small
-    tint = np.array(light.sky, np.float32) + 0.35 * np.array(light.key[1], np.float32)
-    image = np.ones((small, small, 3), np.float32) * _muted(rng, 0.08, 0.75)
-    slope = rng.normal(0, 0.35, 2)
-    if scene.surroundings == "room":
-        for _ in range(rng.integers(4, 9)):
-            left, top = rng.integers(0, small, 2)
-            wide, tall = rng.integers(8, 50, 2)
-            image[top : top + tall, left : left + wide] = _muted(rng, 0.03, 1.1)
-    elif scene.surroundings == "street":
-        edge = int(rng.uniform(0.25, 0.6) * small)
-        image[:edge] = _muted(rng, 0.4, 1.2)
-        for left in range(0, small, int(rng.integers(9, 22))):
-            top = int(rng.uniform(0, 0.9) * edge)
-            image[top : int(0.8 * small), left : left + int(rng.integers(8, 22))] = _muted(rng, 0.05, 0.6)
-        image[int(0.8 * small) :] = _muted(rng, 0.08, 0.3)
-    elif scene.surroundings == "park":
-        image[: int(0.4 * small)] = (0.5, 0.68, 0.95)
-        green = cv2.resize(rng.random((12, 12)).astype(np.float32), (small, small), interpolation=cv2.INTER_CUBIC)
-        leaves = np.array((0.10, 0.19, 0.05)) * (0.3 + 1.6 * green[..., None])
-        reach = (y + 0.25 * (green - 0.5) > rng.uniform(0.1, 0.5))[..., None]
-        image = np.where(reach, leaves, image).astype(np.float32)
-    elif scene.surroundings == "shelf":
-        for top in range(0, small, 24):
-            left = 0
-            while left < small:
-                wide = int(rng.integers(3, 9))
-                image[top + 3 : top + 24, left : left + wide] = _muted(rng, 0.02, 0.7)
-                left += wide
-            image[top : top + 3] = (0.12, 0.08, 0.05)
-    soft = 14.0 if scene.surroundings == "plain" else float(rng.uniform(1.0, 4.0))
-    image = cv2.GaussianBlur(image, (0, 0), soft)
-    image = image * np.exp(slope[0] * (x - 0.5) + slope[1] * (y - 0.5))[..., None] * tint * 0.8
-    return cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC).clip(0)
-
-
-def develop(linear: FloatArray, scene: Scene) -> RGBImage:
-    """What the camera makes of the light: exposure, white balance, blur, noise, tone curve; (H, W, 3) uint8."""
-    rng, size = np.random.default_rng((scene.seed, 11)), len(linear)
-    light = LIGHTS[scene.light]
-    warm = np.array((1 + 0.14 * scene.warmth, 1.0, 1 - 0.16 * scene.warmth), np.float32)
-    # The camera corrects most of the light's colour, not all of it.
-    cast = np.array(light.key[1]) * 0.5 + np.array(light.sky) * 0.5
-    balance = (cast.mean() / cast) ** 0.7
-    exposed = linear * (warm * balance).astype(np.float32) * np.float32(2.0 ** (scene.stops - light.stops))
-    if scene.blur:
-        exposed = cv2.GaussianBlur(exposed, (0, 0), max(0.25, scene.blur * size / 256))
-    if scene.noise:
-        grain = rng.standard_normal(exposed.shape, np.float32)
-        grain += cv2.GaussianBlur(grain[::-1, ::-1], (0, 0), 1.0)  # some of it coarser, as after a camera's denoising
-        exposed = exposed + grain * np.float32(0.05 * scene.noise) * np.sqrt(exposed.clip(0) + 0.02)
-    curve = exposed.clip(0)
-    curve = np.where(curve < 0.6, curve, 0.6 + 0.4 * (1 - np.exp(-(curve - 0.6) / 0.4)))  # highlights roll off
-    toned = np.where(curve < 0.0031308, 12.92 * curve, 1.055 * curve.clip(1e-6) ** (1 / 2.4) - 0.055)
-    return (toned * 255 + 0.5).clip(0, 255).astype(np.uint8)
-
-
-def compress(image: RGBImage, quality: int) -> bytes:
-    """The JPEG file's bytes."""
-    done, data = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))
-    assert done
-    return data.tobytes()
-
-
-def _muted(rng: np.random.Generator, low: float, high: float) -> npt.NDArray[np.float32]:
-    """A colour of the everyday world: seldom vivid."""
-    grey = np.exp(rng.uniform(np.log(low), np.log(high)))
-    return (grey * np.exp(rng.normal(0, 0.22, 3))).astype(np.float32)

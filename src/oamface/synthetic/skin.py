@@ -1,4 +1,4 @@
-"""What is painted on a head, where it lies on the average one: tone, brows, blush, wrinkles, spots."""
+"""Textures of the skin in the coordinates of the average head: brows, blush, creases, spots, noise; and its colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from oamface.synthetic.raster import FloatArray
 
-SCALE = 2.0  # pixels of the canvas to a millimetre
-LEFT, RIGHT, TOP, BOTTOM = -80, 80, 105, -145  # mm of the canvas, seen from in front
-# Creases as polylines (x, z) in mm from between the eyes, with their depth and width in mm; mirrored to the other side.
+SCALE = 2.0  # pixels of a texture in a millimetre
+LEFT, RIGHT, TOP, BOTTOM = -80, 80, 105, -145  # mm of the textures, seen from the front
+# Creases as polylines (x, z) in mm from between the eyes, with depth and width in mm; the other side is mirrored.
 Line = tuple[tuple[tuple[float, float], ...], float, float]
 CREASES: dict[str, tuple[Line, ...]] = {
     "forehead": (
@@ -57,10 +57,10 @@ CREASES: dict[str, tuple[Line, ...]] = {
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """Painted once for all people, (H, W) each; `sample` reads it where a pixel lies on the average head.
+class FaceTextures:
+    """Textures that all people share, to be read with `sample`.
 
-    creases: (H, W, len(CREASES)) heights in mm, negative. brow, cheeks, hollow: 0..1.
+    creases: (H, W, len(CREASES)) heights in mm, negative. brow, cheeks, hollow (under the eye): (H, W) 0..1.
     """
 
     creases: FloatArray
@@ -70,64 +70,66 @@ class Canvas:
 
 
 def sample(image: FloatArray, x: FloatArray, z: FloatArray) -> FloatArray:
-    """A canvas of up to four channels at (P,) millimetres: (P,) or (P, C); its rim goes on beyond it."""
+    """(P,) or (P, C) values of a texture of up to four channels at (P,) mm; its border continues outside."""
     return look_up(image, (x - LEFT) * SCALE, (TOP - z) * SCALE, cv2.BORDER_REPLICATE)
 
 
 def look_up(image: FloatArray, column: FloatArray, row: FloatArray, border: int = cv2.BORDER_WRAP) -> FloatArray:
-    """Values between pixels, (P,) or (P, C); without `border` the image repeats itself."""
+    """(P,) or (P, C) values at (P,) pixels, bilinear. By default the image repeats."""
     count, wide = len(column), 512  # OpenCV takes no side above 32767
     padded = np.zeros((2, -(-count // wide) * wide), np.float32)
     padded[0, :count], padded[1, :count] = column, row
     columns, rows = padded.reshape(2, -1, wide)
-    found = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=border)
-    values: FloatArray = found.reshape(-1, *image.shape[2:])[:count]
+    read = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=border)
+    values: FloatArray = read.reshape(-1, *image.shape[2:])[:count]
     return values
 
 
 @cache
-def canvas() -> Canvas:
-    """The one canvas."""
+def face_textures() -> FaceTextures:
+    """The textures that all people share."""
     x, z = _grid()
-    furrows: FloatArray = np.stack([_creases(lines) for lines in CREASES.values()], 2)
+    creases: FloatArray = np.stack([_creases(lines) for lines in CREASES.values()], 2)
     side = np.abs(x)
     middle = np.interp(side, (8, 12, 24, 36, 47, 55), (16.5, 17, 18.5, 20.0, 17.5, 13.0))
     half = np.interp(side, (6, 10, 16, 34, 50, 57), (0.3, 2.6, 3.4, 2.9, 1.4, 0.2))
-    brow = ramp((half + 0.6 - np.abs(z - middle)) / 1.6) * ramp((side - 6.5) / 4) * ramp((58 - side) / 5)
+    brow = (
+        smoothstep((half + 0.6 - np.abs(z - middle)) / 1.6) * smoothstep((side - 6.5) / 4) * smoothstep((58 - side) / 5)
+    )
     cheeks = np.exp(-(((side - 40) / 15) ** 2) - ((z + 34) / 14) ** 2)
     cheeks = np.maximum(cheeks, 0.9 * np.exp(-((side / 13) ** 2) - ((z + 38) / 12) ** 2))  # and the nose
     hollow = np.exp(-(((side - 30) / 14) ** 2) - ((z + 13) / 6) ** 2)
-    return Canvas(furrows, brow, cheeks.astype(np.float32), hollow.astype(np.float32))
+    return FaceTextures(creases, brow, cheeks.astype(np.float32), hollow.astype(np.float32))
 
 
 @cache
-def grain(side: int = 512) -> FloatArray:
-    """(side, side, 4) seamless noise of mean 0 and deviation 1: pores, mottling, blotches, upright streaks."""
+def skin_noise(side: int = 512) -> FloatArray:
+    """(side, side, 4) seamless noise of mean 0 and std 1: pores, mottling, blotches, vertical streaks."""
     rng = np.random.default_rng(20261125)
-    layers = [_tile(rng, side, across, down) for across, down in ((0.9, 0.9), (7, 7), (30, 30), (1.3, 26))]
+    layers = [_seamless_noise(rng, side, across, down) for across, down in ((0.9, 0.9), (7, 7), (30, 30), (1.3, 26))]
     return np.stack(layers, 2)
 
 
 def slopes(heights: FloatArray) -> FloatArray:
-    """(H, W) heights of the canvas in mm to their (H, W, 2) slopes along x and z."""
+    """(H, W, 2) slopes along x and z of a texture of heights (H, W) in mm."""
     across = cv2.Sobel(heights, cv2.CV_32F, 1, 0, scale=SCALE / 8)
     return np.dstack([across, -cv2.Sobel(heights, cv2.CV_32F, 0, 1, scale=SCALE / 8)])
 
 
 def spots(rng: np.random.Generator, count: int, radius: tuple[float, float], *, high: bool = False) -> FloatArray:
-    """(H, W) 0..1: freckles or age spots at random places; `high`: most on forehead and temples."""
+    """(H, W) 0..1: freckles or age spots; radius: range in mm; high: most of them on forehead and temples."""
     image = np.zeros(_grid()[0].shape, np.uint8)
     for _ in range(count):
-        where = rng.normal(0, (38, 16 if high else 22)) + (0, 42 if high and rng.random() < 0.6 else -22)
+        centre = rng.normal(0, (38, 16 if high else 22)) + (0, 42 if high and rng.random() < 0.6 else -22)
         size = rng.uniform(*radius) * SCALE
-        place = (round((where[0] - LEFT) * SCALE), round((TOP - where[1]) * SCALE))
+        place = (round((centre[0] - LEFT) * SCALE), round((TOP - centre[1]) * SCALE))
         axes = (max(1, round(size)), max(1, round(size * rng.uniform(0.6, 1))))
         cv2.ellipse(image, place, axes, float(rng.uniform(0, 180)), 0, 360, int(rng.uniform(90, 255)), -1, cv2.LINE_AA)
     return cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32) / 255
 
 
 def lab_to_linear(lab: npt.ArrayLike) -> FloatArray:
-    """CIE L*a*b* (D65), (..., 3), to linear RGB reflectance, clipped to 0..1."""
+    """Linear RGB reflectance, 0..1, of CIE L*a*b* (D65), (..., 3)."""
     light, red, yellow = np.moveaxis(np.asarray(lab, float), -1, 0)
     y = (light + 16) / 116
     white = np.array([0.95047, 1.0, 1.08883])
@@ -138,7 +140,10 @@ def lab_to_linear(lab: npt.ArrayLike) -> FloatArray:
 
 
 def tone(angle: float, yellow: float, red: float) -> FloatArray:
-    """Linear RGB of skin by its individual typology angle, arctan((L* - 50) / b*) in degrees (Chardon et al., 1991)."""
+    """Linear RGB of skin by its individual typology angle, arctan((L* - 50) / b*) in degrees (Chardon et al., 1991).
+
+    yellow, red: b* and a*.
+    """
     return lab_to_linear((50 + yellow * np.tan(np.radians(angle)), red, yellow))
 
 
@@ -150,11 +155,11 @@ def _grid() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
 
 
 def _creases(lines: Sequence[Line]) -> FloatArray:
-    """Furrows with a raised shoulder, both sides, that fade towards their ends."""
+    """(H, W) heights of furrows with raised shoulders, on both sides of the face; they fade towards their ends."""
     height = np.zeros(_grid()[0].shape, np.float32)
     for points, depth, width in lines:
         dense = _smooth(points)
-        begin = np.pi / 2 if points[0][0] == 0 else 0.12  # what crosses the middle does not fade there
+        begin = np.pi / 2 if points[0][0] == 0 else 0.12  # no fading in the middle of the face
         shade = np.sin(np.linspace(begin, np.pi - 0.12, len(dense) - 1)) ** 0.6
         drawn = np.zeros_like(height)
         for mirror in (1, -1):
@@ -169,7 +174,7 @@ def _creases(lines: Sequence[Line]) -> FloatArray:
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> npt.NDArray[np.float64]:
-    """A polyline with its corners rounded, in short pieces."""
+    """A polyline with rounded corners, in short segments."""
     line = np.array(points, float)
     at = np.linspace(0, len(line) - 1, 12 * (len(line) - 1) + 1)
     dense = np.stack([np.interp(at, np.arange(len(line)), line[:, side]) for side in range(2)], 1)
@@ -178,14 +183,14 @@ def _smooth(points: Sequence[tuple[float, float]]) -> npt.NDArray[np.float64]:
     return dense
 
 
-def _tile(rng: np.random.Generator, side: int, across: float, down: float) -> FloatArray:
+def _seamless_noise(rng: np.random.Generator, side: int, across: float, down: float) -> FloatArray:
     noise = rng.standard_normal((side, side)).astype(np.float32)
     wide = np.tile(noise, (3, 3))
     smooth = cv2.GaussianBlur(wide, (0, 0), sigmaX=across, sigmaY=down)[side : 2 * side, side : 2 * side]
     return (smooth - smooth.mean()) / smooth.std()
 
 
-def ramp(value: npt.ArrayLike) -> FloatArray:
-    """0 below 0, 1 above 1, smooth between (smoothstep)."""
+def smoothstep(value: npt.ArrayLike) -> FloatArray:
+    """Smoothstep: 0 below 0, 1 above 1."""
     bounded = np.clip(np.asarray(value, np.float32), 0, 1)
     return bounded * bounded * (3 - 2 * bounded)

@@ -1,1 +1,1 @@
-"""How the network is trained: recipe, batches, losses, balancing, checkpoints, the loop."""
+"""Training: a dataset, augmentation, losses, a learner and the loop around it. Needs the `train` extra."""

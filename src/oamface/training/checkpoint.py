@@ -1,4 +1,4 @@
-"""A training run on disk: one safetensors file with every tensor, and its progress as JSON in the file's header."""
+"""A training run on disk: one safetensors file with every tensor, and the run's progress as JSON in its header."""
 
 import json
 from pathlib import Path
@@ -12,95 +12,100 @@ from torch import Tensor, nn
 from oamface.atomic import write_bytes
 from oamface.errors import ModelError
 from oamface.labels import TASKS
-from oamface.models.oam_cnn import RESNET, STARTS, OamCnn
-from oamface.models.onnx_import import described, is_model_file, restore
+from oamface.models.backbones import RESNET50
+from oamface.models.oam_cnn import OamCnn
+from oamface.models.onnx_import import is_model_file, load_from_onnx, read_metadata
+
+EMA_MODEL = "ema_model"  # the module of a checkpoint that is exported
+_ERRORS = (OSError, SafetensorError, KeyError, ValueError, RuntimeError)
 
 
 def save_checkpoint(
     path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None, progress: dict[str, Any]
 ) -> None:
-    """Write modules (by name), the optimizer's state and plain progress, whole or not at all.
+    """Write modules (by name), the optimizer's state and the progress (JSON), whole or not at all.
 
-    Raises FileError when the disk refuses; the last checkpoint then still stands.
+    Raises FileError: it cannot be written; the last checkpoint then is still there.
     """
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
-    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    data = save(plain, {"progress": json.dumps(progress)})
-    write_bytes(path, data)
+    on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write_bytes(path, save(on_cpu, {"progress": json.dumps(progress)}))
 
 
 def load_checkpoint(
     path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
 ) -> dict[str, Any]:
-    """Fill modules and optimizer from a checkpoint and return its progress. Raises ModelError: not one of these."""
+    """Load modules and optimizer from a checkpoint and return its progress. Raises ModelError: another file."""
     try:
         progress, tensors = _read(path)
         for name, module in modules.items():
-            module.load_state_dict(
-                {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
-            )
+            prefix = f"{name}/"
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         if optimizer is not None:
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 if key.startswith("optimizer/"):
-                    _, index, part = key.split("/")
-                    state.setdefault(int(index), {})[part] = value
+                    _, index, name = key.split("/")
+                    state.setdefault(int(index), {})[name] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: no checkpoint of this run ({str(error).splitlines()[0]})") from error
+    except _ERRORS as error:
+        raise ModelError(f"{path}: not a checkpoint of this run ({str(error).splitlines()[0]})") from error
     return progress
 
 
 def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
-    """The averaged network of a checkpoint, ready to answer, and the checkpoint's progress; or that of a model file,
-    with the last run of its past. Raises ModelError."""
+    """The EMA model of a checkpoint, in evaluation mode, and the checkpoint's progress.
+
+    path: of a checkpoint; or a model file, with the last of its training runs as the progress. Raises ModelError.
+    """
     if is_model_file(str(path)):
-        return restore(str(path)), described(str(path))["training"][-1]
-    recipe = progress_of(path).get("recipe", {})
+        return load_from_onnx(str(path)), read_metadata(str(path))["training"][-1]
+    recipe = read_progress(path).get("recipe", {})
     model = OamCnn(
-        backbone=recipe.get("backbone", RESNET),
+        backbone=recipe.get("backbone", RESNET50),
         backbone_stages=recipe.get("backbone_stages", ()),
         tasks=recipe.get("tasks", tuple(TASKS)),
         attention=recipe.get("attention", True),
     )
-    progress = load_checkpoint(path, {"averaged": model})
+    progress = load_checkpoint(path, {EMA_MODEL: model})
     return model.eval(), progress
 
 
 def history(path: Path) -> list[dict[str, Any]]:
     """The runs that led to a checkpoint or a model file, oldest first: recipe, data, step and steps of each.
 
-    A run that started from another checkpoint, or was taught by one, names it in its recipe. Raises ModelError: one of
-    them is missing.
+    They are found by the `pretrained` and `teacher` of the recipes. Raises ModelError: one of them is missing.
     """
     if is_model_file(str(path)):
-        return list(described(str(path))["training"])
+        return list(read_metadata(str(path))["training"])
     try:
-        progress = progress_of(path)
+        progress = read_progress(path)
         run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
-        start, teacher = progress["recipe"]["pretrained"], progress["recipe"].get("teacher", "")
-        before = [start] if is_model_file(start) or (start not in STARTS and _is_checkpoint(Path(start))) else []
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: no checkpoint whose past can be told ({error})") from error
+        pretrained, teacher = progress["recipe"]["pretrained"], progress["recipe"].get("teacher", "")
+        earlier = [pretrained] if is_model_file(pretrained) or _is_checkpoint(pretrained) else []
+    except _ERRORS as error:
+        raise ModelError(f"{path}: not a checkpoint with a history ({error})") from error
     runs: list[dict[str, Any]] = []
-    for earlier in dict.fromkeys([*before, *([teacher] if teacher else [])]):  # often both are one
-        runs += [past for past in history(Path(earlier)) if past not in runs]
+    for name in dict.fromkeys([*earlier, *([teacher] if teacher else [])]):  # often both are one
+        runs += [other for other in history(Path(name)) if other not in runs]
     return [*runs, run]
 
 
-def progress_of(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of its run, without its tensors. Raises ModelError."""
+def read_progress(path: Path) -> dict[str, Any]:
+    """The progress of a checkpoint. Raises ModelError."""
     try:
         return _read(path, tensors=False)[0]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: no checkpoint of ours ({error})") from error
+    except _ERRORS as error:
+        raise ModelError(f"{path}: not a checkpoint of oamface ({error})") from error
 
 
-def _is_checkpoint(path: Path) -> bool:
-    with safe_open(path, "pt") as file:
+def _is_checkpoint(pretrained: str) -> bool:
+    if pretrained in ("scratch", "hub", "package"):
+        return False
+    with safe_open(pretrained, "pt") as file:
         return "progress" in (file.metadata() or {})
 
 

@@ -1,92 +1,108 @@
-"""The parts of the loss, each a function of tensors: label sets, years, attention, recovery, the teacher."""
+"""The losses, each a function of tensors.
+
+Every loss is a mean over some of a batch's rows. With several processes that is the mean over the whole batch: see
+`masked_mean`.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-AGE_BLUR = 2.5  # years by which a label may be off, one standard deviation
+AGE_STD = 2.5  # years by which an exact age label may be wrong, one standard deviation
 
 
-def set_loss(logits: Tensor, credit: Tensor) -> Tensor:
-    """Minus the log of the probability of the label's set; mean over the faces that know something.
+def partial_label_nll(logits: Tensor, candidates: Tensor) -> Tensor:
+    """The negative log-likelihood of the candidate set, over rows whose label excludes anything.
 
-    logits: (B, C). credit: (B, C) in 0..1, what each class counts as an answer; a row of ones says nothing.
+    logits: (B, C). candidates: (B, C) in 0..1, the weight of each class's probability; a row of ones is no label.
     """
     log_probability = functional.log_softmax(logits.float(), 1)
-    inside = torch.logsumexp(log_probability + credit.clamp_min(1e-9).log(), 1)
-    known = (credit < 1).any(1)
-    return -(inside * known).sum() / known.sum().clamp_min(1)
+    log_likelihood = torch.logsumexp(log_probability + candidates.clamp_min(1e-9).log(), 1)
+    return masked_mean(-log_likelihood, (candidates < 1).any(1))
 
 
-def age_credit(members: Tensor) -> Tensor:
-    """What every year counts for labels (B, 101) bool: 1 inside the set, falling off over AGE_BLUR beside one year.
+def smooth_age_candidates(candidates: Tensor) -> Tensor:
+    """The weight of every year for candidate masks (B, 101): 1 in a range, a Gaussian around a single year.
 
-    Ages are given in whole years and guessed by people: a year beside the label is nearly as right. A range gets no
-    credit beside it, or the years at its ends, which two ranges then share, would be the best answer to either.
+    Ages are whole years and estimated by people, so the years next to the label are nearly as right. A range has no
+    weight outside: else the years at its ends, which two ranges share, would be the best prediction for either.
     """
-    years = torch.arange(members.shape[1], dtype=torch.float32, device=members.device)
-    low, high = _bounds(members)
-    beside = torch.exp(-0.5 * ((years - low[:, None]) / AGE_BLUR) ** 2)
-    return torch.where((low == high)[:, None], beside, members.float())
+    years = torch.arange(candidates.shape[1], dtype=torch.float32, device=candidates.device)
+    low, high = _age_range(candidates)
+    gaussian = torch.exp(-0.5 * ((years - low[:, None]) / AGE_STD) ** 2)
+    return torch.where((low == high)[:, None], gaussian, candidates.float())
 
 
-def years_loss(logits: Tensor, members: Tensor) -> Tensor:
-    """Decades between the distribution's mean and the label's range; mean over faces of known age."""
-    mean = mean_age(logits)
-    low, high = _bounds(members)
-    away = (low - mean).clamp_min(0) + (mean - high).clamp_min(0)
-    known = ~members.all(1)
-    return (away * known).sum() / known.sum().clamp_min(1) / 10
+def age_mean_loss(logits: Tensor, candidates: Tensor) -> Tensor:
+    """The distance in decades between the expected age and the label's range, over rows of known age."""
+    age = expected_age(logits)
+    low, high = _age_range(candidates)
+    distance = (low - age).clamp_min(0) + (age - high).clamp_min(0)
+    return masked_mean(distance, ~candidates.all(1)) / 10
 
 
-def mean_age(logits: Tensor) -> Tensor:
-    """(B, 101) logits to (B,) years: the expectation (DEX, Rothe et al., 2015)."""
+def expected_age(logits: Tensor) -> Tensor:
+    """(B, 101) logits to (B,) years: the mean of the distribution (DEX, Rothe et al., 2015)."""
     years = torch.arange(logits.shape[1], dtype=torch.float32, device=logits.device)
     return functional.softmax(logits.float(), 1) @ years
 
 
-def attention_loss(attention: Tensor, coverage: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy between the map and what is bare.
+def attention_loss(attention: Tensor, occlusion: Tensor, has_occlusion_mask: Tensor) -> Tensor:
+    """The cross-entropy between the attention map and the visible part of the face.
 
-    attention: (B, 1, h, w) logits. coverage: (B, S, S) in 0..1, averaged over the map's cells. known: (B,) bool,
-    False where a real image's coverage was never drawn.
+    attention: (B, 1, h, w) logits. occlusion: (B, S, S) in 0..1, averaged over the map's cells.
+    has_occlusion_mask: (B,) bool, False where it is unknown what occludes the face.
     """
-    covered = functional.adaptive_avg_pool2d(coverage[:, None].float(), (attention.shape[-2], attention.shape[-1]))
-    loss = functional.binary_cross_entropy_with_logits(attention.float(), 1 - covered, reduction="none").mean((1, 2, 3))
-    return (loss * known).sum() / known.sum().clamp_min(1)
+    cells = functional.adaptive_avg_pool2d(occlusion[:, None].float(), (attention.shape[-2], attention.shape[-1]))
+    loss = functional.binary_cross_entropy_with_logits(attention.float(), 1 - cells, reduction="none").mean((1, 2, 3))
+    return masked_mean(loss, has_occlusion_mask)
 
 
-def recovery_loss(covered: Tensor, bare: Tensor) -> Tensor:
-    """How far the covered faces' vectors are from the bare ones', which get no gradient: (P, C) each.
+def consistency_loss(occluded: Tensor, clean: Tensor) -> Tensor:
+    """The cosine distance of occluded faces' embeddings from those of their clean pairs, (P, C) each.
 
-    One minus the cosine, so that neither side can shrink the loss by shrinking its vectors.
+    The clean ones get no gradient.
     """
-    if not len(covered):
-        return covered.sum() * 0.0
-    return (1 - functional.cosine_similarity(covered.float(), bare.detach().float(), dim=1)).mean()
+    distance = 1 - functional.cosine_similarity(occluded.float(), clean.detach().float(), dim=1)
+    return masked_mean(distance, torch.ones_like(distance, dtype=torch.bool))
 
 
-def feature_loss(guess: Tensor, features: Tensor) -> Tensor:
-    """Smooth L1 to the teacher's standardised features (B, F); rows of NaN have none and count nothing."""
-    known = torch.isfinite(features).all(1)
-    away = functional.smooth_l1_loss(guess.float(), features.nan_to_num(0.0), reduction="none").mean(1)
-    return (away * known).sum() / known.sum().clamp_min(1)
+def feature_loss(prediction: Tensor, features: Tensor) -> Tensor:
+    """The smooth L1 distance from a teacher's standardised features (B, F); rows of NaN are left out."""
+    finite = torch.isfinite(features).all(1)
+    distance = functional.smooth_l1_loss(prediction.float(), features.nan_to_num(0.0), reduction="none").mean(1)
+    return masked_mean(distance, finite)
 
 
-def soft_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Kullback-Leibler divergence from a teacher's distribution (B, C) to the network's; rows of NaN count nothing.
+def kd_loss(logits: Tensor, soft_labels: Tensor) -> Tensor:
+    """The Kullback-Leibler divergence from a teacher's probabilities (B, C); rows of NaN are left out.
 
-    Hinton, Vinyals and Dean, 2015, at temperature 1.
+    Knowledge distillation (Hinton, Vinyals and Dean, 2015) at temperature 1.
     """
-    known = torch.isfinite(target).all(1)
-    target = target.nan_to_num(0.0)
+    finite = torch.isfinite(soft_labels).all(1)
+    target = soft_labels.nan_to_num(0.0)
     entropy = torch.special.xlogy(target, target).sum(1)
     divergence = entropy - (target * functional.log_softmax(logits.float(), 1)).sum(1)
-    return (divergence * known).sum() / known.sum().clamp_min(1)
+    return masked_mean(divergence, finite)
 
 
-def _bounds(members: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last year of sets (B, 101) of consecutive years."""
-    first = members.float().argmax(1).float()
-    last = members.shape[1] - 1 - members.flip(1).float().argmax(1).float()
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of the values (B,) where mask (B,) is True; 0 where it never is.
+
+    Each of several processes returns its own sum over the mean count of all. So the mean of their losses and gradients,
+    which DistributedDataParallel takes, is the exact mean over the whole batch.
+    """
+    count = mask.sum().float()
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(count)
+        count = count.clamp_min(1) / torch.distributed.get_world_size()
+    else:
+        count = count.clamp_min(1)
+    return (values * mask).sum() / count
+
+
+def _age_range(candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the last candidate year (B,) of masks (B, 101)."""
+    first = candidates.float().argmax(1).float()
+    last = candidates.shape[1] - 1 - candidates.flip(1).float().argmax(1).float()
     return first, last

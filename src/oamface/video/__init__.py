@@ -1,0 +1,8 @@
+"""Faces in videos, cameras and streams: read frames, track each face, write JSON lines and an annotated video."""
+
+from oamface.video.analyze import analyze_video
+from oamface.video.reader import Frame, VideoReader
+from oamface.video.tracker import Track, Tracker
+from oamface.video.writer import VideoWriter
+
+__all__ = ["Frame", "Track", "Tracker", "VideoReader", "VideoWriter", "analyze_video"]

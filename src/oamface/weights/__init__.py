@@ -4,8 +4,7 @@ from pathlib import Path
 
 from oamface.errors import ModelError
 
-# What answers unless another is named, which is the best one in eight bits; the best, for research; those free for
-# commercial use; and a smaller one, in eight bits too.
+# The default first: the best in eight bits; then the best, for research; the best for commercial use; a small one.
 WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 
 

@@ -1,0 +1,1 @@
+"""One module for each data set: `read(archive)` returns its index."""

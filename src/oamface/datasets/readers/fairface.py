@@ -3,45 +3,57 @@
 import csv
 import io
 
-from oamface.datasets.archive import Source
-from oamface.datasets.index import Catalogue, Entry, stem, training_split
+from oamface.datasets.archive import Archive
+from oamface.datasets.index import Index, Record, stem, train_or_calibrate
 from oamface.errors import DataError
 from oamface.images import is_image
-from oamface.labels import FAIRFACE_AGES, FAIRFACE_RACES, GENDERS, WITHOUT_MASK, Label
+from oamface.labels import GENDERS, RACES, WITHOUT_MASK, Label
 
+AGE_GROUPS = {
+    "0-2": (0, 2),
+    "3-9": (3, 9),
+    "10-19": (10, 19),
+    "20-29": (20, 29),
+    "30-39": (30, 39),
+    "40-49": (40, 49),
+    "50-59": (50, 59),
+    "60-69": (60, 69),
+    "more than 70": (70, 100),
+}
+RACE_NAMES = {race: frozenset({race}) for race in RACES} | {"Latino_Hispanic": frozenset({"Latino"})}
 COLUMNS = ("file", "age", "gender", "race")
 
 
-def read(source: Source) -> Catalogue:
-    """Every image with a row of labels; val is the test part. Pictures without a row, or an odd one, are refused.
+def read(archive: Archive) -> Index:
+    """Every image that has a row of known labels; val is the test split. All other images are skipped.
 
-    The set says nothing of masks; it is older than their everyday use, so its faces count as bare.
-    Raises DataError when a file of labels is missing or lacks a column.
+    FairFace does not label masks; it predates their everyday use, so its faces count as having none.
+    Raises DataError: a label file is missing or lacks a column.
     """
-    rows = {part: _rows(source, f"fairface_label_{part}.csv") for part in ("train", "val")}
-    catalogue = Catalogue("fairface")
-    for name in filter(is_image, source.names):
-        part = name.split("/")[-2] if "/" in name else ""
-        row = rows.get(part, {}).get(stem(name))
+    rows = {folder: _read_rows(archive, f"fairface_label_{folder}.csv") for folder in ("train", "val")}
+    index = Index("fairface")
+    for name in filter(is_image, archive.names):
+        folder = name.split("/")[-2] if "/" in name else ""
+        row = rows.get(folder, {}).get(stem(name))
         if row is None:
-            catalogue.refused[name] = "no row of labels names this image"
+            index.skipped[name] = "the label files have no row for this image"
             continue
         gender = row["gender"].lower()
-        if row["age"] not in FAIRFACE_AGES or row["race"] not in FAIRFACE_RACES or gender not in GENDERS:
-            catalogue.refused[name] = f"unknown label: {row['age']}, {row['gender']}, {row['race']}"
+        if row["age"] not in AGE_GROUPS or row["race"] not in RACE_NAMES or gender not in GENDERS:
+            index.skipped[name] = f"unknown label: {row['age']}, {row['gender']}, {row['race']}"
             continue
-        label = Label(FAIRFACE_AGES[row["age"]], frozenset({gender}), FAIRFACE_RACES[row["race"]], WITHOUT_MASK)
-        catalogue.entries.append(Entry(name, "test" if part == "val" else training_split(name), label))
-    return catalogue
+        label = Label(AGE_GROUPS[row["age"]], frozenset({gender}), RACE_NAMES[row["race"]], WITHOUT_MASK)
+        index.records.append(Record(name, "test" if folder == "val" else train_or_calibrate(name), label))
+    return index
 
 
-def _rows(source: Source, file: str) -> dict[str, dict[str, str]]:
-    """The rows of a file of labels by the stem of the image they name."""
-    found = [name for name in source.names if name.split("/")[-1] == file]
-    if len(found) != 1:
-        raise DataError(f"{source.path}: expected one {file}, found {len(found)}")
-    table = csv.DictReader(io.StringIO(source.read(found[0]).decode("utf-8-sig", errors="replace")))
+def _read_rows(archive: Archive, file: str) -> dict[str, dict[str, str]]:
+    """The rows of a label file by the stem of their image."""
+    paths = [name for name in archive.names if name.split("/")[-1] == file]
+    if len(paths) != 1:
+        raise DataError(f"{archive.path}: expected one {file}, got {len(paths)}")
+    table = csv.DictReader(io.StringIO(archive.read(paths[0]).decode("utf-8-sig", errors="replace")))
     missing = set(COLUMNS) - set(table.fieldnames or ())
     if missing:
-        raise DataError(f"{found[0]}: lacks the columns {', '.join(sorted(missing))}")
+        raise DataError(f"{paths[0]}: lacks the columns {', '.join(sorted(missing))}")
     return {stem(row["file"]): {column: row[column] or "" for column in COLUMNS} for row in table if row["file"]}

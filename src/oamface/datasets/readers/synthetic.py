@@ -1,41 +1,46 @@
-"""Synthetic people, as `oamface synth` writes them: images and one table of what is true of each."""
+"""Synthetic people, as `oamface data synthesize` writes them: images and one table of exact labels."""
 
 import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oamface.datasets.archive import Source
-from oamface.datasets.index import Catalogue, Entry, training_split
+from oamface.datasets.archive import Archive
+from oamface.datasets.index import Index, Record, train_or_calibrate
 from oamface.errors import DataError, LabelError
-from oamface.labels import SYNTH_RACES, Label
+from oamface.labels import Label
+from oamface.results import Box
 
-LABELS = "labels.parquet"
+RACES = {  # what synthetic people can look like
+    "White": frozenset({"White"}),
+    "Black": frozenset({"Black"}),
+    "Asian": frozenset({"East Asian", "Southeast Asian"}),
+}
+TABLE = "labels.parquet"
 COLUMNS = ("name", "split", "age", "gender", "race", "mask", "box")
 
 
-def read(source: Source) -> Catalogue:
+def read(archive: Archive) -> Index:
     """Every image that the table names. Raises DataError: no table, or one that lacks a column or cannot be read."""
-    if LABELS not in source.names:
-        raise DataError(f"{source.path}: expected {LABELS} beside the images")
+    if TABLE not in archive.names:
+        raise DataError(f"{archive.path}: expected {TABLE} beside the images")
     try:
-        rows = pq.read_table(io.BytesIO(source.read(LABELS)), columns=list(COLUMNS)).to_pylist()
+        rows = pq.read_table(io.BytesIO(archive.read(TABLE)), columns=list(COLUMNS)).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{source.path}/{LABELS}: cannot be read ({error})") from error
-    catalogue, there = Catalogue("synth"), set(source.names)
+        raise DataError(f"{archive.path}/{TABLE}: cannot be read ({error})") from error
+    index, files = Index("synth"), set(archive.names)
     for row in rows:
         name = str(row["name"])
-        if name not in there:
-            catalogue.refused[name] = "the table names it, but it is not there"
+        if name not in files:
+            index.skipped[name] = "the table names it, but it is missing"
             continue
         try:
-            races = SYNTH_RACES[row["race"]]
             gender, mask = frozenset({row["gender"]}), frozenset({row["mask"]})
-            label = Label((row["age"], row["age"]), gender, races, mask)
-            left, top, width, height = row["box"]
+            label = Label((row["age"], row["age"]), gender, RACES[row["race"]], mask)
+            box = Box(*row["box"])
         except (LabelError, KeyError, TypeError, ValueError) as error:
-            catalogue.refused[name] = f"unknown label: {error}"
+            index.skipped[name] = f"unknown label: {error}"
             continue
-        split = "test" if row["split"] == "test" else training_split(name)
-        catalogue.entries.append(Entry(name, split, label, (left, top, width, height)))
-    return catalogue
+        split = "test" if row["split"] == "test" else train_or_calibrate(name)
+        index.records.append(Record(name, split, label, box))
+    return index

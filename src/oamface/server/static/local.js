@@ -1,67 +1,69 @@
-// A worker that answers on this device: the server's pipeline in WebAssembly. After `load` it asks the network nothing.
+// A worker that runs the pipeline on this device, in WebAssembly. After `load` it sends no request.
 
 import * as ort from "./vendor/ort.wasm.bundle.min.mjs";
-import { Detector, prominent } from "./detector.js";
-import { assumed, Engine } from "./engine.js";
+import { Detector, mostProminent } from "./detector.js";
+import { assumeFace, Predictor } from "./predictor.js";
 import { decode } from "./pixels.js";
 
-const MOST_PIXELS = 40_000_000;
+const MAX_PIXELS = 40_000_000;
 ort.env.wasm.wasmPaths = { wasm: new URL("./vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
 ort.env.logLevel = "error";
-let ready = null;
+let pipeline = null; // a promise of { detector, predictor }
 
 async function load(headers) {
-  const fetched = async (path) => {
+  const request = async (path) => {
     const response = await fetch(path, { headers });
-    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `${path}: the server said ${response.status}`);
-    return response;
+    if (response.ok) return response;
+    const problem = await response.json().catch(() => ({}));
+    throw new Error(problem.detail || `${path}: the server returned status ${response.status}.`);
   };
-  const description = await (await fetched("v1/model")).json();
-  const sessions = [];
-  for (const path of ["models/detector.onnx", "models/engine.onnx"]) {
-    const model = new Uint8Array(await (await fetched(path)).arrayBuffer());
-    sessions.push(await ort.InferenceSession.create(model, { executionProviders: ["wasm"] }));
-  }
-  const [detector, engine] = sessions;
-  const run = async (session, values, height, width) => {
-    const given = new ort.Tensor("float32", values, [1, 3, height, width]);
-    return session.run({ [session.inputNames[0]]: given });
+  const openNetwork = async (name) => {
+    const model = new Uint8Array(await (await request(`models/${name}.onnx`)).arrayBuffer());
+    const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+    const run = (values, height, width) =>
+      session.run({ [session.inputNames[0]]: new ort.Tensor("float32", values, [1, 3, height, width]) });
+    return { run, outputNames: session.outputNames };
   };
+  const description = await (await request("v1/model")).json();
+  const centerFace = await openNetwork("detector");
+  const network = await openNetwork("predictor");
   return {
     detector: new Detector(async (values, height, width) => {
-      const outputs = await run(detector, values, height, width);
-      return detector.outputNames.map((name) => outputs[name]);
+      const outputs = await centerFace.run(values, height, width);
+      return centerFace.outputNames.map((name) => outputs[name]);
     }),
-    engine: new Engine(description, (values, size) => run(engine, values, size, size)),
+    predictor: new Predictor(description, (values, size) => network.run(values, size, size)),
   };
 }
 
 async function analyze(file, { tasks, crop, attention }) {
-  const { detector, engine } = await ready;
+  const { detector, predictor } = await pipeline;
   let image;
   try {
     image = await decode(file);
   } catch {
-    throw new Error("This browser cannot read it: not a picture, damaged, or in a format that it does not know.");
+    throw new Error("This browser cannot read it: not an image, damaged, or in an unknown format.");
   }
-  if (image.width * image.height > MOST_PIXELS) throw new Error(`More than ${MOST_PIXELS / 1e6} million pixels; shrink it first.`);
-  let found = await detector.detect(image);
-  if (crop) found = [found.length ? prominent(found, image) : assumed(image)];
+  if (image.width * image.height > MAX_PIXELS) {
+    throw new Error(`More than ${MAX_PIXELS / 1e6} million pixels; make it smaller first.`);
+  }
+  let detections = await detector.detect(image);
+  if (crop) detections = [detections.length ? mostProminent(detections, image) : assumeFace(image)];
   const faces = [];
-  for (const face of found) faces.push(await engine.answer(image, face, tasks, attention));
+  for (const detection of detections) faces.push(await predictor.predict(image, detection, tasks, attention));
   return { schema: "oamface/1", source: null, width: image.width, height: image.height, faces };
 }
 
-self.onmessage = async ({ data: { id, headers, file, options } }) => {
+self.onmessage = async ({ data: { id, headers, file, options } }) => { // headers: load; file: analyze
   try {
     if (headers) {
-      ready = load(headers);
-      await ready;
+      pipeline = load(headers);
+      await pipeline;
     }
-    self.postMessage({ id, answer: file ? await analyze(file, options) : {} });
+    self.postMessage({ id, result: file ? await analyze(file, options) : {} });
   } catch (error) {
-    if (headers) ready = null;
-    self.postMessage({ id, answer: { error: error.message } });
+    if (headers) pipeline = null;
+    self.postMessage({ id, result: { error: error.message } });
   }
 };

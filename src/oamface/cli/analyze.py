@@ -1,0 +1,139 @@
+"""`oamface analyze`: the faces of images as a table, JSON, CSV or annotated images."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oamface.atomic import check_output
+from oamface.cli.options import (
+    ALL_TASKS,
+    OUTPUT,
+    CropsOption,
+    DeviceOption,
+    JsonOption,
+    MaxSideOption,
+    MinFaceOption,
+    TasksOption,
+    ThreadsOption,
+    WeightsOption,
+    load_analyzer,
+)
+from oamface.cli.progress import ProgressBar
+from oamface.cli.stdout import Stdout, check_stdout, json_line, printable, read_stdin
+from oamface.weights import WEIGHTS
+
+if TYPE_CHECKING:
+    from oamface.analyzer import Analyzer
+    from oamface.cli.image_list import ImageList
+    from oamface.results import Failure, ImageResult
+
+
+def analyze(
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, quoted globs, or - for standard input.")],
+    json: JsonOption = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write one row a face to this .csv file.", rich_help_panel=OUTPUT),
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write annotated images into this folder.", rich_help_panel=OUTPUT),
+    ] = None,
+    crops: CropsOption = False,
+    min_face: MinFaceOption = None,
+    max_side: MaxSideOption = None,
+    tasks: TasksOption = ALL_TASKS,
+    weights: WeightsOption = WEIGHTS[0],
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Predict age, gender, race and mask of every face in images.
+
+    Prints a table, or with --json one line of JSON an image. Ctrl-C keeps what was done.
+    Exit code 1 when some images could not be analyzed, 2 when none could, 130 after Ctrl-C.
+    """
+    from oamface.cli.image_list import STDIN, list_images
+
+    listed = list_images(paths)
+    inputs = ["/dev/stdin" if image.path == STDIN else image.path for image in listed.images]
+    check_stdout(inputs)
+    analyzer = load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
+    if csv is not None:
+        check_output(csv, inputs=inputs)
+    run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)
+    run.analyze(crops=crops)
+    if run.failed:
+        sys.exit(2 if run.failed == run.done else 1)
+
+
+class _Run:
+    """One call of the command: its outputs, opened, and how many images are done."""
+
+    def __init__(
+        self,
+        analyzer: "Analyzer",
+        listed: "ImageList",
+        inputs: list[str],
+        *,
+        json: bool,
+        csv: Path | None,
+        annotate: Path | None,
+    ) -> None:
+        from oamface.atomic import OutputFile
+        from oamface.cli.face_writers import AnnotatedImages, CsvWriter, TextTable
+        from oamface.cli.image_list import STDIN
+
+        self._analyzer, self._listed, self._json = analyzer, listed, json
+        self._images = {image.path: image for image in listed.images}
+        self._annotated = None if annotate is None else AnnotatedImages(annotate, listed.images)
+        self._csv_file = None if csv is None else OutputFile(csv, inputs=inputs, lines=True)
+        self._csv = None if self._csv_file is None else CsvWriter(self._csv_file, analyzer.tasks)
+        self._table = TextTable(analyzer.tasks, list(self._images))
+        self._stdout = Stdout(required=csv is None and annotate is None)
+        self._data = {STDIN: read_stdin()} if STDIN in self._images else {}
+        self.done = self.failed = 0
+
+    def analyze(self, *, crops: bool) -> None:
+        """Analyze and write every image, then say on standard error how many there were."""
+        inputs = [(path, self._data.get(path, path)) for path in self._images]
+        finished = False
+        shown = sys.stderr.isatty() and not sys.stdout.isatty() and not self._json
+        try:
+            with ProgressBar("analyze", shown=shown) as bar:
+                for result in self._analyzer.analyze_batch(inputs, crop=crops):
+                    self.done += 1
+                    bar.update(self.done, max(self.done, len(inputs)))
+                    self._write(result, bar)
+            finished = True
+        finally:
+            self._close(finished=finished)
+
+    def _write(self, result: "ImageResult | Failure", bar: ProgressBar) -> None:
+        from oamface.results import Failure
+
+        if self._json:
+            self._stdout.print(json_line(result.to_dict(), self._stdout.encoding))
+        if self._csv is not None:
+            self._csv.add(result)
+        if isinstance(result, Failure):
+            self.failed += 1
+            bar.print(f"oamface: {printable(str(result.error))}")
+            return
+        if not self._json:
+            for line in self._table.lines(result):
+                self._stdout.print(line)
+        if self._annotated is not None:
+            name = str(result.source)
+            image = self._images.get(name) or self._images[name.rpartition("#")[0]]  # PATH#2 is its second page
+            self._annotated.write(image, result, self._data.get(image.path))
+
+    def _close(self, *, finished: bool) -> None:
+        csv = self._csv_file
+        if csv is not None and (written := csv.close(whole=finished)) not in (csv.path, None):
+            print(f"oamface: {csv.path} is unchanged; the rows up to here are in {written}", file=sys.stderr)
+        if skipped := self._listed.skipped(self.failed):
+            print(f"oamface: {self.done - self.failed} images, {skipped}", file=sys.stderr)
+        elif self.done > 1:
+            print(f"oamface: {self.done} images", file=sys.stderr)

@@ -1,0 +1,127 @@
+"""`oamface train`, `export`, `evaluate`: a prepared data set to a network, a model file, and its figures."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from oamface.atomic import write_text
+from oamface.cli.options import (
+    DeviceOption,
+    JsonFileOption,
+    JsonOption,
+    StoreOption,
+    WeightsOption,
+    check_folder,
+    check_json_file,
+    model_files,
+    needs,
+    store_files,
+)
+from oamface.cli.progress import ProgressBar
+from oamface.cli.stdout import json_text, print_table
+
+
+@needs("train")
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file such as those in recipes/.")],
+    store: StoreOption,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the run; resumes there.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after a minute or two.")
+    ] = False,
+) -> None:
+    """Train the network by a recipe, and write a checkpoint."""
+    from oamface.training.config import load_recipe
+    from oamface.training.trainer import Trainer
+
+    check_folder(output, inputs=store)
+    with ProgressBar("train") as bar:
+
+        def show(event: dict[str, Any]) -> None:
+            bar.update(event["step"], trainer.total_steps)
+            if event["event"] == "start":
+                bar.print(f"{event['steps'] - event['step']} steps to go")
+            elif event["event"] == "teacher":
+                bar.print(f"the teacher predicts {event['faces']} faces first")
+            elif event["event"] == "estimate":
+                bar.print(f"about {event['minutes']:.0f} minutes to go")
+            elif event["event"] == "epoch":
+                bar.print(f"epoch {event['epoch'] + 1} at {event['image_size']} px: {validation_figures(event)}")
+
+        trainer = Trainer(load_recipe(recipe), store, output, workers=workers, compiled=compiled, on_event=show)
+        checkpoint = trainer.train()
+    print(checkpoint)
+
+
+def validation_figures(event: dict[str, Any]) -> str:
+    """The validation figures of a training log's line."""
+    return ", ".join(f"{name[6:]} {value:.3f}" for name, value in event.items() if name.startswith("valid_"))
+
+
+@needs("train")
+def export(
+    source: Annotated[str, typer.Argument(help="A run's checkpoint.safetensors, or a model such as oam.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write: .onnx, or .xml for OpenVINO.")],
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A prepared data set to calibrate and measure on; repeat for several."),
+    ] = None,
+    test_store: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="One to measure on, but not to calibrate on.")
+    ] = None,
+    precision: Annotated[
+        Literal["float16", "int8"], typer.Option(help="Of an .onnx file's weights; int8 is for the backbone.")
+    ] = "float16",
+) -> None:
+    """Export a trained network to a model file: calibrated, checked, measured, with its own description.
+
+    A model file is converted to OpenVINO as it is when no data set is named.
+    """
+    from oamface.datasets.store import open_stores
+    from oamface.export.exporter import check_export
+    from oamface.export.exporter import export as export_model
+
+    if output.suffix == ".xml" and precision != "float16":
+        raise typer.BadParameter("an .xml file for OpenVINO keeps the precision of what it is made from")
+    own = store or []
+    stores = open_stores([*own, *(test_store or [])])
+    check_export(source, stores[: len(own)], output, precision)
+    with ProgressBar("export") as bar:
+        export_model(
+            source,
+            stores[: len(own)],
+            output,
+            precision=precision,
+            test_stores=stores[len(own) :],
+            on_progress=bar.update_stage,
+        )
+    print(output)
+
+
+@needs("train")
+def evaluate(
+    store: StoreOption,
+    weights: WeightsOption = "oam",
+    device: DeviceOption = "auto",
+    split: Annotated[str, typer.Option(help="test, calibrate or train.")] = "test",
+    json: JsonOption = False,
+    output: JsonFileOption = None,
+) -> None:
+    """Measure a model on the test split, with intervals: clean faces, and faces occluded as training never does."""
+    from oamface.datasets.store import open_stores
+    from oamface.evaluation import tables
+    from oamface.evaluation.model_file import evaluate as measure
+    from oamface.predictor import Predictor
+
+    check_json_file(output, inputs=[*model_files(weights), *store_files(store)])
+    predictor, stores = Predictor(weights, device=device), open_stores(store)
+    with ProgressBar("evaluate") as bar:
+        figures = measure(predictor, stores, split=split, on_progress=bar.update)
+    if output is not None:
+        write_text(output, json_text(figures))
+    if json:
+        print(json_text(figures), end="")
+    else:
+        print_table(tables.HEADINGS, tables.rows(figures), numbers=False)

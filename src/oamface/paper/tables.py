@@ -1,0 +1,266 @@
+"""The report's tables, as text: what is measured, row by row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oamface.evaluation.conditions import CLEAN, OCCLUDED
+from oamface.paper.findings import Findings
+from oamface.paper.names import (
+    DATA_SETS,
+    condition_name,
+    data_set_name,
+    estimate_text,
+    metric_name,
+    p_text,
+    place,
+    unit,
+)
+from oamface.paper.scenarios import MASKS
+from oamface.paper.variants import ABLATION_METRICS, BACKBONE_METRICS, BACKBONES, CONTRASTS, SINGLE_TASK
+
+SIGNIFICANT = 0.05  # Holm-corrected p of a gap between groups
+_RUNTIMES = {"model file": "ONNX Runtime", "checkpoint": "torch", "peer": "its own package"}
+_CLASS_TABLES = (
+    ("utkface", "gender"),
+    ("utkface", "race"),
+    ("fairface", "race"),
+    ("fairface", "age_group"),
+    ("masks", "mask"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: headings; one that starts with ">" is right-aligned. rows: one text for each column."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, columns: str, rows: Iterable[Sequence[str]]) -> "Table":
+        """columns: headings separated by "|"."""
+        return cls(tuple(columns.split("|")), [tuple(row) for row in rows])
+
+
+def headline(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and interval of the few metrics that a reader looks for first."""
+    metrics = (
+        ("utkface", "gender", "accuracy", "%", "gender, UTKFace"),
+        ("utkface", "race", "accuracy", "%", "race of five, UTKFace"),
+        ("utkface", "age", "mae", "years", "age MAE, UTKFace"),
+        ("fairface", "race", "accuracy", "%", "race of seven, FairFace"),
+        ("masks", "mask", "accuracy", "%", "mask, real images"),
+    )
+    rows = []
+    for data_set, task, metric, its_unit, name in metrics:
+        estimate = measured.get(data_set, {}).get(CLEAN, {}).get(task, {}).get(metric)
+        if estimate:
+            value, _, interval = estimate_text(estimate, its_unit).partition(" (")
+            rows.append((name, value, interval.rstrip(")")))
+    return rows
+
+
+def per_class(measured: Mapping[str, Any]) -> dict[str, Table]:
+    """Title to precision, recall and F1 of every class."""
+    tables = {}
+    for data_set, task in _CLASS_TABLES:
+        classes = measured.get(data_set, {}).get(CLEAN, {}).get(f"{task}_classes")
+        if classes:
+            tables[f"{DATA_SETS[data_set]}: {task.replace('_', ' ')} by class"] = Table.of(
+                "class|>precision|>recall|>F1|>faces",
+                (
+                    (name, f"{row['precision']:.1%}", f"{row['recall']:.1%}", f"{row['f1']:.3f}", str(row["faces"]))
+                    for name, row in classes["by_class"].items()
+                ),
+            )
+    return tables
+
+
+def occlusion(measured: Mapping[str, Any]) -> Table:
+    """What occlusions cost, and attention leakage."""
+    rows = []
+    for data_set, conditions in measured.items():
+        for condition in OCCLUDED:
+            metrics = conditions.get(condition, {})
+            if drop := metrics.get("occlusion_drop"):
+                row = [data_set_name(data_set), condition_name(condition), str(metrics["faces"])]
+                row.append(estimate_text(drop.get("age_mae"), "", 2))
+                row += [estimate_text(drop.get(f"{task}_accuracy"), "%") for task in ("gender", "race")]
+                row.append(estimate_text(metrics.get("mask_or_none", {}).get("accuracy"), "%"))
+                rows.append([*row, estimate_text(metrics.get("attention", {}).get("leakage"), "", 2)])
+    columns = "data set|condition|>faces|>age MAE, years|>gender drop|>race drop|>mask or none|>attention leakage"
+    return Table.of(columns, rows)
+
+
+def age_intervals(measured: Mapping[str, Any]) -> Table:
+    return Table.of(
+        "data set|condition|>coverage of the 90 % age interval|>mean width",
+        (
+            (
+                data_set_name(data_set),
+                condition_name(condition),
+                estimate_text(metrics["age_interval"]["coverage"], "%"),
+                estimate_text(metrics["age_interval"]["width"], "years"),
+            )
+            for data_set, conditions in measured.items()
+            for condition, metrics in conditions.items()
+            if "age_interval" in metrics
+        ),
+    )
+
+
+def gaps(fairness: Sequence[Mapping[str, Any]]) -> tuple[Table, list[str]]:
+    """Significant gaps between groups as a table, the others as sentences."""
+    rows, others = [], []
+    for entry in fairness:
+        metric, worst, best = entry["figure"], entry["groups"][0], entry["groups"][-1]
+        name, gap = f"{metric_name(metric)} by {entry['attribute']}", estimate_text(entry["gap"], unit(metric))
+        if entry["p_holm"] < SIGNIFICANT:
+            ends = (f"{group['group']}: {estimate_text(group, unit(metric))}" for group in (worst, best))
+            rows.append((place(entry), name, *ends, gap, p_text(entry["p_holm"])))
+        else:
+            others.append(f"{place(entry)}: {name}, {gap}, p = {p_text(entry['p_holm'])}")
+    return Table.of("data set, condition|metric|worst group|best group|>gap|>p (Holm)", rows), others
+
+
+def error_tables(analysis: Mapping[str, Any]) -> dict[str, Table]:
+    """Title to table of the error analysis."""
+    return {
+        "Age error by age": Table.of(
+            "data set, condition|true age|>faces|>signed error|>MAE",
+            (
+                (place(row), row["age"], str(row["faces"]), *(estimate_text(row[m], "years") for m in ("bias", "mae")))
+                for row in analysis["age_bias"]
+            ),
+        ),
+        "Most confused races": Table.of(
+            "data set|true|predicted|>of the class|>faces",
+            (
+                (data_set_name(row["data_set"]), row["true"], row["predicted"], f"{row['share']:.1%}",
+                 f"{row['count']} of {row['faces']}")
+                for row in analysis["race_confusions"][:12]
+            ),
+        ),
+        "Groups with most errors of perceived gender": Table.of(
+            "data set|group|>error rate|>faces",
+            (
+                (data_set_name(row["data_set"]), row["group"], estimate_text(row["error_rate"], "%"), str(row["faces"]))
+                for row in analysis["gender_errors"]
+            ),
+        ),
+        "Predicted as masked, by occlusion": Table.of(
+            "data set, condition|occlusion|a mask?|>predicted as masked|>faces",
+            (
+                (place(row), row["style"], "yes" if row["is_mask"] else "no", estimate_text(row["mask_rate"], "%"),
+                 str(row["faces"]))
+                for row in analysis["mask_predictions"]
+            ),
+        ),
+    }  # fmt: skip
+
+
+def paired(tests: Sequence[Mapping[str, Any]], one: str, other: str) -> Table:
+    """Paired tests of two predictors."""
+    rows = []
+    for row in tests:
+        its_unit = unit(row["figure"])
+        effect = f"d = {row['cohens_d']:.2f}" if "cohens_d" in row else f"h = {row['cohens_h']:.2f}"
+        texts = (estimate_text(row[key], its_unit) for key in ("one", "other", "improvement"))
+        rows.append((place(row), metric_name(row["figure"]), *texts, effect, p_text(row["p_holm"])))
+    return Table.of(f"data set, condition|metric|>{one}|>{other}|>improvement|>effect size|>p (Holm)", rows)
+
+
+def contrasts(findings: Findings) -> tuple[Table, Table]:
+    """What each part of the network changes: where the interval excludes 0, and elsewhere."""
+    clear, unclear = [], []
+    for part, name, baseline in CONTRASTS:
+        for where in ABLATION_METRICS:
+            change = findings.contrast(name, baseline, *where)
+            sides = [findings.variant(variant, *where) for variant in (name, baseline)]
+            if change is None or None in sides:
+                continue
+            data_set, condition, metric = where
+            values = " / ".join(estimate_text(side["value"], unit(metric)) for side in sides if side)
+            label = f"{data_set_name(data_set)}, {condition_name(condition)}: {metric_name(metric)}"
+            row = (part, label, values, estimate_text(change, unit(metric)))
+            if change["low"] > 0 or change["high"] < 0:
+                better = (change["value"] > 0) != (metric == "age_mae")
+                clear.append((*row, "better" if better else "worse"))
+            else:
+                unclear.append((*row, "no effect seen"))
+    columns = "part|metric|>with / without|>change|effect"
+    return Table.of(columns, clear), Table.of(columns, unclear)
+
+
+def backbones(findings: Findings) -> Table:
+    rows = []
+    for name, title in BACKBONES.items():
+        if name in findings.variants:
+            predictor = findings.results[findings.variants[name][0]]["predictor"]
+            phase = predictor["recipe"]["phases"][-1]
+            faces, size = f"{predictor['steps'] * phase['batch_size']:,}", str(phase["image_size"])
+            row = [title, f"{predictor['parameters'] / 1e6:.1f} M", size, faces]
+            for where in BACKBONE_METRICS:
+                row.append(estimate_text(findings.variant(name, *where), unit(where[-1])))
+            rows.append(row)
+    columns = "backbone|>parameters|>pixels|>faces seen|>UTKFace age MAE|>gender|>race"
+    return Table.of(f"{columns}|>gender, masks|>race, masks|>FairFace gender", rows)
+
+
+def single_task(findings: Findings) -> Table:
+    """Each single-task network beside the multi-task one with the same parts."""
+    rows = []
+    for name in SINGLE_TASK:
+        task = name.removeprefix("only_")
+        metric = "age_mae" if task == "age" else f"{task}_accuracy"
+        for condition in (CLEAN, MASKS):
+            sides = [findings.variant(variant, "utkface", condition, metric) for variant in (name, "consistency")]
+            if all(sides):
+                values = (estimate_text(side["value"], unit(metric)) for side in sides if side)
+                rows.append((f"{metric_name(metric)}, {condition}", *values))
+    return Table.of("metric (UTKFace)|>single-task network|>multi-task network", rows)
+
+
+def latency(findings: Findings) -> Table:
+    singles = [findings.variants[name][0] for name in ("consistency", *SINGLE_TASK) if name in findings.variants]
+    runs: list[str] = []
+    rows = []
+    for name in (findings.main, *findings.peers, *singles):
+        predictor, speed = findings.results[name]["predictor"], findings.results[name]["speed"]
+        runs += [] if speed["run"] in runs else [speed["run"]]
+        parameters = f"{predictor['parameters'] / 1e6:.1f} M" if "parameters" in predictor else "-"
+        times = (f"{speed[key]:.1f} ms" for key in ("latency_ms", "batch_ms"))
+        how = f"{_RUNTIMES.get(predictor['kind'], 'a table')}, run {runs.index(speed['run']) + 1}"
+        rows.append((name, parameters, *times, how))
+    batch = findings.result["speed"]["batch"]
+    return Table.of(f"network|>parameters|>one face|>per face, batch of {batch}|timed in", rows)
+
+
+def stores(result: Mapping[str, Any]) -> Table:
+    return Table.of(
+        "data set|>test faces|>undetected|digest of faces and labels",
+        (
+            (data_set_name(name), str(store["faces"]), str(store["undetected"]), store["digest"][:16])
+            for name, store in result["stores"].items()
+        ),
+    )
+
+
+def study_budget(findings: Findings) -> str:
+    """What the study's networks were trained with, in a sentence; "" without a study."""
+    variants = {name: runs for name, runs in findings.variants.items() if name not in BACKBONES}
+    if not variants:
+        return ""
+    runs = variants.get("full") or next(iter(variants.values()))
+    predictor = findings.results[runs[0]]["predictor"]
+    recipe, counts = predictor["recipe"], sorted({len(names) for names in variants.values()})
+    faces = recipe["samples_per_epoch"] * sum(phase["epochs"] for phase in recipe["phases"])
+    weights = "random weights"
+    if recipe["pretrained"] != "scratch":
+        weights = "one backbone, distilled from a face-recognition network on clean faces without labels"
+    return (
+        f"Small networks on equal budgets: each starts from {weights} and sees {faces:,} faces at"
+        f" {recipe['phases'][-1]['image_size']} px in {predictor['steps']} steps; seeds per variant:"
+        f" {', '.join(map(str, counts))}. They are uncalibrated and far from their best: the study compares parts."
+    )
