@@ -29,6 +29,7 @@ def test_person_is_a_640_x_480_image() -> None:
     assert read_image(PERSON).shape == (480, 640, 3)
 
 
+@pytest.mark.slow
 def test_run_benchmark_measures_networks_stages_and_starts(untrained_model) -> None:
     measured = run_benchmark(["oam", str(untrained_model)], threads=(1,), rounds=2)
     json.dumps(measured)

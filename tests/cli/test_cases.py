@@ -11,6 +11,8 @@ import pytest
 from helpers import cases
 from helpers.program import PROGRAM
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:

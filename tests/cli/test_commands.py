@@ -80,6 +80,7 @@ def test_data_occlude_writes_a_contact_sheet(tmp_path) -> None:
     assert np.array(Image.open(tmp_path / "sheet.png")).shape[0] % len(STYLES) == 0
 
 
+@pytest.mark.slow
 def test_data_synthesize_renders_people_and_replaces_no_set(tmp_path) -> None:
     pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
     output = ("--output", tmp_path / "set")
@@ -99,9 +100,10 @@ def test_data_prepare_writes_a_store_and_counts_skipped_images(tmp_path) -> None
     call = run("data", "prepare", "masks", tmp_path / "set", "--output", tmp_path / "out", "--size", 64)
     assert call.returncode == 0, call.stderr
     assert "1 images skipped" in call.stdout
-    assert Store.open(tmp_path / "out", image_size=64).names == ["with_mask/a.png"]
+    assert Store.open(tmp_path / "out", size=64).names == ["with_mask/a.png"]
 
 
+@pytest.mark.slow
 def test_train_export_evaluate_card_and_analyze_one_network(images, tmp_path) -> None:
     store = write_store(tmp_path / "store")
     recipe = tmp_path / "tiny.toml"
@@ -124,6 +126,7 @@ def test_train_export_evaluate_card_and_analyze_one_network(images, tmp_path) ->
     assert len(json.loads(analyzed.stdout)["faces"]) == 1
 
 
+@pytest.mark.slow
 def test_paper_study_benchmark_and_report_follow_each_other(tmp_path, untrained_model) -> None:
     store = write_store(tmp_path / "store")
     study = tmp_path / "study.toml"

@@ -85,6 +85,8 @@ def test_every_command_has_a_call() -> None:
     assert sorted(CALLS) == sorted(command_names())
 
 
+@pytest.mark.slow
+@pytest.mark.network
 def test_commands_without_extras_work_or_name_the_missing_extra(light_program, tmp_path) -> None:
     image = Image.fromarray(skimage.data.astronaut())
 

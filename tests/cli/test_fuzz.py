@@ -28,6 +28,8 @@ from oamface.cli.app import app, main
 from oamface.cli.data import DataSet
 from oamface.occlusion.contact_sheet import plain_face
 
+pytestmark = pytest.mark.slow
+
 PHASES = (Phase.explicit, Phase.generate)  # to shrink a failing call would take minutes
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 

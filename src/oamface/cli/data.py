@@ -30,8 +30,8 @@ class DataSet(StrEnum):
 @app.command()
 @needs("train")
 def prepare(
-    data_set: Annotated[DataSet, typer.Argument(help="The data set, in its published layout.")],
-    source: Annotated[Path, typer.Argument(help="Folder, .tar, .tar.gz or .zip.")],
+    data_set: Annotated[DataSet, typer.Argument(metavar="NAME", help=f"The data set: {', '.join(DataSet)}.")],
+    source: Annotated[Path, typer.Argument(help="Its published files: a folder, .tar, .tar.gz or .zip.")],
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the prepared data set; resumes there.")],
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of a crop in pixels.")] = 128,
 ) -> None:

@@ -37,7 +37,12 @@ TasksOption = Annotated[
 ]
 DeviceOption = Annotated[
     Device,
-    typer.Option("--device", metavar="DEVICE", help=f"{', '.join(get_args(Device))}.", rich_help_panel=MODEL),
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help=f"Where the networks run: {', '.join(get_args(Device))}.",
+        rich_help_panel=MODEL,
+    ),
 ]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=0, help="CPU threads of the networks; 0 for all cores.", rich_help_panel=MODEL)

@@ -109,7 +109,7 @@ def evaluate(
     json: JsonOption = False,
     output: JsonFileOption = None,
 ) -> None:
-    """Measure a model on the test split, with intervals: clean faces, and faces occluded as training never does."""
+    """Measure a model on the test split, on clean faces and under occluders that training never draws."""
     from oamface.datasets.store import open_stores
     from oamface.evaluation import tables
     from oamface.evaluation.model_file import evaluate as measure
