@@ -67,7 +67,9 @@ def load_claims() -> Claims:
         name, reason = quantity["name"], quantity.get("reason", "")
         common = {key: quantity.get(key, "") for key in ("unit", "better", "key", "test", "note")}
         for table, value, *renamed in quantity["claims"]:
-            claim = Claim(table, renamed[0] if renamed else name, value, name, reason=reasons.get(reason, reason), **common)
+            claim = Claim(
+                table, renamed[0] if renamed else name, value, name, reason=reasons.get(reason, reason), **common
+            )
             if table not in tables or not (claim.key or claim.reason):
                 raise ResultError(
                     f"claims.toml: {claim.name!r}, table {table}: unknown table, or neither key nor reason"

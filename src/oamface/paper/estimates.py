@@ -24,6 +24,7 @@ from oamface.paper.findings import Estimate, Findings, seeds_and_faces
 from oamface.paper.names import DATA_SETS
 from oamface.paper.variants import ABLATION, BALANCING, CONTRAST_PAIRS, CROSS_DATASET, SINGLE_TASK
 
+RESNET50_PARAMETERS = 23_508_032  # without its classifier
 _OLD, _YOUNG = "61-80", "18-30"
 _GROUPED = ("gap/", "group/", "worst/", "best/", "difference/", "bias/", "-bias/", "scenario/")
 
@@ -122,16 +123,11 @@ def _false_mask_rates(findings: Findings) -> dict[str, Estimate]:
 
 def _size_and_latency(findings: Findings) -> Iterator[tuple[str, float]]:
     """Name and value of what is counted or timed, so has no interval."""
-    import timm
-
-    from oamface.models.oam_cnn import parameter_count
-
     predictor, speed = findings.result["predictor"], findings.result["speed"]
     yield "latency_ms", speed["latency_ms"]
     if "parameters" in predictor:
         yield "parameters", round(predictor["parameters"] / 1e6, 1)
-        resnet50 = parameter_count(timm.create_model("resnet50", num_classes=0))
-        yield "reduction_from_four_resnet50", round(1 - predictor["parameters"] / (4 * resnet50), 3)
+        yield "reduction_from_four_resnet50", round(1 - predictor["parameters"] / (4 * RESNET50_PARAMETERS), 3)
     if "bytes" in predictor:
         yield "megabytes", predictor["bytes"] / 2**20
     if {"consistency", *SINGLE_TASK} <= findings.variants.keys():

@@ -104,21 +104,19 @@ def mask_probabilities(findings: Findings) -> Figure | None:
     """Histograms of the predicted probability of a mask, of faces with and without one."""
     predictions = findings.predictions[findings.main]
     figure, grid = panels(2.6, 2, sharey=True)
-    titles = {"masks": "real images", "utkface": "UTKFace, held-out masks drawn"}
-    for axes, (data_set, title) in zip(grid, titles.items(), strict=True):
-        sides = [predictions.subset(data_set, condition).classifications("mask") for condition in (CLEAN, MASKS)]
-        sides = [side for side in sides if side[0].any()]
+    sides = (("masks", (CLEAN,), "real images"), ("utkface", (CLEAN, MASKS), "UTKFace, held-out masks drawn"))
+    for axes, (data_set, conditions, title) in zip(grid, sides, strict=True):
+        tables = [predictions.subset(data_set, condition).classifications("mask") for condition in conditions]
+        tables = [table for table in tables if table[0].any()]
         for number, name in enumerate(("no mask", "mask")):
-            values = [probabilities[valid & (truth == number), 1] for valid, probabilities, truth in sides]
-            values = np.concatenate([np.zeros(0), *values])
-            if len(values):
-                weights = np.full(len(values), 100 / len(values))
-                bins, label = np.linspace(0, 1, 26), f"{name} ({len(values)})"
-                axes.hist(values, bins, weights=weights, alpha=0.65, label=label, color=PALETTE[number])
-        if sides:
-            axes.set(
-                title=title, xlabel="probability of a mask", ylabel="% of its faces", yscale="log", ylim=(0.02, 150)
-            )
+            values = [probabilities[valid & (truth == number), 1] for valid, probabilities, truth in tables]
+            joined = np.concatenate([np.zeros(0), *values])
+            if len(joined):
+                percent, label = np.full(len(joined), 100 / len(joined)), f"{name} ({len(joined)})"
+                axes.hist(joined, 25, range=(0, 1), weights=percent, alpha=0.65, label=label, color=PALETTE[number])
+        if tables:
+            axes.set(title=title, xlabel="probability of a mask", yscale="log", ylim=(0.02, 150))
+            axes.set_ylabel("% of its faces")
             axes.legend(fontsize=8)
     hide_empty(grid)
     return figure if any(axes.has_data() for axes in grid) else None
@@ -340,7 +338,4 @@ def draw_all(
         figures = {draw.__name__: draw(findings) for draw in _OF_FINDINGS}
         figures["comparison"] = study_figures.comparison(findings, claimed or {})
         figures |= {draw.__name__: draw(log) for draw in study_figures.OF_LOG}
-        drawn = {name: figure for name, figure in figures.items() if figure is not None}
-        for figure in drawn.values():
-            figure.draw_without_rendering()
-    return drawn
+    return {name: figure for name, figure in figures.items() if figure is not None}

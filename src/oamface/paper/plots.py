@@ -1,4 +1,4 @@
-"""The style of the report's figures, and what they are drawn with: bars, dots and heat maps, with 95 % intervals."""
+"""The style of the report's figures, and how estimates are drawn: as bars, dots or heat maps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

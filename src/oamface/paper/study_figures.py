@@ -34,9 +34,9 @@ def comparison(findings: Findings, claimed: Mapping[str, float]) -> Figure | Non
     rows = [row for row in rows if any(row[2])]
     if not rows:
         return None
-    labels, colors, estimates = zip(*rows, strict=True)
+    labels, colors, columns = zip(*rows, strict=True)
     figure, grid = panels(0.3 * len(rows) + 0.9, len(COMPARED), sharey=True)
-    for axes, (task, metric), column in zip(grid, COMPARED, zip(*estimates, strict=True), strict=True):
+    for axes, (task, metric), column in zip(grid, COMPARED, zip(*columns, strict=True), strict=True):
         bars(axes, labels, column, colors, scale=scale(f"{task}_{metric}"))
         if (key := f"utkface/{CLEAN}/{task}/{metric}") in claimed:
             axes.axvline(claimed[key], color=INK, ls=":", lw=1)
