@@ -87,7 +87,7 @@ def class_name(classes: Iterable[Any]) -> str:
 
 
 def candidate_mask(labels: Iterable[Label], task: str) -> "npt.NDArray[np.bool_]":
-    """(N, classes) bool: True where a class of the task is a candidate of the label. Raises LabelError: unknown task."""
+    """(N, classes) bool: True where a class of the task is a candidate of the label. Raises LabelError."""
     import numpy as np
 
     check_task(task)

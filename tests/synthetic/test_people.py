@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oamface.datasets.readers.synthetic import RACES
 from oamface.errors import SynthError
 from oamface.labels import GENDERS
-from oamface.synthetic.appearance import appearance, phenotypes, shape_changes
+from oamface.synthetic.appearance import derive_appearance, phenotypes, shape_changes
 from oamface.synthetic.hair import STYLES
 from oamface.synthetic.people import MASK_STYLES, Mask, Person, balanced
 
@@ -84,12 +84,12 @@ def test_person_label() -> None:
 
 
 def test_changing_one_attribute_changes_nothing_else() -> None:
-    young, old = (appearance(replace(WOMAN, age=age)) for age in (25, 70))
+    young, old = (derive_appearance(replace(WOMAN, age=age)) for age in (25, 70))
     assert (young.iris == old.iris).all()
     assert (young.clothes == old.clothes).all()
     assert (young.frame == old.frame).all()
     assert shape_changes(replace(WOMAN, age=25)) == shape_changes(replace(WOMAN, age=70))
-    unmasked, masked = appearance(WOMAN), appearance(replace(WOMAN, mask=Mask("black")))
+    unmasked, masked = derive_appearance(WOMAN), derive_appearance(replace(WOMAN, mask=Mask("black")))
     assert all(np.array_equal(getattr(unmasked, name), getattr(masked, name)) for name in vars(unmasked))
     woman, man = phenotypes(WOMAN), phenotypes(replace(WOMAN, gender="male"))
     assert {name for name in woman if woman[name] != man[name]} == {"gender"}
@@ -97,8 +97,8 @@ def test_changing_one_attribute_changes_nothing_else() -> None:
 
 def test_appearance_ages() -> None:
     for identity in range(30):
-        ages = [appearance(Person(age, "male", "White", identity)) for age in (20, 40, 60, 80)]
-        depth = [float(looks.creases.sum()) for looks in ages]
+        ages = [derive_appearance(Person(age, "male", "White", identity)) for age in (20, 40, 60, 80)]
+        depth = [float(appearance.creases.sum()) for appearance in ages]
         assert depth == sorted(depth)
         assert depth[0] < 0.2 * depth[-1]
         assert ages[-1].hair_colour.min() > ages[0].hair_colour.min()
@@ -108,19 +108,29 @@ def test_appearance_ages() -> None:
 @given(st.integers(1, 95), st.sampled_from(GENDERS), st.sampled_from(list(RACES)), st.integers(0, 2**31 - 1))
 def test_appearance_is_valid_for_everyone(age, gender, race, identity) -> None:
     person = Person(age, gender, race, identity)
-    looks, shape = appearance(person), phenotypes(person)
-    assert looks.hair in STYLES
+    appearance, shape = derive_appearance(person), phenotypes(person)
+    assert appearance.hair in STYLES
     assert all(0 <= value <= 1 for value in shape.values())
     assert all(abs(value) <= 1.5 for value in shape_changes(person).values())
-    for colour in (looks.skin, looks.lips, looks.hair_colour, looks.iris, looks.sclera, looks.clothes, looks.frame):
+    for colour in (
+        appearance.skin,
+        appearance.lips,
+        appearance.hair_colour,
+        appearance.iris,
+        appearance.sclera,
+        appearance.clothes,
+        appearance.frame,
+    ):
         assert colour.shape == (3,)
         assert (colour > 0).all()
         assert (colour <= 1).all()
-    assert (gender == "male" and age >= 18) or not looks.beard
+    assert (gender == "male" and age >= 18) or not appearance.beard
 
 
 def test_skin_tones_of_races_differ_and_overlap() -> None:
-    tones = {race: [float(appearance(Person(30, "female", race, i)).skin.mean()) for i in range(80)] for race in RACES}
+    tones = {
+        race: [float(derive_appearance(Person(30, "female", race, i)).skin.mean()) for i in range(80)] for race in RACES
+    }
     assert np.mean(tones["Black"]) < 0.5 * np.mean(tones["White"])
     assert max(tones["Black"]) > min(tones["Asian"])
     assert max(tones["Asian"]) > min(tones["White"])

@@ -130,7 +130,7 @@ def shape_changes(person: Person) -> dict[str, float]:
     return values
 
 
-def appearance(person: Person) -> Appearance:
+def derive_appearance(person: Person) -> Appearance:
     """The person's appearance. Every draw is made for everyone, so that changing one attribute changes nothing else."""
     rng = _rng(person, 4)
     u, n = rng.random(32), rng.normal(0, 1, 32).clip(-2.2, 2.2)

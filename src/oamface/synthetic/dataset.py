@@ -16,7 +16,7 @@ from oamface.atomic import make_folder, write_bytes, write_whole
 from oamface.datasets.preparation import prepare
 from oamface.datasets.readers import synthetic
 from oamface.errors import SynthError
-from oamface.synthetic.appearance import appearance
+from oamface.synthetic.appearance import derive_appearance
 from oamface.synthetic.camera import compress
 from oamface.synthetic.head import HeadModel
 from oamface.synthetic.images import render_images
@@ -70,7 +70,7 @@ def make_dataset(
 
 def _label_row(person: Person, scene: Scene, rendered: RenderedImage) -> dict[str, Any]:
     """One row of labels.parquet: the exact labels of an image, and everything that was chosen for it."""
-    looks = appearance(person)
+    appearance = derive_appearance(person)
     (mask,) = person.label.mask
     settings = {name: value for name, value in asdict(scene).items() if name not in ("gaze", "shift", "seed")}
     return {
@@ -81,10 +81,10 @@ def _label_row(person: Person, scene: Scene, rendered: RenderedImage) -> dict[st
         "mask_style": person.mask.style if person.mask else "",
         "mask_position": person.mask.position if person.mask else "",
         "identity": person.identity,
-        "hair": looks.hair,
-        "beard": looks.beard,
-        "glasses": looks.glasses,
-        "skin": looks.skin.tolist(),
+        "hair": appearance.hair,
+        "beard": appearance.beard,
+        "glasses": appearance.glasses,
+        "skin": appearance.skin.tolist(),
         "visibility": rendered.visibility,
         "box": list(rendered.box),
         "landmarks": rendered.landmarks.ravel().tolist(),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from oamface.images import RGBImage
 from oamface.results import Box
 from oamface.synthetic.accessories import Piece, clothed_bust, glasses_pieces, mask_pieces
-from oamface.synthetic.appearance import Appearance, appearance
+from oamface.synthetic.appearance import Appearance, derive_appearance
 from oamface.synthetic.camera import develop, render_surroundings
 from oamface.synthetic.hair import STYLES, Hair, beard, hair_bun, scalp_hair
 from oamface.synthetic.head import AXIS, EYE, SKIN, Head, vertex_normals
@@ -110,27 +110,27 @@ class _Frame:
 
 def render(head: Head, coefficients: FloatArray, person: Person, scene: Scene, size: int = 256) -> RenderedImage:
     """Render one person. coefficients: (K,) of HeadModel, with the scene's expression. size: pixels of a side."""
-    looks, light = appearance(person), LIGHTS[scene.light]
+    appearance, light = derive_appearance(person), LIGHTS[scene.light]
     vertices = head.vertices(coefficients[None])[0]
     normals = vertex_normals(vertices, head.faces)
     view = View(scene, head.scale(vertices), size)
     posed = view.place(vertices)
     masks = mask_pieces(head, vertices, person.mask, person.identity) if person.mask else []
-    glasses = glasses_pieces(head, vertices, looks) if looks.glasses else []
-    mesh = _build_mesh(head, posed, view, looks, [*masks, *glasses])
-    hair = scalp_hair(head, vertices, normals, looks)
-    chin_hair = None if person.mask else beard(head, vertices, normals, looks)  # a mask presses it flat
+    glasses = glasses_pieces(head, vertices, appearance) if appearance.glasses else []
+    mesh = _build_mesh(head, posed, view, appearance, [*masks, *glasses])
+    hair = scalp_hair(head, vertices, normals, appearance)
+    chin_hair = None if person.mask else beard(head, vertices, normals, appearance)  # a mask presses it flat
     shadow = _shadow(mesh, hair, view, len(vertices), light)
 
     fragments = view.rasterise(mesh.points, mesh.faces)
     frame = _Frame(render_surroundings(scene, size).reshape(-1, 3), np.full(size * size, np.inf, np.float32))
-    _shade_solids(frame.image, head, mesh, fragments, looks, view, light, shadow, hair)
+    _shade_solids(frame.image, head, mesh, fragments, appearance, view, light, shadow, hair)
     frame.depth[fragments.pixel] = fragments.depth
     if chin_hair is not None:
-        _render_hair(frame, chin_hair, head, view, light, shadow, looks.beard_colour, roughness=0.5, chin=True)
+        _render_hair(frame, chin_hair, head, view, light, shadow, appearance.beard_colour, roughness=0.5, chin=True)
     if hair is not None:
-        roughness = STYLES[looks.hair].rough
-        _render_hair(frame, hair, head, view, light, shadow, looks.hair_colour, roughness=roughness, chin=False)
+        roughness = STYLES[appearance.hair].rough
+        _render_hair(frame, hair, head, view, light, shadow, appearance.hair_colour, roughness=roughness, chin=False)
     lenses = [piece for piece in glasses if piece.transparency]
     for lens in lenses:
         _render_lens(frame, lens, view, light)
@@ -145,12 +145,12 @@ def render(head: Head, coefficients: FloatArray, person: Person, scene: Scene, s
     return RenderedImage(develop(linear, scene), landmarks, occlusion_mask.reshape(size, size), visibility, box)
 
 
-def _build_mesh(head: Head, posed: FloatArray, view: View, looks: Appearance, pieces: list[Piece]) -> _Mesh:
+def _build_mesh(head: Head, posed: FloatArray, view: View, appearance: Appearance, pieces: list[Piece]) -> _Mesh:
     """Head, clothes, a bun of hair, and the pieces that are not transparent."""
     mesh = _Mesh(head, posed)
-    bust, bust_faces = clothed_bust(looks, view.scale)
+    bust, bust_faces = clothed_bust(appearance, view.scale)
     mesh.add(view.place_still(bust), bust_faces, _CLOTHES)
-    bun = hair_bun(looks, view.scale)
+    bun = hair_bun(appearance, view.scale)
     if bun:
         mesh.add(view.place(bun[0]), bun[1], _BUN)
     for piece in pieces:
@@ -173,7 +173,7 @@ def _shade_solids(
     head: Head,
     mesh: _Mesh,
     fragments: Fragments,
-    looks: Appearance,
+    appearance: Appearance,
     view: View,
     light: Light,
     shadow: Shadow,
@@ -192,15 +192,15 @@ def _shade_solids(
         part = fragments.select(rows)
         surface, position = Surface(normals[rows], directions[rows], lit[rows]), positions[rows]
         if material == _SKIN:
-            colour = skin(head, part, surface, looks, light, view.rotation, hair)
+            colour = skin(head, part, surface, appearance, light, view.rotation, hair)
         elif material == _EYES:
-            colour = eyes(head, part, surface, looks, light)
+            colour = eyes(head, part, surface, appearance, light)
         elif material == _MOUTH:
             colour = mouth(part.interpolate(head.openness, head.faces), surface, light)
         elif material == _CLOTHES:
-            colour = cloth(looks.clothes, position * 3, surface, light, weave=0.06)
+            colour = cloth(appearance.clothes, position * 3, surface, light, weave=0.06)
         elif material == _BUN:
-            colour = strands(looks.hair_colour, surface, light, position[:, 0] * 2.5, position[:, 2] * 0.6)
+            colour = strands(appearance.hair_colour, surface, light, position[:, 0] * 2.5, position[:, 2] * 0.6)
         else:
             fabric, gloss = part.interpolate(mesh.colour, mesh.faces), part.interpolate(mesh.gloss, mesh.faces)
             colour = cloth(fabric, position * 4, surface, light, weave=0.03, gloss=gloss)
