@@ -95,7 +95,8 @@ class RestartedJob:
     def wait(self, condition, seconds=240) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, (self.done(), self.driver.poll())
+            assert self.driver.poll() in (None, -signal.SIGKILL), self.driver.communicate()
+            assert time.monotonic() < deadline, self.done()
             time.sleep(0.02)
 
     def finish(self) -> str:
