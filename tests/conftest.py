@@ -14,7 +14,7 @@ SLOW = (
     "test_commands",
     "test_cases",
     "test_analyze",
-    "test_cli",
+    "test_errors",
     "test_team",
     "test_job",
     "test_quick",

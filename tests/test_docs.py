@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
 from PIL import Image
@@ -71,7 +70,7 @@ def test_shown_command_and_its_options_exist(name, line) -> None:
 
     command = typer.main.get_command(app)
     words = shlex.split(line.split(" | ")[0].split(" > ")[0], comments=True)[1:]
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.split("=")[0] for word in words if word.startswith("--")}
