@@ -18,7 +18,7 @@ import skimage.data
 from PIL import Image
 
 from oamface.centerface import CenterFace
-from oamface.detection import Detector, overlap
+from oamface.detection import Detector, iou
 
 Face = tuple[np.ndarray, tuple[float, float, float, float]]  # an image, and the box of its face
 UPRIGHT, TURNED = (0,), (1, 2, 3)  # quarter turns
@@ -91,8 +91,8 @@ def main() -> None:
                 found = detector.detect(image)
                 times.append(time.process_time() - began)
                 count += len(boxes)
-                hits += sum(any(overlap(face.box, box) > 0.3 for face in found) for box in boxes)
-                false += sum(all(overlap(face.box, box) < 0.1 for box in boxes) for face in found)
+                hits += sum(any(iou(face.box, box) > 0.3 for face in found) for box in boxes)
+                false += sum(all(iou(face.box, box) < 0.1 for box in boxes) for face in found)
             place, share = f"{size[0]} x {size[1]}", hits / max(count, 1)
             print(f"{place:11}{name:22}{share:9.1%}{count:4}{false:8}{1000 * np.median(times):6.0f}", flush=True)
 

@@ -52,7 +52,10 @@ def train(
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     arguments = ["train", recipe, "--store", options.store, "--output", out, "--workers", "0"]
     command = [str(part) for part in (sys.executable, *launch, program, *arguments)]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if run.returncode:
+        sys.exit(run.stderr)
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [event for event in events if event["event"] == "step"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oamface.analyzer import Analyzer
-from oamface.detection import Detection, overlap
+from oamface.detection import Detection, iou
 from oamface.images import RGBImage
 from oamface.labels import TASKS
 from oamface.predictor import Predictions
@@ -245,11 +245,11 @@ def count_errors(clip: RenderedClip, numbers: list[int], outputs: list[Output], 
         detections = clip.detections(number)
         unmatched = list(output)
         for person, box in clip.truth(number):
-            if all(overlap(box, face.box) < MIN_IOU for face in detections):
+            if all(iou(box, face.box) < MIN_IOU for face in detections):
                 continue  # missed by the detector, so by any tracker
             total.faces += 1
-            best = max(unmatched, key=lambda item: overlap(box, item[1]), default=None)
-            if best is None or overlap(box, best[1]) < MIN_IOU:
+            best = max(unmatched, key=lambda item: iou(box, item[1]), default=None)
+            if best is None or iou(box, best[1]) < MIN_IOU:
                 total.missed += 1
                 tracked[person] = False
                 continue

@@ -15,10 +15,10 @@ SLOW = (
     "test_cases",
     "test_analyze",
     "test_errors",
-    "test_team",
+    "test_distributed",
     "test_job",
     "test_quick",
-    "test_restore",
+    "test_initialization",
     "test_report",
 )
 

@@ -1,4 +1,4 @@
-"""What the documents show works: Python snippets type-check and run, commands and their options exist, links lead somewhere."""
+"""What the documents show works: snippets type-check and run, commands and options exist, links lead somewhere."""
 
 import re
 import shlex
@@ -6,9 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer.main
 from PIL import Image
+
+import oamface
+from helpers.videos import write_video
+from oamface.bulk.rows import SCHEMA, to_rows
 
 ROOT = Path(__file__).parents[1]
 DOCS = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if "report" not in path.parts]
@@ -56,11 +62,22 @@ def test_python_snippets_pass_mypy_strict(tmp_path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(("where", "text"), PYTHON, ids=[where for where, _ in PYTHON])
-def test_python_snippet_runs(where, text, tmp_path, portrait) -> None:
+@pytest.fixture(scope="module")
+def files_of_snippets(tmp_path_factory, portrait) -> Path:
+    """What the snippets read: two images, a video and a folder of bulk analysis."""
+    folder = tmp_path_factory.mktemp("snippets")
     for name in ("photo.jpg", "other.jpg"):
-        Image.fromarray(portrait).save(tmp_path / name)
-    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True)
+        Image.fromarray(portrait).save(folder / name)
+    write_video(folder / "clip.mp4", [portrait] * 3)
+    (folder / "results").mkdir()
+    rows = to_rows(oamface.analyze(portrait))
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "results/part-00000.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(("where", "text"), PYTHON, ids=[where for where, _ in PYTHON])
+def test_python_snippet_runs(where, text, files_of_snippets) -> None:
+    done = subprocess.run([sys.executable, "-c", text], cwd=files_of_snippets, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -85,8 +102,6 @@ def test_relative_links_lead_to_files(path) -> None:
 
 
 def test_every_public_name_has_a_docstring_and_an_entry_in_the_api_page() -> None:
-    import oamface
-
     page = (ROOT / "docs/api.md").read_text().splitlines()
     for name in oamface.__all__:
         assert f"::: oamface.{name}" in page

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.detection import Detection, overlap
+from oamface.detection import Detection, iou
 from oamface.errors import OamfaceError, OptionError
 from oamface.images import RGBImage, check_image
 from oamface.results import Box
@@ -41,7 +41,7 @@ GREY = (127, 127, 127)
 TILTS = (-40.0, 40.0)  # degrees, tried when nothing was found at all
 TILTED = 20.0  # degrees from which a face gets a close-up turned upright: landmarks drift on tilted faces
 LEAST_MIN_FACE, LEAST_MAX_SIDE = 4, 64  # pixels
-OVERLAP = 0.3  # intersection over union above which two boxes are one face
+SAME_FACE_IOU = 0.3  # intersection over union above which two boxes are one face
 
 
 def centerface() -> bytes:
@@ -257,8 +257,9 @@ class CenterFace:
         degrees = _tilt(face)
         if abs(degrees) < TILTED or not 0 < max(face.box[2:]) < np.inf:
             return face
-        again = [other for other in self._close_up(image, face.box, degrees) if overlap(face.box, other.box) > OVERLAP]
-        return max(again, key=lambda other: other.score, default=face)
+        close_ups = self._close_up(image, face.box, degrees)
+        same = [other for other in close_ups if iou(face.box, other.box) > SAME_FACE_IOU]
+        return max(same, key=lambda other: other.score, default=face)
 
 
 def _scaled(image: RGBImage, scale: float) -> RGBImage:
@@ -333,4 +334,4 @@ def _merge(found: list[Detection]) -> list[Detection]:
     if not found:
         return []
     boxes, scores = [face.box for face in found], [face.score for face in found]
-    return [found[i] for i in cv2.dnn.NMSBoxes(boxes, scores, 0.0, OVERLAP)]
+    return [found[i] for i in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)]

@@ -56,7 +56,7 @@ def prominent(faces: Sequence[Detection], image: RGBImage) -> Detection:
     return max(faces, key=weight)
 
 
-def overlap(one: Box, other: Box) -> float:
+def iou(one: Box, other: Box) -> float:
     """Intersection over union of two boxes."""
     a, b = np.array(one), np.array(other)
     sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
@@ -66,8 +66,8 @@ def overlap(one: Box, other: Box) -> float:
 
 def nearest(found: Iterable[Boxed], box: Box, least: float) -> Boxed | None:
     """Of things with a box the one that overlaps a given one most, or None when none does by more than `least`."""
-    near = max(found, key=lambda face: overlap(face.box, box), default=None)
-    return near if near is not None and overlap(near.box, box) > least else None
+    near = max(found, key=lambda face: iou(face.box, box), default=None)
+    return near if near is not None and iou(near.box, box) > least else None
 
 
 def assumed(box: Box, *, crop: bool = False) -> Detection:

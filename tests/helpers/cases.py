@@ -1,6 +1,6 @@
 """Draws inputs on which tools of this kind have failed, from one portrait in the public domain.
 
-names, files, geometry and video each fill a folder; test_cases.py says what each input must give.
+names, files and geometry each fill a folder; tests/cli/test_cases.py says what each input must give.
 """
 
 import os

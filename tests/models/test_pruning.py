@@ -11,6 +11,8 @@ from oamface.models.oam_cnn import OamCnn, parameter_count, preprocess_batch, re
 from oamface.models.onnx_import import load_from_onnx
 from oamface.models.pruning import prune
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -64,6 +64,8 @@ def test_shipped_studies_have_equal_budgets(path) -> None:
     [
         ("x = 1", "unknown keys"),
         ("[common]", "no \\[variants.NAME\\]"),
+        ("[variants]", "no \\[variants.NAME\\]"),
+        ("seeds = 0\n[variants.a]", "seeds"),
         ("variants = 3", "no \\[variants.NAME\\]"),
         ("variants = { a = 3 }", "no \\[variants.NAME\\]"),
         ("[variants.a]", "a: .*no phase"),

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 
 from oamface.analyzer import Analyzer
 from oamface.centerface import CenterFace
-from oamface.detection import Detection, Detector, overlap
+from oamface.detection import Detection, Detector, iou
 from oamface.synthetic.images import render_images
 from oamface.synthetic.people import MASK_STYLES, Mask, Person
 from oamface.synthetic.renderer import RenderedImage
@@ -18,7 +18,7 @@ MAN = Person(34, "male", "White", 21)
 
 
 def best_detection(detector: Detector, rendered: RenderedImage) -> Detection | None:
-    return max(detector.detect(rendered.image), key=lambda face: overlap(face.box, rendered.box), default=None)
+    return max(detector.detect(rendered.image), key=lambda face: iou(face.box, rendered.box), default=None)
 
 
 def test_render_is_reproducible(portrait, head_model) -> None:
@@ -104,7 +104,7 @@ def test_centerface_detects_synthetic_faces(crowd) -> None:
     detector = CenterFace()
     detections = [best_detection(detector, rendered) for rendered in crowd.images]
     detected = [
-        face is not None and overlap(face.box, rendered.box) > 0.3
+        face is not None and iou(face.box, rendered.box) > 0.3
         for face, rendered in zip(detections, crowd.images, strict=True)
     ]
     assert np.mean(detected) >= 0.97
@@ -126,7 +126,7 @@ def test_shipped_weights_predict_age_and_mask_of_synthetic_faces(crowd) -> None:
     analyzer, ages, predicted, mask_correct = Analyzer(), [], [], []
     for person, rendered in zip(crowd.people, crowd.images, strict=True):
         faces = analyzer.analyze(rendered.image)
-        face = max(faces, key=lambda face: overlap(face.box, rendered.box), default=None)
+        face = max(faces, key=lambda face: iou(face.box, rendered.box), default=None)
         if face is not None:
             ages.append(person.age)
             predicted.append(face.age.years)

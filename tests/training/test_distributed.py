@@ -18,6 +18,7 @@ from oamface.training.distributed import CpuSyncBatchNorm
 from oamface.training.run_log import LOG
 from oamface.training.trainer import CHECKPOINT
 
+pytestmark = pytest.mark.slow
 RECIPE = """
 {backbone}
 precision = "32-true"

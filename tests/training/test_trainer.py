@@ -18,6 +18,7 @@ from oamface.training.learner import Learner, lr_factor
 from oamface.training.run_log import CURVES, LOG
 from oamface.training.trainer import CHECKPOINT, Trainer
 
+pytestmark = pytest.mark.slow
 TRAINED = "training_model/model."
 
 

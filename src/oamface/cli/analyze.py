@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oamface.atomic import check_output
-from oamface.cli.options import (
-    ALL_TASKS,
-    OUTPUT,
-    CropsOption,
-    DeviceOption,
-    JsonOption,
-    MaxSideOption,
-    MinFaceOption,
-    TasksOption,
-    ThreadsOption,
-    WeightsOption,
-    load_analyzer,
-)
+from oamface.cli import options as opt
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import Stdout, check_stdout, json_line, printable, read_stdin
 from oamface.weights import WEIGHTS
@@ -32,22 +20,22 @@ if TYPE_CHECKING:
 
 def analyze(
     paths: Annotated[list[str], typer.Argument(help="Images, folders, quoted globs, or - for standard input.")],
-    json: JsonOption = False,
+    json: opt.Json = False,
     csv: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write one row a face to this .csv file.", rich_help_panel=OUTPUT),
+        typer.Option(metavar="FILE", help="Write one row a face to this .csv file.", rich_help_panel=opt.OUTPUT),
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write annotated images into this folder.", rich_help_panel=OUTPUT),
+        typer.Option(metavar="FOLDER", help="Write annotated images into this folder.", rich_help_panel=opt.OUTPUT),
     ] = None,
-    crops: CropsOption = False,
-    min_face: MinFaceOption = None,
-    max_side: MaxSideOption = None,
-    tasks: TasksOption = ALL_TASKS,
-    weights: WeightsOption = WEIGHTS[0],
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = 0,
+    crops: opt.Crops = False,
+    min_face: opt.MinFace = None,
+    max_side: opt.MaxSide = None,
+    tasks: opt.Tasks = opt.ALL_TASKS,
+    weights: opt.Weights = WEIGHTS[0],
+    device: opt.Device = "auto",
+    threads: opt.Threads = 0,
 ) -> None:
     """Predict age, gender, race and mask of every face in images.
 
@@ -59,7 +47,7 @@ def analyze(
     listed = list_images(paths)
     inputs = ["/dev/stdin" if image.path == STDIN else image.path for image in listed.images]
     check_stdout(inputs)
-    analyzer = load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
+    analyzer = opt.load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
     if csv is not None:
         check_output(csv, inputs=inputs)
     run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)

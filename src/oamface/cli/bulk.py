@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from oamface.cli.options import ALL_TASKS, CropsOption, TasksOption, WeightsOption, needs, split_names
+from oamface.cli import options as opt
+from oamface.cli.checks import needs
 from oamface.cli.progress import ProgressBar
 from oamface.weights import WEIGHTS
 
@@ -22,9 +23,9 @@ def bulk(
         str, typer.Option(metavar="FOLDER", help="Folder of the results, a path or an address; resumes there.")
     ],
     column: Annotated[str, typer.Option(help="Which column of Parquet files holds the images.")] = "image",
-    crops: CropsOption = False,
-    tasks: TasksOption = ALL_TASKS,
-    weights: WeightsOption = WEIGHTS[0],
+    crops: opt.Crops = False,
+    tasks: opt.Tasks = opt.ALL_TASKS,
+    weights: opt.Weights = WEIGHTS[0],
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes of one thread each. Default: all cores.", rich_help_panel=CLUSTER),
@@ -51,7 +52,7 @@ def bulk(
             source,
             output,
             weights=weights,
-            tasks=tuple(split_names(tasks)),
+            tasks=tuple(opt.split_names(tasks)),
             crop=crops,
             shard_size=shard_size,
             column=column,

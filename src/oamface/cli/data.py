@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from oamface.atomic import check_output, make_folder
-from oamface.cli.options import check_folder, needs, split_names
+from oamface.cli import options as opt
+from oamface.cli.checks import check_folder, needs
 from oamface.cli.progress import ProgressBar
 
 app = typer.Typer(no_args_is_help=True, help="Prepare data sets, draw synthetic people and occlusions.")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")]
 
 
 class DataSet(StrEnum):
@@ -32,7 +31,7 @@ class DataSet(StrEnum):
 def prepare(
     data_set: Annotated[DataSet, typer.Argument(metavar="NAME", help=f"The data set: {', '.join(DataSet)}.")],
     source: Annotated[Path, typer.Argument(help="Its published files: a folder, .tar, .tar.gz or .zip.")],
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the prepared data set; resumes there.")],
+    output: opt.OutputFolder,
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of a crop in pixels.")] = 128,
 ) -> None:
     """Detect, align and store every face of a data set."""
@@ -83,13 +82,13 @@ def features(
 def synthesize(
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the data set, or of the contact sheets.")],
     count: Annotated[int, typer.Option(help="How many people.")] = 1000,
-    seed: SeedOption = 0,
+    seed: opt.Seed = 0,
     ages: Annotated[str, typer.Option(help="First and last year.")] = "18-80",
     races: Annotated[str, typer.Option(help="Of White, Black and Asian.")] = "White,Black,Asian",
     genders: Annotated[str, typer.Option(help="Of male and female.")] = "male,female",
     mask_share: Annotated[float, typer.Option(help="Share of people who wear a mask, 0 to 1.")] = 0.4,
     size: Annotated[int, typer.Option(help="Side of an image in pixels, 96 to 1024.")] = 256,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that render. Default: one a core.")] = None,
+    workers: opt.RenderWorkers = None,
     sheets: Annotated[bool, typer.Option("--sheets", help="Only contact sheets of ages, masks and lights.")] = False,
 ) -> None:
     """Render synthetic people, balanced, with exact labels: images, labels.parquet, and a prepared data set."""
@@ -105,8 +104,8 @@ def synthesize(
         count,
         seed=seed,
         ages=(int(years[0]), int(years[1])),
-        races=split_names(races),
-        genders=split_names(genders),
+        races=opt.split_names(races),
+        genders=opt.split_names(genders),
         mask_share=mask_share,
     )
     if sheets:
@@ -141,7 +140,7 @@ def occlude(
     output: Annotated[Path, typer.Option(metavar="FILE", help="The contact sheet, an image file.")] = Path(
         "occlusion.png"
     ),
-    seed: SeedOption = 0,
+    seed: opt.Seed = 0,
 ) -> None:
     """Draw every mask and other occluder on a face, beside its exact occlusion mask, as one contact sheet."""
     from oamface.centerface import CenterFace

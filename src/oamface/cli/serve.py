@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from oamface.cli.options import LIMITS, DeviceOption, WeightsOption, needs
+from oamface.cli import options as opt
+from oamface.cli.checks import needs
 from oamface.weights import WEIGHTS
 
-ACCESS = "Access"
+ACCESS, LIMITS = "Access", "Limits"
 
 
 @needs("serve")
@@ -32,15 +33,14 @@ def serve(
     ] = 32,
     max_image: Annotated[int, typer.Option(min=1, max=1024, help="MiB of one image.", rich_help_panel=LIMITS)] = 64,
     max_memory: Annotated[
-        int,
-        typer.Option(min=1, help="MiB of all request bodies held at once; more get 503.", rich_help_panel=LIMITS),
+        int, typer.Option(min=1, help="MiB of all request bodies held at once; more get 503.", rich_help_panel=LIMITS)
     ] = 512,
     timeout: Annotated[
         float,
         typer.Option(min=0.1, help="Seconds for a request to arrive, and for its response.", rich_help_panel=LIMITS),
     ] = 30.0,
-    weights: WeightsOption = WEIGHTS[0],
-    device: DeviceOption = "auto",
+    weights: opt.Weights = WEIGHTS[0],
+    device: opt.Device = "auto",
 ) -> None:
     """Serve a REST API and a page. Keeps and logs nothing of the images it receives."""
     from oamface.server.run import run

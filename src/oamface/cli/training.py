@@ -6,18 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from oamface.atomic import write_text
-from oamface.cli.options import (
-    DeviceOption,
-    JsonFileOption,
-    JsonOption,
-    StoreOption,
-    WeightsOption,
-    check_folder,
-    check_json_file,
-    model_files,
-    needs,
-    store_files,
-)
+from oamface.cli import options as opt
+from oamface.cli.checks import check_folder, check_json_file, model_files, needs, store_files
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import json_text, print_table
 
@@ -25,8 +15,8 @@ from oamface.cli.stdout import json_text, print_table
 @needs("train")
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file such as those in recipes/.")],
-    store: StoreOption,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the run; resumes there.")],
+    store: opt.Stores,
+    output: opt.OutputFolder,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after a minute or two.")
@@ -66,7 +56,7 @@ def export(
     output: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write: .onnx, or .xml for OpenVINO.")],
     store: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="A prepared data set to calibrate and measure on; repeat for several."),
+        typer.Option(metavar="FOLDER", help="A prepared data set to calibrate and measure on; repeatable."),
     ] = None,
     test_store: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="One to measure on, but not to calibrate on.")
@@ -102,12 +92,12 @@ def export(
 
 @needs("train")
 def evaluate(
-    store: StoreOption,
-    weights: WeightsOption = "oam",
-    device: DeviceOption = "auto",
+    store: opt.Stores,
+    weights: opt.Weights = "oam",
+    device: opt.Device = "auto",
     split: Annotated[str, typer.Option(help="test, calibrate or train.")] = "test",
-    json: JsonOption = False,
-    output: JsonFileOption = None,
+    json: opt.Json = False,
+    output: opt.JsonFile = None,
 ) -> None:
     """Measure a model on the test split, on clean faces and under occluders that training never draws."""
     from oamface.datasets.store import open_stores

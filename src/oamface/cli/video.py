@@ -7,20 +7,8 @@ from typing import Annotated
 import typer
 
 from oamface.atomic import check_output
-from oamface.cli.options import (
-    ALL_TASKS,
-    DETECTION,
-    OUTPUT,
-    DeviceOption,
-    MaxSideOption,
-    MinFaceOption,
-    TasksOption,
-    ThreadsOption,
-    WeightsOption,
-    load_analyzer,
-    needs,
-    suffixes,
-)
+from oamface.cli import options as opt
+from oamface.cli.checks import needs, suffixes
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import json_line
 from oamface.weights import WEIGHTS
@@ -36,16 +24,16 @@ def video(
         typer.Option(
             metavar="FILE",
             help="Write the lines to this .jsonl file instead of standard output.",
-            rich_help_panel=OUTPUT,
+            rich_help_panel=opt.OUTPUT,
         ),
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write an annotated video to this .mp4 file.", rich_help_panel=OUTPUT),
+        typer.Option(metavar="FILE", help="Write an annotated video to this .mp4 file.", rich_help_panel=opt.OUTPUT),
     ] = None,
     every: Annotated[
         int,
-        typer.Option(min=1, help="Detect faces in every so many frames; track between.", rich_help_panel=DETECTION),
+        typer.Option(min=1, help="Detect faces in every so many frames; track between.", rich_help_panel=opt.DETECTION),
     ] = 5,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.", rich_help_panel=STREAM)] = None,
     realtime: Annotated[
@@ -54,12 +42,12 @@ def video(
     reconnect: Annotated[
         int, typer.Option(min=0, help="Attempts in a row to open a lost stream again.", rich_help_panel=STREAM)
     ] = 3,
-    min_face: MinFaceOption = None,
-    max_side: MaxSideOption = None,
-    tasks: TasksOption = ALL_TASKS,
-    weights: WeightsOption = WEIGHTS[0],
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = 0,
+    min_face: opt.MinFace = None,
+    max_side: opt.MaxSide = None,
+    tasks: opt.Tasks = opt.ALL_TASKS,
+    weights: opt.Weights = WEIGHTS[0],
+    device: opt.Device = "auto",
+    threads: opt.Threads = 0,
 ) -> None:
     """Track the faces of a video: one line of JSON a frame, and at the end a summary of every person.
 
@@ -75,7 +63,7 @@ def video(
         check_output(annotate, inputs=inputs, suffixes=(".mp4",))
     if output is not None:
         check_output(output, inputs=[] if local is None else [local], suffixes=suffixes(output, ".jsonl", ".json"))
-    analyzer = load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
+    analyzer = opt.load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
     file = None if output is None else OutputFile(output, lines=True)
     count, finished = 0, False
     with stop_on_signals() as stop, ProgressBar("video", shown=sys.stderr.isatty() and output is not None) as bar:

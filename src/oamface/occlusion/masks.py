@@ -63,31 +63,26 @@ def respirator(canvas: Canvas, position: str) -> None:
     seam = [(0, y0, 0.42 * np.sin(np.pi * (y0 - top) / (bottom - top))) for y0 in np.linspace(top, bottom, 9)]
     shade = shade * (1 - 0.25 * canvas.soften(canvas.line(seam, 0.025), 0.012))
     rim = canvas.soften(canvas.line(np.concatenate([outline, outline[:1]]), 0.05), 0.012)
-    canvas.draw(
-        area,
-        _colour(canvas, ((240, 240, 238), (232, 236, 240), (244, 240, 230), (60, 60, 64))),
-        shade=shade * (1 - 0.12 * rim),
-    )
+    colour = _colour(canvas, ((240, 240, 238), (232, 236, 240), (244, 240, 230), (60, 60, 64)))
+    canvas.draw(area, colour, shade=shade * (1 - 0.12 * rim))
     if rng.random() < 0.35:
         centre = (rng.choice([-1, 1]) * rng.uniform(0.2, 0.4), (top + bottom) / 2 + 0.1)
         angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        valve = np.column_stack(
-            [centre[0] + 0.17 * np.cos(angles), centre[1] + 0.15 * np.sin(angles), np.full(24, 0.3)]
-        )
+        circle = (centre[0] + 0.17 * np.cos(angles), centre[1] + 0.15 * np.sin(angles))
+        valve = np.column_stack([*circle, np.full(24, 0.3)])
         grey = rng.uniform(170, 235)
-        canvas.draw(
-            canvas.area(valve) * area, (grey, grey, grey), shade=1 - 0.3 * canvas.soften(canvas.line(valve, 0.02), 0.01)
-        )
+        edge = canvas.soften(canvas.line(valve, 0.02), 0.01)
+        canvas.draw(canvas.area(valve) * area, (grey, grey, grey), shade=1 - 0.3 * edge)
 
 
 def cloth(canvas: Canvas, position: str) -> None:
     """Sewn cloth: plain, striped or dotted."""
-    _cloth(canvas, position, canvas.rng.choice(["plain", "plain", "stripes", "dots"]))
+    _cloth(canvas, position, (_plain, _plain, _stripes, _dots)[canvas.rng.integers(4)])
 
 
 def checked(canvas: Canvas, position: str) -> None:
     """Sewn cloth with a checked or floral print."""
-    _cloth(canvas, position, canvas.rng.choice(["checks", "flowers"]))
+    _cloth(canvas, position, (_checks, _flowers)[canvas.rng.integers(2)])
 
 
 def polyurethane(canvas: Canvas, position: str) -> None:
@@ -117,19 +112,12 @@ def transparent(canvas: Canvas, position: str) -> None:
     canvas.draw(canvas.soften(canvas.line(gleam, 0.06), 0.04) * window * rng.uniform(0.2, 0.6), (250, 250, 250))
 
 
-def _cloth(canvas: Canvas, position: str, print_: str) -> None:
+def _cloth(canvas: Canvas, position: str, texture: Callable[[Canvas], FloatArray]) -> None:
     rng = canvas.rng
     outline = _outline(canvas, position, bridge=0.12, jaw=0.7, chin=0.36, bulge=0.16)
     area = _base(canvas, outline, loops=0.03)
     colour = np.asarray(_colour(canvas, _CLOTH), np.float32)
     other = np.asarray(_colour(canvas, _CLOTH), np.float32)
-    texture: Callable[[Canvas], FloatArray] = {
-        "plain": _plain,
-        "stripes": _stripes,
-        "dots": _dots,
-        "checks": _checks,
-        "flowers": _flowers,
-    }[print_]
     share = texture(canvas)[..., None]
     folds = canvas.soften(np.clip(canvas.noise(0.45), -1, 1), 0.04)
     shade = _relief(canvas) * (1 + 0.12 * folds) * (1 + 0.03 * canvas.noise(0.03))

@@ -24,7 +24,8 @@ def load_study(path: Path, out: Path) -> dict[str, Recipe]:
     """
     study = read_toml(path)
     unknown, variants = study.keys() - _SECTIONS, study.get("variants")
-    if unknown or not isinstance(variants, dict) or not all(isinstance(variant, dict) for variant in variants.values()):
+    named = isinstance(variants, dict) and variants and all(isinstance(variant, dict) for variant in variants.values())
+    if unknown or not named:
         raise RecipeError(f"{path}: {f'unknown keys {sorted(unknown)}' if unknown else 'no [variants.NAME]'}")
     common: dict[str, Any] = dict(study.get("common", {}))
     recipes = {}
@@ -32,6 +33,8 @@ def load_study(path: Path, out: Path) -> dict[str, Recipe]:
         recipes[PRETRAINING] = build_recipe(study[PRETRAINING], PRETRAINING, path)
         common["pretrained"] = str(out / PRETRAINING / CHECKPOINT)
     seeds = {name: variant.pop("seeds", study.get("seeds", 1)) for name, variant in variants.items()}
+    if any(not isinstance(count, int) or count < 1 for count in seeds.values()):
+        raise RecipeError(f"{path}: seeds: expected whole numbers from 1")
     for seed in range(max(seeds.values())):
         for name, variant in variants.items():
             if seed < seeds[name]:

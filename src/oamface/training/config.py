@@ -11,14 +11,7 @@ from oamface.models.backbones import DLIB_STAGES, FACE_RESNET, RESNET50, Stages,
 from oamface.training.balancing import METHODS
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
-_SHARES = (
-    "backbone_lr_scale",
-    "warmup",
-    "ema_decay",
-    "dropout",
-    "occlusion_probability",
-    "clean_pair_probability",
-)  # values in 0..1
+_SHARES = ("backbone_lr_scale", "warmup", "ema_decay", "dropout", "occlusion_probability", "clean_pair_probability")
 
 
 @dataclass(frozen=True)

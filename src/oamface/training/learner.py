@@ -80,12 +80,12 @@ class Learner:
         self.modules = {"training_model": self.training_model, EMA_MODEL: self.ema_model}
         self.optimizer = _optimizer(recipe, self.training_model)
         self.scheduler = LambdaLR(self.optimizer, lambda step: lr_factor(step + 1, recipe.warmup, total_steps))
-        wrapped: Any = self.training_model
+        # Not by fabric.setup_module, which forbids the gradients at the embedding that balancing takes.
+        self.network: Any = fabric.strategy.setup_module(self.training_model)
         if compiled:
-            wrapped = torch.compile(wrapped, mode="reduce-overhead")
+            self.network = torch.compile(self.network, mode="reduce-overhead")
             if teacher:
                 teacher.model.compile(mode="reduce-overhead")
-        self.forward = fabric.setup_module(wrapped)
 
     def restore(self, step: int, ema_steps: int) -> None:
         """Go on after `step` steps, once `modules` and the optimizer are loaded."""
@@ -111,7 +111,8 @@ class Learner:
         images = normalise(batch.images, self.model.preprocessing)
         if self.teacher:
             batch = self.teacher.label(batch, images)
-        outputs, features = self.forward(images)
+        with self.fabric.autocast():
+            outputs, features = self.network(images)
         values = self._losses(outputs, features, batch)
         self.optimizer.zero_grad()
         self.fabric.backward(self._total(values, outputs.embedding))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from oamface.alignment import apply, crop_face
 from oamface.analyzer import Analyzer
-from oamface.detection import Detection, overlap
+from oamface.detection import Detection, iou
 from oamface.images import RGBImage
 from oamface.predictor import Predictions
 from oamface.results import Box, Face
@@ -190,9 +190,9 @@ def _match_score(track: Track, box: Box, embedding: FloatArray, seconds: float) 
     elapsed = max(seconds - track.detected_seconds, 0.0)
     expected = _shift(track.detected_box, track.velocity * min(elapsed, 1.0))
     # Optical flow may have jumped to a face that passed in front; the velocity from before has not.
-    iou = max(overlap(track.detection.box, box) if track.visible else 0.0, overlap(expected, box))
-    if iou >= MIN_IOU:
-        return iou + similarity
+    best_iou = max(iou(track.detection.box, box) if track.visible else 0.0, iou(expected, box))
+    if best_iou >= MIN_IOU:
+        return best_iou + similarity
     width = (track.detected_box.width + box.width) / 2
     nearest = min(_distance(place, box) for place in (track.detected_box, track.detection.box, expected))
     distance = nearest / max(width, 1e-9)

@@ -9,17 +9,8 @@ from oamface.errors import DataError
 from oamface.images import is_image
 from oamface.labels import GENDERS, RACES, WITHOUT_MASK, Label
 
-AGE_GROUPS = {
-    "0-2": (0, 2),
-    "3-9": (3, 9),
-    "10-19": (10, 19),
-    "20-29": (20, 29),
-    "30-39": (30, 39),
-    "40-49": (40, 49),
-    "50-59": (50, 59),
-    "60-69": (60, 69),
-    "more than 70": (70, 100),
-}
+_DECADES = {f"{first}-{first + 9}": (first, first + 9) for first in range(10, 70, 10)}
+AGE_GROUPS = {"0-2": (0, 2), "3-9": (3, 9), **_DECADES, "more than 70": (70, 100)}
 RACE_NAMES = {race: frozenset({race}) for race in RACES} | {"Latino_Hispanic": frozenset({"Latino"})}
 COLUMNS = ("file", "age", "gender", "race")
 
