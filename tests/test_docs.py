@@ -70,7 +70,7 @@ def files_of_snippets(tmp_path_factory, portrait) -> Path:
         Image.fromarray(portrait).save(folder / name)
     write_video(folder / "clip.mp4", [portrait] * 3)
     (folder / "results").mkdir()
-    rows = to_rows(oamface.analyze(portrait))
+    rows = list(to_rows(oamface.analyze(portrait)))
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "results/part-00000.parquet")
     return folder
 
