@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from oamface.alignment import crop_face
 from oamface.analyzer import Analyzer
@@ -25,7 +23,7 @@ from oamface.centerface import CenterFace
 from oamface.images import RGBImage, read_image
 from oamface.labels import TASKS
 from oamface.predictor import OUTPUTS, Predictor
-from oamface.runtime import OPENVINO, load_onnx
+from oamface.runtime import OPENVINO, RUNTIME_VERSION, load_onnx
 from oamface.weights import weights_file
 
 if TYPE_CHECKING:
@@ -107,7 +105,7 @@ def run_benchmark(
         "start": _cold_starts(rounds, on_progress),
         "machine": {
             "cores": os.cpu_count(),
-            "runtime": onnxruntime.__version__,
+            "runtime": RUNTIME_VERSION,
             "processor": _processor(),
             "device": device,
         },
@@ -137,10 +135,13 @@ def tables(measured: dict[str, Any]) -> list[Table]:
 def multiply_adds(path: Path) -> int | None:
     """Multiply-accumulate operations for one face, in a model file's convolutions and matrix products.
 
-    None for OpenVINO's files.
+    None for OpenVINO's files, and where the package onnx is not installed.
     """
-    if path.suffix == OPENVINO:
+    if path.suffix == OPENVINO or find_spec("onnx") is None:
         return None
+    import onnx
+    from onnx import shape_inference
+
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     inferred = shape_inference.infer_shapes(model, data_prop=True)
@@ -229,6 +230,8 @@ def _network_call(predictor: Predictor, crops: list[npt.NDArray[np.uint8]]) -> C
 
 def _matrix_product(kind: str, device: str, threads: int) -> Call:
     """The product of two large matrices in the same runtime: the peak of the machine. kind: float32 or int8."""
+    from onnx import TensorProto, helper, numpy_helper
+
     rng = np.random.default_rng(0)
     shape = (MATRIX_SIDE, MATRIX_SIDE)
     left: npt.NDArray[Any]
@@ -255,6 +258,8 @@ def _single_task(
     weights: str, crop: npt.NDArray[np.uint8], device: str, rounds: int, on_progress: OnProgress
 ) -> dict[str, float]:
     """One network with four tasks against four networks with one task each; one thread, one face."""
+    import onnx.utils
+
     predictor = Predictor(weights, device=device, threads=1)
     images = predictor.preprocess([crop])
     with TemporaryDirectory() as folder:

@@ -40,6 +40,7 @@ with _without_telemetry():
     import onnxruntime
 
 FloatArray = npt.NDArray[np.float32]
+RUNTIME_VERSION: str = onnxruntime.__version__
 
 METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 OPENVINO = ".xml"  # its weights lie beside it, in a .bin of the same name

@@ -30,7 +30,7 @@ CALLS = {
     "data synthesize": (("--output", "new"), "oamface[synth]"),
     "evaluate": (("--store", "store", "--output", "new.json"), "oamface[train]"),
     "export": (("oam", "--output", "new.onnx", "--store", "store"), "oamface[train]"),
-    "models benchmark": (("--peer", "nobody"), "nobody"),
+    "models benchmark": (("--weights", "oam-small", "--rounds", "2"), "oamface[benchmark]"),
     "models card": ((), None),
     "models list": ((), None),
     "models select": (("--budget-ms", "100000", "--rounds", "2"), None),

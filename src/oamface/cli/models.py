@@ -7,7 +7,7 @@ import typer
 
 from oamface.atomic import write_text
 from oamface.cli import options as opt
-from oamface.cli.checks import check_json_file, model_files
+from oamface.cli.checks import check_json_file, model_files, needs
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import json_text, print_table
 from oamface.weights import WEIGHTS
@@ -57,6 +57,7 @@ def card(weights: Annotated[str, typer.Argument(help=f"{', '.join(WEIGHTS)}, or 
 
 
 @app.command()
+@needs("benchmark")
 def benchmark(
     weights: opt.WeightsList = None,
     peer: opt.Peers = None,
