@@ -115,7 +115,7 @@ def mask_probabilities(findings: Findings) -> Figure | None:
                 percent, label = np.full(len(joined), 100 / len(joined)), f"{name} ({len(joined)})"
                 axes.hist(joined, 25, range=(0, 1), weights=percent, alpha=0.65, label=label, color=PALETTE[number])
         if tables:
-            axes.set(title=title, xlabel="probability of a mask", yscale="log", ylim=(0.02, 150))
+            axes.set(title=title, xlabel="probability of a mask", ylim=(0.02, 150), yscale="log")
             axes.set_ylabel("% of its faces")
             axes.legend(fontsize=8)
     hide_empty(grid)

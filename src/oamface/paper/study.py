@@ -23,7 +23,8 @@ def load_study(path: Path, out: Path) -> dict[str, Recipe]:
     the checkpoint of the pretraining in `out`. Raises RecipeError.
     """
     study = read_toml(path)
-    unknown, variants = study.keys() - _SECTIONS, study.get("variants")
+    variants: Any = study.get("variants")
+    unknown = study.keys() - _SECTIONS
     named = isinstance(variants, dict) and variants and all(isinstance(variant, dict) for variant in variants.values())
     if unknown or not named:
         raise RecipeError(f"{path}: {f'unknown keys {sorted(unknown)}' if unknown else 'no [variants.NAME]'}")
