@@ -9,22 +9,10 @@ from helpers.drawn import write_store
 from oamface.images import RGBImage
 from oamface.occlusion.contact_sheet import plain_face
 
-# Files that start processes of their own or train; last of all they would leave one of two workers idle.
-SLOW = (
-    "test_commands",
-    "test_cases",
-    "test_analyze",
-    "test_errors",
-    "test_distributed",
-    "test_job",
-    "test_quick",
-    "test_initialization",
-    "test_report",
-)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in SLOW)
+    # Slow tests first: last of all they would leave one of two workers idle.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

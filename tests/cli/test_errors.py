@@ -62,18 +62,23 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def light_program(tmp_path_factory) -> Path:
-    """The program in an environment without any extra."""
+    """The program in an environment with the wheel alone, which is built from the sdist, and without any extra."""
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if uv is None:
         pytest.skip("making an environment needs uv")
-    home = tmp_path_factory.mktemp("light") / "env"
-    python = home / "bin" / "python"
-    install = [uv, "pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt", "-e", ROOT]
-    for call in ([uv, "venv", "-q", "--python", sys.executable, home], install):
-        finished = subprocess.run(call, capture_output=True, text=True, check=False)
+    folder = tmp_path_factory.mktemp("light")
+    python = folder / "env" / "bin" / "python"
+
+    def call(*arguments: object) -> None:
+        finished = subprocess.run([uv, *map(str, arguments)], capture_output=True, text=True, check=False)
         if finished.returncode:
             pytest.skip(f"an environment could not be made: {finished.stderr.strip().splitlines()[-1]}")
-    return home / "bin" / "oamface"
+
+    call("build", "-q", "--out-dir", folder / "dist", ROOT)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    call("venv", "-q", "--python", sys.executable, folder / "env")
+    call("pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt", wheel)
+    return python.with_name("oamface")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,6 +114,13 @@ def test_commands_without_extras_work_or_name_the_missing_extra(light_program, t
         assert line.startswith("oamface: ")
         assert error in line, command
         assert sorted(path.name for path in (tmp_path / command).iterdir()) == ["a.png", "store"], command
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_light_install_takes_at_most_430_megabytes(light_program) -> None:
+    files = [path for path in light_program.parents[1].glob("lib/**/*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum(path.stat().st_size for path in files) < 430e6
 
 
 def test_missing_module_of_oamface_is_not_reported_as_missing_package(monkeypatch, folder) -> None:
