@@ -11,7 +11,7 @@ from PIL import Image
 from oamface.analyzer import Analyzer
 from oamface.centerface import CenterFace
 from oamface.detection import Detection
-from oamface.errors import DeviceError, FaceError, ImageError, LabelError, OptionError, TaskError
+from oamface.errors import DeviceError, FaceError, ImageError, LabelError, ModelError, OptionError, TaskError
 from oamface.results import Box, Failure, ImageResult
 
 LANDMARKS = np.array([[203, 102], [245, 104], [224, 125], [203, 140], [244, 141]])  # read off the enlarged portrait
@@ -40,7 +40,9 @@ def test_analyze_gives_the_same_result_for_every_kind_of_input(analyzer, portrai
 
 def test_analyze_takes_gray_arrays_as_gray_images(analyzer, portrait) -> None:
     gray = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
-    assert analyzer.analyze(gray).faces == analyzer.analyze(np.dstack([gray] * 3)).faces != ()
+    wanted = analyzer.analyze(np.dstack([gray] * 3)).faces
+    for same in (gray, gray[..., None], np.asmatrix(gray)):
+        assert analyzer.analyze(same).faces == wanted != ()
 
 
 def test_analyze_rejects_unknown_channel_orders(analyzer, portrait) -> None:
@@ -59,6 +61,66 @@ def test_any_object_with_a_detect_method_is_a_detector(untrained_model, portrait
 
 def test_detector_options_reach_the_analyzer(untrained_model, portrait) -> None:
     assert len(Analyzer(untrained_model, detector=CenterFace(threshold=0.999)).analyze(portrait)) == 0
+
+
+class Gives:
+    """A detector that gives anything."""
+
+    def __init__(self, result) -> None:
+        self.result = result
+
+    def detect(self, image):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        [((0, 0, 9, 9), LANDMARKS, 1.0)],
+        [Detection((0, 0, 9, 9), LANDMARKS, 1.0)],
+        [Detection(Box(0, 0, 9, 9), LANDMARKS[:3], 1.0)],
+        [Detection(Box(0, 0, 9, np.nan), LANDMARKS, 1.0)],
+        ValueError("broken"),
+    ],
+    ids=str,
+)
+def test_a_detector_that_fails_is_an_error_and_ends_no_batch(untrained_model, portrait, result) -> None:
+    analyzer = Analyzer(untrained_model, detector=Gives(result))
+    with pytest.raises(FaceError, match="detector"):
+        analyzer.analyze(portrait)
+    assert [type(item) for item in analyzer.analyze_batch([portrait] * 2)] == [Failure] * 2
+
+
+def test_detections_outside_the_image_are_left_out(untrained_model, portrait) -> None:
+    outside = Detection(Box(1800.0, 60.0, 90.0, 120.0), (LANDMARKS + 5000).astype(np.float32), 1.0)
+    assert len(Analyzer(untrained_model, detector=Gives([outside])).analyze(portrait)) == 0
+
+
+@pytest.mark.parametrize("options", [{"detector": "x"}, {"detector": CenterFace}, {"threads": -1}, {"threads": "x"}])
+def test_analyzer_rejects_options_out_of_range(untrained_model, options) -> None:
+    with pytest.raises(OptionError):
+        Analyzer(untrained_model, **options)
+
+
+@pytest.mark.parametrize("weights", [None, 3, "", "oam-smal"])
+def test_analyzer_names_the_weights_there_are(weights) -> None:
+    with pytest.raises(ModelError, match="oam-int8"):
+        Analyzer(weights)
+
+
+@pytest.mark.parametrize("given", [{"boxes": []}, {"landmarks": []}])
+def test_analyze_rejects_boxes_and_landmarks_of_a_crop(analyzer, portrait, given) -> None:
+    with pytest.raises(OptionError):
+        analyzer.analyze(portrait, crop=True, **given)
+
+
+@pytest.mark.parametrize("images", ["photo.jpg", b"bytes", None, 3])
+def test_analyze_batch_rejects_one_image(analyzer, images) -> None:
+    with pytest.raises(OptionError):
+        analyzer.analyze_batch(images)
 
 
 @pytest.mark.parametrize("device", ["cuda", "directml", "coreml"])
@@ -240,8 +302,9 @@ def test_tasks_that_were_not_requested_raise(untrained_model, portrait) -> None:
         with pytest.raises(TaskError, match=task):
             getattr(face, task)
     assert set(face.to_dict()) == {"box", "score", "detected", "landmarks", "age", "mask", "visibility"}
-    for tasks in (["hair"], []):
-        with pytest.raises(LabelError, match="known are age"):
+    assert Analyzer(untrained_model, tasks="mask,age").tasks == ("mask", "age")
+    for tasks in (["hair"], [], None, [1]):
+        with pytest.raises(LabelError, match="gender"):
             Analyzer(untrained_model, tasks=tasks)
 
 
@@ -271,6 +334,16 @@ def test_threads_share_an_analyzer(analyzer, portrait) -> None:
 
 def test_analyze_rejects_bad_images(analyzer, tmp_path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
-    for image in (tmp_path / "empty.jpg", tmp_path / "missing.jpg", b"text", np.zeros((9, 9, 4), np.uint8)):
+    for image in (
+        tmp_path / "empty.jpg",
+        tmp_path / "missing.jpg",
+        b"text",
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((9, 9)),
+        None,
+        [],
+        3,
+        "",
+    ):
         with pytest.raises(ImageError):
             analyzer.analyze(image)

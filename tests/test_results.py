@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_at_least_sums_the_distribution_from_that_year_on() -> None:
     assert FACE.age.at_least(0) == pytest.approx(1)
     assert FACE.age.at_least(18) == pytest.approx(83 / 101)
     assert FACE.age.at_least(100) == pytest.approx(1 / 101)
-    for years in (-1, 101):
+    for years in (-1, 101, "18", None, 18.5):
         with pytest.raises(OptionError):
             FACE.age.at_least(years)
 
@@ -86,5 +87,15 @@ def test_to_pandas_has_one_row_a_face() -> None:
     table = RESULT.to_pandas()
     assert table.shape[0] == 1
     row = table.iloc[0]
-    assert (row["source"], row["width"], row["age"], row["gender"]) == ("a.jpg", 30.26, 34.25, "female")
-    assert "race" not in table
+    assert (row["source"], row["width"], row["face"], row["box_width"]) == ("a.jpg", 640, 0, 30.26)
+    assert (row["age"], row["gender"]) == (34.25, "female")
+    assert table["race"].isna().all()
+    empty = ImageResult(3, 2, ()).to_pandas()
+    assert len(empty) == 0
+    assert list(empty) == list(table)
+
+
+def test_to_pandas_names_the_missing_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(OamfaceError, match="pip install pandas"):
+        RESULT.to_pandas()

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from oamface.alignment import crop_face
 from oamface.centerface import CenterFace
 from oamface.detection import Detection, Detector, assumed, prominent
-from oamface.errors import ImageError, OamfaceError
-from oamface.given_faces import check_boxes, from_landmarks
+from oamface.errors import FaceError, ImageError, OamfaceError, OptionError
+from oamface.given_faces import check_boxes, check_detections, from_landmarks
 from oamface.images import Decoded, RGBImage, Source, decode, from_array
 from oamface.labels import TASKS, check_tasks
 from oamface.predictor import Predictions, Predictor
@@ -22,6 +22,7 @@ from oamface.results import UNCERTAIN, Age, Box, Classification, Face, Failure, 
 from oamface.weights import WEIGHTS
 
 ImageInput = Source | npt.NDArray[np.uint8] | Decoded
+BatchInput = ImageInput | OSError | tuple[str, ImageInput | OSError]
 Color = Literal["rgb", "bgr"]
 
 BATCH = 16  # images whose faces are predicted together
@@ -37,7 +38,7 @@ class Analyzer:
     predict; all by default. device: "auto", "cpu", "cuda", "tensorrt", "coreml", "directml" or "openvino", for both
     networks. threads: CPU threads of the networks, 0 for all cores. detector: another one than CenterFace with its
     defaults.
-    Raises ModelError, LabelError (unknown task), DeviceError (a device that is not there).
+    Raises ModelError, LabelError (unknown task), DeviceError (a device that is not there), OptionError.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Analyzer:
         detector: Detector | None = None,
     ) -> None:
         self.tasks = check_tasks(tasks)
+        if detector is not None and (isinstance(detector, type) or not callable(getattr(detector, "detect", None))):
+            raise OptionError(f"detector {detector!r}: expected an object with a method detect(image)")
         self.predictor = Predictor(weights, device=device, threads=threads)
         self.detector: Detector = CenterFace(device=device, threads=threads) if detector is None else detector
 
@@ -79,8 +82,11 @@ class Analyzer:
         boxes: (N, 4) x, y, width, height, where the faces are known; landmarks: (N, 5, 2) likewise, alone or with
         boxes. Both in the image's pixels; an empty list is no face. crop: the image shows one face that fills it; the
         result then has exactly one face. Of animations and pages the first is analyzed; an image of more than 50
-        megapixels is decoded at a reduced size. Raises ImageError; FaceError (boxes or landmarks that are no face).
+        megapixels is decoded at a reduced size. Raises ImageError; FaceError (boxes, landmarks or a detector's results
+        that are no faces); OptionError (boxes or landmarks of a crop, another color).
         """
+        if crop and (boxes is not None or landmarks is not None):
+            raise OptionError("crop: the image is one face, so neither boxes nor landmarks can be given")
         decoded = _read(image, color=color, reduced=boxes is None and landmarks is None)
         detections = self._detections(decoded.image, boxes, landmarks, crop)
         predictions = self.predict(decoded.image, detections)
@@ -89,14 +95,19 @@ class Analyzer:
         return ImageResult(decoded.width, decoded.height, faces, source, len(decoded.pages))
 
     def analyze_batch(
-        self, images: Iterable[ImageInput | tuple[str, ImageInput | OSError]], *, crop: bool = False
+        self, images: Iterable[BatchInput], *, crop: bool = False, color: Color = "rgb"
     ) -> Iterator[ImageResult | Failure]:
         """The result of every image, in order, faces of several predicted together; a bad one gives a Failure.
 
         images: anything that `analyze` takes, or pairs of a name and such an input or the error that stood in its way.
-        Of a file with several pages each is an image of its own, the second named NAME#2 and so on.
+        Of a file with several pages each is an image of its own, the second named NAME#2 and so on. crop, color: see
+        `analyze`. Raises OptionError: one image instead of several.
         """
-        pages = (page for item in images for page in self._pages(item, crop))
+        if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
+            raise OptionError(f"expected a list or another iterable of images, got {type(images).__name__}")
+        return self._analyze_pages(page for item in images for page in self._pages(item, crop, color))
+
+    def _analyze_pages(self, pages: Iterator["_Page | Failure"]) -> Iterator[ImageResult | Failure]:
         while group := list(islice(pages, BATCH)):
             analyzed = [item for item in group if isinstance(item, _Page)]
             faces = self.faces(
@@ -110,8 +121,16 @@ class Analyzer:
                     yield ImageResult(item.width, item.height, tuple(islice(faces, len(item.detections))), item.name)
 
     def detect(self, image: RGBImage) -> list[Detection]:
-        """Every face of an (H, W, 3) uint8 RGB image, best score first: the first step of `analyze`."""
-        return list(self.detector.detect(image))
+        """Every face of an (H, W, 3) uint8 RGB image, best score first: the first step of `analyze`.
+
+        Raises FaceError: the detector fails, or gives something else than faces in the image.
+        """
+        try:
+            return check_detections(image, self.detector.detect(image))
+        except OamfaceError:
+            raise
+        except Exception as error:  # a detector is anybody's code, and must not end a batch
+            raise FaceError(f"the detector {type(self.detector).__name__} failed: {error!r}") from error
 
     def predict(self, image: RGBImage, detections: Sequence[Detection]) -> Predictions:
         """The network's predictions for detected faces, one row each: the second step. N may be 0."""
@@ -147,23 +166,23 @@ class Analyzer:
                 attention=predictions.attention[row],
             )
 
-    def _pages(self, item: ImageInput | tuple[str, ImageInput | OSError], crop: bool) -> Iterator["_Page | Failure"]:
+    def _pages(self, item: BatchInput, crop: bool, color: Color) -> Iterator["_Page | Failure"]:
         """Every page of one input with its faces cut out, or why there is none."""
-        name, image = item if isinstance(item, tuple) else (_name(item), item)
+        name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name(item), item)
         pages: tuple[int, ...] = (0,)
         number = 0
         while number < len(pages):
-            page_name = name if number == 0 else f"{name}#{number + 1}"
+            page_name = name if number == 0 or name is None else f"{name}#{number + 1}"
             try:
                 if isinstance(image, OSError):
-                    raise ImageError(f"{name}: cannot be read ({image.strerror or image})")
-                decoded = _read(image, page=pages[number])
+                    raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
+                decoded = _read(image, page=pages[number], color=color)
                 pages = decoded.pages
                 detections = self._detections(decoded.image, None, None, crop)
                 crops = [crop_face(decoded.image, face.landmarks) for face in detections]
                 yield _Page(page_name, decoded.width, decoded.height, _in_file(detections, decoded), crops)
             except OamfaceError as error:
-                yield Failure(page_name or "the image", error)
+                yield Failure(page_name, error)
             number += 1
 
     def _detections(
@@ -204,7 +223,7 @@ class _Page:
     crops: list[RGBImage]
 
 
-def _name(image: ImageInput) -> str | None:
+def _name(image: object) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
 
 

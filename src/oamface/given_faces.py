@@ -1,4 +1,4 @@
-"""Faces that a caller gives by boxes or landmarks: checked, and completed to detections."""
+"""Faces that a caller or the caller's detector gives: checked, and completed to detections."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,9 @@ def check_boxes(image: RGBImage, boxes: npt.ArrayLike) -> list[Box]:
     table = _numbers("boxes", boxes, (4,))
     if not (table[:, 2:] > 0).all():
         raise FaceError("boxes: expected x, y, width, height, the last two above 0")
-    for box in table:
-        _check_inside(image, "box", box[:2], box[:2] + box[2:])
+    for number, box in enumerate(table):
+        text = ", ".join(f"{value:g}" for value in box)
+        _check_inside(image, f"boxes[{number}] = {text} (x, y, width, height)", box[:2], box[:2] + box[2:])
     return [Box(*map(float, box)) for box in table]
 
 
@@ -34,12 +35,27 @@ def from_landmarks(image: RGBImage, landmarks: npt.ArrayLike, boxes: npt.ArrayLi
     Raises FaceError: another shape, no numbers, landmarks outside the image, or another number of boxes.
     """
     table = _numbers("landmarks", landmarks, (5, 2))
-    for points in table:
-        _check_inside(image, "landmarks", points.min(0), points.max(0))
+    for number, points in enumerate(table):
+        _check_inside(image, f"landmarks[{number}]", points.min(0), points.max(0))
     checked: Sequence[Box] = [_box_around(points) for points in table] if boxes is None else check_boxes(image, boxes)
     if len(checked) != len(table):
         raise FaceError(f"{len(checked)} boxes, but landmarks of {len(table)} faces")
     return [Detection(box, points.astype(np.float32), np.nan) for box, points in zip(checked, table, strict=True)]
+
+
+def check_detections(image: RGBImage, detections: object) -> list[Detection]:
+    """What a detector gave, without faces outside the image. Raises FaceError: anything but finite Detections."""
+    size, inside = image.shape[1::-1], []
+    if not isinstance(detections, Sequence) or not all(isinstance(face, Detection) for face in detections):
+        raise FaceError(f"the detector gave {type(detections).__name__}, expected a list of oamface.Detection")
+    for face in detections:
+        landmarks = np.asarray(face.landmarks)
+        numbers = (*face.box, *landmarks.flat)
+        if not isinstance(face.box, Box) or landmarks.shape != (5, 2) or not np.isfinite(numbers).all():
+            raise FaceError(f"the detector gave {face}, expected a finite oamface.Box and landmarks (5, 2)")
+        if (landmarks.max(0) > 0).all() and (landmarks.min(0) < size).all():
+            inside.append(face)
+    return inside
 
 
 def _numbers(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -63,8 +79,7 @@ def _check_inside(image: RGBImage, name: str, low: npt.NDArray[np.float64], high
     """Raises FaceError where nothing between two corners (x, y) lies in the image."""
     width, height = image.shape[1::-1]
     if (low >= (width, height)).any() or (high <= 0).any():
-        place = ", ".join(f"{value:g}" for value in (*low, *high))
-        raise FaceError(f"{name} from {place} (x, y, x, y): lies outside the image of {width} x {height} pixels")
+        raise FaceError(f"{name} lies outside the image of {width} x {height} pixels")
 
 
 def _box_around(landmarks: npt.NDArray[np.float64]) -> Box:

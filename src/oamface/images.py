@@ -96,6 +96,11 @@ def decode(
     Raises ImageError, see `read_image`.
     """
     name = _name(source)
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) and not hasattr(
+        source, "read"
+    ):
+        kind = type(source).__name__
+        raise ImageError(f"expected a path, bytes, an open file, a PIL image or an array of uint8, got {kind}")
     try:
         with warnings.catch_warnings():
             # Our own limit on pixels is the one that counts; Pillow's warning would be noise beside it.
@@ -131,14 +136,17 @@ def write_image(path: Path, image: RGBImage, *, text: dict[str, str] | None = No
 
 
 def from_array(array: npt.NDArray[np.generic], *, color: str = "rgb") -> RGBImage:
-    """An (H, W, 3) or gray (H, W) uint8 array as (H, W, 3) RGB. color: "rgb" or "bgr", the order of its channels.
+    """An array of uint8, (H, W, 3) or gray (H, W) or (H, W, 1), as (H, W, 3) RGB. color: "rgb" or "bgr", its order.
 
     Raises ImageError: another array; OptionError: another order.
     """
     if color not in ("rgb", "bgr"):
         raise OptionError(f"color {color!r}: expected 'rgb' or 'bgr'")
+    array = np.asarray(array)  # a matrix would stay two-dimensional
     if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
+        array = array[..., None]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
     image = check_image(array)
     return image if color == "rgb" else np.ascontiguousarray(image[..., ::-1])
 
@@ -148,7 +156,7 @@ def check_image(image: npt.NDArray[np.generic]) -> RGBImage:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shape = getattr(image, "shape", None)
         raise ImageError(
-            f"expected an RGB array (H, W, 3) of uint8, got {getattr(image, 'dtype', type(image))} {shape}"
+            f"expected an array of uint8, (H, W, 3) or gray (H, W), got {getattr(image, 'dtype', type(image))} {shape}"
         )
     if image.size == 0:
         raise ImageError("the image has no pixels")
@@ -178,6 +186,8 @@ def _opened(
                 data = file.read(most + 1)
         else:
             data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else source.read(most + 1)
+            if data == b"" and not isinstance(source, bytes | bytearray | memoryview) and source.tell():
+                raise ImageError(f"{name}: the open file is at its end; seek to its start")
     except ImageError:
         raise
     except (OSError, ValueError) as error:

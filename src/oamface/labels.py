@@ -50,11 +50,15 @@ class Label:
 
 
 def check_tasks(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of tasks, stripped of spaces and without repetitions. Raises LabelError: an unknown task, or none."""
-    tasks = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    """The names of tasks, stripped of spaces and without repetitions; a string holds several between commas.
+
+    Raises LabelError: an unknown task, or none.
+    """
+    listed = names.split(",") if isinstance(names, str) else [str(name) for name in names or ()]
+    tasks = tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
     unknown = [name for name in tasks if name not in TASKS]
     if unknown or not tasks:
-        raise LabelError(f"tasks {', '.join(unknown) or 'none'}: known are {', '.join(TASKS)}")
+        raise LabelError(f"tasks {', '.join(unknown) or 'none'}: name at least one of {', '.join(TASKS)}")
     return tasks
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from oamface.errors import OptionError, TaskError
+from oamface.errors import OamfaceError, OptionError, TaskError
 from oamface.labels import TASKS
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Age:
 
     def at_least(self, years: int) -> float:
         """The predicted probability, 0..1, of being `years` or older, 0 to 100. Raises OptionError: another age."""
-        if not 0 <= years < len(self.distribution):
-            raise OptionError(f"age {years}: expected 0 to {len(self.distribution) - 1} years")
+        if not isinstance(years, int | np.integer) or not 0 <= years < len(self.distribution):
+            raise OptionError(f"age {years!r}: expected a whole number from 0 to {len(self.distribution) - 1} years")
         return min(1.0, float(self.distribution[years:].sum(dtype=np.float64)))
 
     def to_dict(self) -> dict[str, float]:
@@ -200,17 +200,24 @@ class ImageResult:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row a face: box, score, predictions, visibility. Needs pandas, which oamface does not install."""
-        import pandas as pd
+        """One row a face, in the columns of `oamface bulk`; those of tasks that were not requested hold no values.
 
-        return pd.DataFrame([_row(self.source, face) for face in self.faces])
+        Raises OamfaceError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise OamfaceError("to_pandas needs the package pandas: pip install pandas") from error
+        image = {"source": self.source, "width": self.width, "height": self.height}
+        rows = [{**image, "face": number, **_columns(face)} for number, face in enumerate(self.faces)]
+        return pd.DataFrame(rows, columns=[*image, "face", *_COLUMNS])
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be analyzed, and why."""
+    """An image that could not be analyzed, and why. source: as in ImageResult."""
 
-    source: str
+    source: str | None
     error: Exception
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,15 +226,21 @@ class Failure:
         return {"schema": SCHEMA, "source": self.source, "error": error}
 
 
-def _row(source: str | None, face: Face) -> dict[str, Any]:
-    row: dict[str, Any] = {"source": source, **face.box._asdict(), "score": face.score, "detected": face.detected}
+_COLUMNS = (
+    *("x", "y", "box_width", "box_height", "score", "visibility", "detected", "age", "age_low", "age_high"),
+    *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
+)
+
+
+def _columns(face: Face) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(_COLUMNS, (*face.box, face.score, face.visibility, face.detected), strict=False))
     for task in face.tasks:
         prediction = face.predictions[task]
         if isinstance(prediction, Age):
             row |= {"age": prediction.years, "age_low": prediction.low, "age_high": prediction.high}
         else:
             row |= {task: prediction.label, f"{task}_probability": prediction.probability}
-    return row | {"visibility": face.visibility}
+    return row
 
 
 def _tenth(value: float) -> float:

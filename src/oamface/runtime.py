@@ -56,6 +56,7 @@ _PROVIDERS = {
     "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino in place of onnxruntime"),
 }
 DEVICES = ("auto", *_PROVIDERS)
+MAX_THREADS = 4096
 AUTOMATIC = ("cuda", "directml", "cpu")  # what "auto" tries, in this order
 
 logger = logging.getLogger(__name__)
@@ -137,8 +138,11 @@ class OpenVino:
 def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRuntime:
     """A serialised ONNX model on one of DEVICES; "auto" takes the first accelerator that loads, else the CPU.
 
-    Raises OptionError: an unknown device; DeviceError: one that is not there, with how to get it; ModelError.
+    Raises OptionError: an unknown device, or threads below 0; DeviceError: one that is not there, with how to get it;
+    ModelError.
     """
+    if not isinstance(threads, int) or not 0 <= threads <= MAX_THREADS:
+        raise OptionError(f"threads {threads!r}: expected a whole number from 0 to {MAX_THREADS}")
     if device not in DEVICES:
         raise OptionError(f"device {device!r}: known are {', '.join(DEVICES)}")
     available = onnxruntime.get_available_providers()

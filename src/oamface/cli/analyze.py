@@ -8,6 +8,7 @@ import typer
 
 from oamface.atomic import check_output
 from oamface.cli import options as opt
+from oamface.cli.checks import suffixes
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import Stdout, check_stdout, json_line, printable, read_stdin
 from oamface.weights import WEIGHTS
@@ -49,7 +50,7 @@ def analyze(
     check_stdout(inputs)
     analyzer = opt.load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
     if csv is not None:
-        check_output(csv, inputs=inputs)
+        check_output(csv, inputs=inputs, suffixes=suffixes(csv, ".csv"))
     run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)
     run.analyze(crops=crops)
     if run.failed:

@@ -36,7 +36,7 @@ MinFace = Annotated[
         "--min-face",
         metavar="PIXELS",
         min=4,
-        help="Long side of the smallest face to detect. Default: 2 % of the image's long side.",
+        help="Long side of the smallest face to look for, at the least. Default: 2 % of the image's long side.",
         rich_help_panel=DETECTION,
     ),
 ]

@@ -10,7 +10,7 @@ from oamface.atomic import check_output
 from oamface.cli import options as opt
 from oamface.cli.checks import needs, suffixes
 from oamface.cli.progress import ProgressBar
-from oamface.cli.stdout import json_line
+from oamface.cli.stdout import Stdout, check_stdout, json_line
 from oamface.weights import WEIGHTS
 
 STREAM = "Stream"
@@ -33,14 +33,16 @@ def video(
     ] = None,
     every: Annotated[
         int,
-        typer.Option(min=1, help="Detect faces in every so many frames; track between.", rich_help_panel=opt.DETECTION),
+        typer.Option(
+            min=1, help="Detect faces in every Nth frame and track them in between.", rich_help_panel=opt.DETECTION
+        ),
     ] = 5,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.", rich_help_panel=STREAM)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after N frames.", rich_help_panel=STREAM)] = None,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Drop frames of a file rather than lag.", rich_help_panel=STREAM)
     ] = False,
     reconnect: Annotated[
-        int, typer.Option(min=0, help="Attempts in a row to open a lost stream again.", rich_help_panel=STREAM)
+        int, typer.Option(min=0, help="How often to try again in a row when a stream is lost.", rich_help_panel=STREAM)
     ] = 3,
     min_face: opt.MinFace = None,
     max_side: opt.MaxSide = None,
@@ -58,6 +60,8 @@ def video(
     from oamface.video.reader import local_path
 
     local = local_path(source)
+    if output is None:
+        check_stdout([] if local is None else [str(local)])
     if annotate is not None:
         inputs = [path for path in (local, output) if path is not None]
         check_output(annotate, inputs=inputs, suffixes=(".mp4",))
@@ -65,7 +69,7 @@ def video(
         check_output(output, inputs=[] if local is None else [local], suffixes=suffixes(output, ".jsonl", ".json"))
     analyzer = opt.load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
     file = None if output is None else OutputFile(output, lines=True)
-    count, finished = 0, False
+    count, finished, stdout = 0, False, Stdout()
     with stop_on_signals() as stop, ProgressBar("video", shown=sys.stderr.isatty() and output is not None) as bar:
         lines = analyze_video(
             source,
@@ -84,7 +88,7 @@ def video(
                     file.write_line(json_line(line))
                     bar.update(count, count)
                 else:
-                    print(json_line(line, sys.stdout.encoding), flush=True)
+                    stdout.print(json_line(line, stdout.encoding))
             finished = not stop.is_set()
         finally:
             lines.close()  # keeps the annotated video

@@ -1,5 +1,6 @@
 """The package's own model files. Read by the command line, so nothing slow is imported."""
 
+from os import PathLike
 from pathlib import Path
 
 from oamface.errors import ModelError
@@ -10,6 +11,9 @@ WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 
 def weights_file(weights: str | Path) -> Path:
     """The file of one of the package's own weights by its name; any other path as it is. Raises ModelError: no file."""
-    if not Path(weights).name:
-        raise ModelError(f"{str(weights)!r} names no model file; the package has {', '.join(WEIGHTS)}")
-    return Path(__file__).with_name(f"{weights}.onnx") if str(weights) in WEIGHTS else Path(weights)
+    if str(weights) in WEIGHTS:
+        return Path(__file__).with_name(f"{weights}.onnx")
+    path = Path(weights) if isinstance(weights, str | PathLike) else Path()
+    if not path.name or (path.name == str(weights) and not path.suffix and not path.exists()):
+        raise ModelError(f"no weights {weights!r}: the package has {', '.join(WEIGHTS)}; or name a model file")
+    return path
