@@ -7,6 +7,8 @@ from oamface.centerface import CenterFace
 from oamface.detection import Detection
 from oamface.errors import ImageError
 
+pytestmark = pytest.mark.slow
+
 LANDMARKS = np.array([[203, 102], [245, 104], [224, 125], [203, 140], [244, 141]])  # read off the enlarged portrait
 QUARTER = 10.5  # of the distance between the eyes
 

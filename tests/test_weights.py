@@ -16,6 +16,8 @@ from oamface.occlusion import occlude
 from oamface.predictor import Predictor
 from oamface.weights import WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[2] / "shared/datasets"
 
 

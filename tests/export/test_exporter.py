@@ -16,6 +16,8 @@ from oamface.models.oam_cnn import OamCnn, normalise
 from oamface.predictor import Predictor
 from oamface.training.checkpoint import EMA_MODEL, load_network, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

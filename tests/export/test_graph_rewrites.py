@@ -10,6 +10,8 @@ from oamface.export.onnx import trace
 from oamface.models.oam_cnn import OamCnn
 from oamface.runtime import OnnxRuntime
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -15,6 +15,8 @@ from oamface.predictor import Predictor
 
 pytest.importorskip("openvino", reason="needs oamface[openvino]")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):

@@ -9,6 +9,8 @@ from oamface.models.onnx_import import is_model_file, load_from_onnx, recalibrat
 from oamface.predictor import Predictor
 from oamface.training.checkpoint import history, load_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def crops(store_folder):

@@ -8,6 +8,8 @@ from oamface.errors import ResultError
 from oamface.paper.estimates import all_estimates, missing_reasons
 from oamface.paper.findings import Findings, metric_values, seeds_and_faces
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def findings(results) -> Findings:

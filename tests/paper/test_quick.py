@@ -7,6 +7,8 @@ from oamface.labels import WITH_MASK
 from oamface.paper import quick
 from oamface.paper.quick import quick_report, render_store
 
+pytestmark = pytest.mark.slow
+
 
 def test_rendered_stores_are_labelled_and_do_not_depend_on_workers(tmp_path, head_model) -> None:
     render_store(tmp_path / "one", "utkface", 30, head_model, workers=0)

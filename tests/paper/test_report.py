@@ -16,6 +16,8 @@ from oamface.paper.names import estimate_text
 from oamface.paper.report import check_report, report
 from oamface.paper.study_figures import balancing, cross_dataset, read_logs
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """ids, links within the page, and everything that a browser would load for it."""

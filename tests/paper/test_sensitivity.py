@@ -4,6 +4,8 @@ import pytest
 from oamface.analyzer import Analyzer
 from oamface.paper.sensitivity import FACTORS, markdown, measure_sensitivity
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def progress() -> list[tuple[int, int]]:

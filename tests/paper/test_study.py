@@ -8,6 +8,8 @@ from oamface.errors import RecipeError
 from oamface.paper.study import checkpoints, load_study, run_study
 from oamface.training.checkpoint import load_network, read_progress
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 seeds = 2
 [pretraining]

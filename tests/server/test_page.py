@@ -18,7 +18,10 @@ from oamface.server.app import STATIC, create_app
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="the page's tests need a Chromium; apt-get install chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="the page's tests need a Chromium; apt-get install chromium"),
+]
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import pytest
 from oamface.errors import ServeError
 from oamface.server.run import listen, read_keys
 
+pytestmark = pytest.mark.slow
+
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -18,6 +18,8 @@ from oamface.server.limits import Limits
 from oamface.server.options import OPTIONS, RequestError, parse_options
 from server.conftest import check_problem, encode
 
+pytestmark = pytest.mark.slow
+
 TINY = encode(np.full((64, 64, 3), 128, np.uint8), "PNG")  # no face: quick
 
 

@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 
 from oamface.synthetic import contact_sheet as sheet
+
+pytestmark = pytest.mark.slow
 
 
 def test_contact_sheets_have_a_cell_for_every_person_and_condition(head_model, monkeypatch) -> None:

@@ -12,6 +12,8 @@ from oamface.images import read_image
 from oamface.synthetic.dataset import make_dataset
 from oamface.synthetic.people import balanced
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = balanced(12, seed=1, ages=(20, 59))
 
 

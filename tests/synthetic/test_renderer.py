@@ -13,6 +13,8 @@ from oamface.synthetic.people import MASK_STYLES, Mask, Person
 from oamface.synthetic.renderer import RenderedImage
 from oamface.synthetic.scene import LIGHTS, Scene
 
+pytestmark = pytest.mark.slow
+
 WOMAN = Person(34, "female", "Asian", 11)
 MAN = Person(34, "male", "White", 21)
 
