@@ -142,8 +142,8 @@ def test_analyze_gives_no_faces_for_images_without_one(analyzer) -> None:
 
 def test_analyze_finds_every_face_of_a_crowd(analyzer, portrait) -> None:
     face = cv2.resize(portrait[40:220, 140:320], (48, 48), interpolation=cv2.INTER_AREA)
-    found = analyzer.analyze(np.tile(face, (25, 40, 1))).faces
-    assert len(found) >= 950
+    found = analyzer.analyze(np.tile(face, (8, 20, 1))).faces
+    assert len(found) >= 152
     assert all(face.tasks == ("age", "gender", "race", "mask") for face in found)
 
 

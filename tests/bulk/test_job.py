@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in Linux's /proc"),
 ]
 
-IMAGES, SHARD_SIZE = 120, 6
+IMAGES, SHARD_SIZE = 90, 6
 ALL_TASKS = tuple(TASKS)
 
 
