@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from oamface.errors import (
         DeviceError,
         FaceError,
+        FileError,
         ImageError,
         LabelError,
         ModelError,
@@ -32,6 +33,7 @@ _HOMES = {
         (
             "DeviceError",
             "FaceError",
+            "FileError",
             "ImageError",
             "LabelError",
             "ModelError",
@@ -56,6 +58,7 @@ __all__ = [
     "Face",
     "FaceError",
     "Failure",
+    "FileError",
     "ImageError",
     "ImageResult",
     "LabelError",

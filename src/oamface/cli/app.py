@@ -23,7 +23,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger("oamface")
 
 # Commands import the library when they are called, so that help is quick: no numpy, no ONNX Runtime.
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings=HELP)
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Analyze": (analyze.analyze, video.video, bulk.bulk, serve.serve),
     "Train": (training.train, training.export, training.evaluate),

@@ -48,7 +48,7 @@ def list_models(json: opt.Json = False) -> None:
 
 
 @app.command()
-def card(weights: Annotated[str, typer.Argument(help=f"{', '.join(WEIGHTS)}, or a model file.")] = "oam") -> None:
+def card(weights: Annotated[str, typer.Argument(help=f"{', '.join(WEIGHTS)}, or a model file.")] = WEIGHTS[0]) -> None:
     """Print the model card of a model file, in Markdown."""
     from oamface.export.model_card import model_card
     from oamface.predictor import Predictor
@@ -75,7 +75,7 @@ def benchmark(
     """Measure how fast models are on this machine: networks alone, from a file to JSON, cold starts."""
     from oamface.benchmark import run_benchmark, tables
 
-    names = weights or ["oam"]
+    names = weights or [WEIGHTS[0]]
     check_json_file(output, inputs=[path for name in names for path in model_files(name)])
     with ProgressBar("benchmark") as bar:
         measured = run_benchmark(
