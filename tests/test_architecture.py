@@ -25,7 +25,7 @@ LAYERS = (
     {"alignment", "runtime"},
     {"images"},
     {"results", "weights"},
-    {"atomic", "labels"},
+    {"atomic", "devices", "labels"},
     {"errors"},
 )
 HEAVY = {"torch", "torchvision", "timm", "pandas", "scipy", "sklearn", "matplotlib", "pyarrow", "lightning"}

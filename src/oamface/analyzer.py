@@ -89,36 +89,34 @@ class Analyzer:
             raise OptionError("crop: the image is one face, so neither boxes nor landmarks can be given")
         decoded = _read(image, color=color, reduced=boxes is None and landmarks is None)
         detections = self._detections(decoded.image, boxes, landmarks, crop)
-        predictions = self.predict(decoded.image, detections)
-        source = os.fspath(image) if isinstance(image, str | os.PathLike) else None
-        faces = tuple(self.faces(_in_file(detections, decoded), predictions))
-        return ImageResult(decoded.width, decoded.height, faces, source, len(decoded.pages))
+        (result,) = self._results([_Page.cut(_name(image), decoded, detections)])
+        return replace(result, pages=len(decoded.pages))
 
     def analyze_batch(
         self, images: Iterable[BatchInput], *, crop: bool = False, color: Color = "rgb"
     ) -> Iterator[ImageResult | Failure]:
         """The result of every image, in order, faces of several predicted together; a bad one gives a Failure.
 
-        images: anything that `analyze` takes, or pairs of a name and such an input or the error that stood in its way.
+        images: anything that `analyze` takes, or pairs of a name and such an input or the OSError that reading it gave.
         Of a file with several pages each is an image of its own, the second named NAME#2 and so on. crop, color: see
         `analyze`. Raises OptionError: one image instead of several.
         """
         if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
             raise OptionError(f"expected a list or another iterable of images, got {type(images).__name__}")
-        return self._analyze_pages(page for item in images for page in self._pages(item, crop, color))
+        return self._in_batches(page for item in images for page in self._pages(item, crop, color))
 
-    def _analyze_pages(self, pages: Iterator["_Page | Failure"]) -> Iterator[ImageResult | Failure]:
+    def _in_batches(self, pages: Iterator["_Page | Failure"]) -> Iterator[ImageResult | Failure]:
         while group := list(islice(pages, BATCH)):
-            analyzed = [item for item in group if isinstance(item, _Page)]
-            faces = self.faces(
-                [face for page in analyzed for face in page.detections],
-                self.predictor.predict([face_crop for page in analyzed for face_crop in page.crops]),
-            )
-            for item in group:
-                if isinstance(item, Failure):
-                    yield item
-                else:
-                    yield ImageResult(item.width, item.height, tuple(islice(faces, len(item.detections))), item.name)
+            results = self._results([item for item in group if isinstance(item, _Page)])
+            yield from (item if isinstance(item, Failure) else next(results) for item in group)
+
+    def _results(self, pages: Sequence["_Page"]) -> Iterator[ImageResult]:
+        """The result of each page, faces of all of them predicted together."""
+        detections = [face for page in pages for face in page.detections]
+        crops = [face_crop for page in pages for face_crop in page.crops]
+        faces = self.faces(detections, self.predictor.predict(crops))
+        for page in pages:
+            yield ImageResult(page.width, page.height, tuple(islice(faces, len(page.detections))), page.name)
 
     def detect(self, image: RGBImage) -> list[Detection]:
         """Every face of an (H, W, 3) uint8 RGB image, best score first: the first step of `analyze`.
@@ -129,7 +127,7 @@ class Analyzer:
             return check_detections(image, self.detector.detect(image))
         except OamfaceError:
             raise
-        except Exception as error:  # a detector is anybody's code, and must not end a batch
+        except Exception as error:  # a caller's detector may raise anything, and must not end a batch
             raise FaceError(f"the detector {type(self.detector).__name__} failed: {error!r}") from error
 
     def predict(self, image: RGBImage, detections: Sequence[Detection]) -> Predictions:
@@ -178,9 +176,7 @@ class Analyzer:
                     raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
                 decoded = _read(image, page=pages[number], color=color)
                 pages = decoded.pages
-                detections = self._detections(decoded.image, None, None, crop)
-                crops = [crop_face(decoded.image, face.landmarks) for face in detections]
-                yield _Page(page_name, decoded.width, decoded.height, _in_file(detections, decoded), crops)
+                yield _Page.cut(page_name, decoded, self._detections(decoded.image, None, None, crop))
             except OamfaceError as error:
                 yield Failure(page_name, error)
             number += 1
@@ -214,13 +210,19 @@ class Analyzer:
 
 @dataclass(frozen=True)
 class _Page:
-    """An image with its faces found and cut out. width, height, detections: in the file's pixels."""
+    """An image with its detections and their crops. width, height, detections: in the file's pixels."""
 
     name: str | None
     width: int
     height: int
     detections: list[Detection]
     crops: list[RGBImage]
+
+    @classmethod
+    def cut(cls, name: str | None, decoded: Decoded, detections: list[Detection]) -> "_Page":
+        """detections: in the decoded image's pixels."""
+        crops = [crop_face(decoded.image, face.landmarks) for face in detections]
+        return cls(name, decoded.width, decoded.height, _in_file(detections, decoded), crops)
 
 
 def _name(image: object) -> str | None:

@@ -188,17 +188,17 @@ def _descriptor(path: Path) -> int | None:
     """The number of an open file that a path such as /dev/stdout or /dev/fd/5 stands for."""
     if str(path) in _STANDARD:
         return _STANDARD.index(str(path))
-    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
-    return int(found.group(1)) if found else None
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(match.group(1)) if match else None
 
 
 def _check_descriptor(path: Path, number: int, inputs: Iterable[str | os.PathLike[str]]) -> None:
     try:
-        found = os.fstat(number)
+        status = os.fstat(number)
     except OSError as error:
         raise FileError(f"{path}: is not open") from error
-    identity = (found.st_dev, found.st_ino)
-    if stat.S_ISREG(found.st_mode) and any(_identity(Path(other)) == identity for other in inputs):
+    identity = (status.st_dev, status.st_ino)
+    if stat.S_ISREG(status.st_mode) and any(_identity(Path(other)) == identity for other in inputs):
         raise FileError(f"{path}: is also an input or another output of this command; name another file")
 
 
@@ -212,10 +212,10 @@ def _target(path: Path) -> Path:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _is_device(path: Path) -> bool:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from oamface.detection import Detection, iou
 from oamface.errors import OamfaceError, OptionError
 from oamface.images import RGBImage, check_image
-from oamface.results import Box
-from oamface.runtime import FloatArray, load_onnx
+from oamface.results import Box, FloatArray
+from oamface.runtime import load_onnx
 
 _WEIGHTS = Path(__file__).parent / "weights" / "centerface" / "centerface.onnx"
 
@@ -61,7 +61,7 @@ class CenterFace:
     min_face: least long side of a face in the image's pixels that is surely looked for; None: 2 % of the image's long
     side, and at least 20 to 24 pixels. max_side: long side in pixels to which images are shrunk at most for it; None:
     as min_face needs. Both trade time for small faces; of strips and panoramas each square part counts.
-    device: see `runtime.DEVICES`. threads: CPU threads of one pass; 0 means all cores.
+    device: see `devices.DEVICES`. threads: CPU threads of one pass; 0 means all cores.
     Raises OptionError: a size or threshold that is out of range; DeviceError: a device that is not there.
     """
 
@@ -102,10 +102,10 @@ class CenterFace:
         if large:
             for turns in (1, 2, 3):
                 noticed += self._scan_turned(image, turns)
-        found = self._confirmed(image, _merge(noticed))
-        if not found:
-            found = self._search(image)
-        return [self._upright(image, face) for face in _merge(found)]
+        faces = self._confirmed(image, _merge(noticed))
+        if not faces:
+            faces = self._search(image)
+        return [self._upright(image, face) for face in _merge(faces)]
 
     def _smallest(self, noticed: list[Detection]) -> float:
         """Least long side of what is a face at first sight, in the image's pixels."""
@@ -129,13 +129,13 @@ class CenterFace:
         """Everything that looks like a face at one scale, in tiles where the scan is large."""
         small = _scaled(image, scale)
         height, width = small.shape[:2]
-        found = []
+        faces = []
         for rows in _tiles(height):
             for columns in _tiles(width):
                 back = np.array([[image.shape[1] / width, 0, 0], [0, image.shape[0] / height, 0]])
                 back[:, 2] = back[:, :2] @ (columns.start, rows.start)
-                found += [_moved(face, back) for face in self._pass(small[rows, columns], threshold)]
-        return _merge(found)
+                faces += [_moved(face, back) for face in self._pass(small[rows, columns], threshold)]
+        return _merge(faces)
 
     def _scan_turned(self, image: RGBImage, turns: int) -> list[Detection]:
         """What a scan of the image turned by `turns` times 90 degrees notices, in the image's own pixels."""
@@ -156,19 +156,19 @@ class CenterFace:
 
     def _confirmed(self, image: RGBImage, noticed: list[Detection]) -> list[Detection]:
         """The faces among what was noticed: those that are sure, and those that a close-up shows to be one."""
-        found: list[Detection] = []
+        faces: list[Detection] = []
         boxes = np.zeros((len(noticed), 4))
         scale = self._scale(image)
         for face in noticed:
-            if _same_place(face, boxes[: len(found)]).any():
+            if _same_place(face, boxes[: len(faces)]).any():
                 continue
             sure = face.score >= max(SURE, self.threshold)
             closer = face if sure and max(face.box[2:]) * scale <= LARGE_FACE else self._closer(image, face)
             if closer is not None or sure:
-                found.append(closer or face)
-                boxes[len(found) - 1] = found[-1].box
+                faces.append(closer or face)
+                boxes[len(faces) - 1] = faces[-1].box
         # A close-up may miss a face that is cut off by the image's edge: where it is the only one, the scan decides.
-        return found or [face for face in noticed if face.score >= self.threshold]
+        return faces or [face for face in noticed if face.score >= self.threshold]
 
     def _closer(self, image: RGBImage, face: Detection) -> Detection | None:
         """The face as a close-up shows it best: as it is, else turned by 90, 180 or 270 degrees; None: it is none."""
@@ -191,14 +191,14 @@ class CenterFace:
     def _search(self, image: RGBImage) -> list[Detection]:
         """The last attempts where no face was found: with a border, enlarged, tilted."""
         height, width = image.shape[:2]
-        found = self._scan_bordered(image)
+        faces = self._scan_bordered(image)
         scale, largest = self._scale(image), min(2.0, (self.max_side or LAST_SIDE) / max(height, width))
-        while not found and scale < largest:
+        while not faces and scale < largest:
             scale = min(2 * scale, largest)
-            found = self._scan(image, scale, self.threshold)
+            faces = self._scan(image, scale, self.threshold)
         for degrees in TILTS:
-            found = found or self._scan_tilted(image, degrees)
-        return found
+            faces = faces or self._scan_tilted(image, degrees)
+        return faces
 
     def _pass(self, image: RGBImage, threshold: float) -> list[Detection]:
         """One pass of the network over an image as it is; faces in its pixels."""
@@ -217,8 +217,8 @@ class CenterFace:
         bordered = cv2.copyMakeBorder(small, top, top, left, left, cv2.BORDER_CONSTANT, value=GREY)
         back = np.array([[width / small.shape[1], 0, 0], [0, height / small.shape[0], 0]])
         back[:, 2] = -back[:, :2] @ (left, top)
-        found = self._scan(bordered, side / max(bordered.shape[:2]), self.threshold)
-        return [_moved(face, back) for face in found]
+        faces = self._scan(bordered, side / max(bordered.shape[:2]), self.threshold)
+        return [_moved(face, back) for face in faces]
 
     def _scan_tilted(self, image: RGBImage, degrees: float) -> list[Detection]:
         height, width = image.shape[:2]
@@ -329,9 +329,9 @@ def _moved(face: Detection, back: npt.NDArray[np.floating]) -> Detection:
     return Detection(_box(np.array(box)), landmarks, face.score)
 
 
-def _merge(found: list[Detection]) -> list[Detection]:
+def _merge(faces: list[Detection]) -> list[Detection]:
     """One detection for every face, the best of those that overlap, best score first."""
-    if not found:
+    if not faces:
         return []
-    boxes, scores = [face.box for face in found], [face.score for face in found]
-    return [found[i] for i in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)]
+    boxes, scores = [face.box for face in faces], [face.score for face in faces]
+    return [faces[i] for i in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)]

@@ -64,9 +64,9 @@ def iou(one: Box, other: Box) -> float:
     return shared / max(float(a[2] * a[3] + b[2] * b[3]) - shared, 1e-9)
 
 
-def nearest(found: Iterable[Boxed], box: Box, least: float) -> Boxed | None:
+def nearest(candidates: Iterable[Boxed], box: Box, least: float) -> Boxed | None:
     """Of things with a box the one that overlaps a given one most, or None when none does by more than `least`."""
-    near = max(found, key=lambda face: iou(face.box, box), default=None)
+    near = max(candidates, key=lambda face: iou(face.box, box), default=None)
     return near if near is not None and iou(near.box, box) > least else None
 
 

@@ -178,9 +178,9 @@ def _opened(
     try:
         if isinstance(source, str | os.PathLike):
             file: IO[bytes] = Path(source).open("rb")  # noqa: SIM115 (closed by the caller)
-            found = os.fstat(file.fileno())
-            if stat.S_ISREG(found.st_mode):
-                _check_bytes(name, found.st_size, MAX_FILE_BYTES if limit is None else limit)
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode):
+                _check_bytes(name, status.st_size, MAX_FILE_BYTES if limit is None else limit)
                 return file
             with file:  # a pipe or device: never more than the limit, however long it goes on
                 data = file.read(most + 1)

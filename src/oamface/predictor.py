@@ -13,7 +13,8 @@ from oamface.alignment import CROP_SIZE, MARGIN, template
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
 from oamface.preprocessing import Preprocessing
-from oamface.runtime import FloatArray, load
+from oamface.results import FloatArray
+from oamface.runtime import load
 from oamface.weights import WEIGHTS, weights_file
 
 FORMAT = "oamface-model/3"
@@ -81,7 +82,7 @@ class Predictor:
     """A model file, ready to predict. Safe to share between threads.
 
     weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. device: one of
-    `runtime.DEVICES`. threads: of the CPU, 0 for all.
+    `devices.DEVICES`. threads: of the CPU, 0 for all.
     description: the file's metadata (size, temperatures, intervals, training, figures). digest: its SHA-256.
     quantiles, undetected_quantiles: for `Predictions.age_bounds`, the second for faces that were not detected; infinite
     (no year is excluded) where the file holds none.

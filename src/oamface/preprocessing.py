@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.runtime import FloatArray
+from oamface.results import FloatArray
 
 Pixels = npt.NDArray[Any]  # crops of uint8 or maps of float32: both are cut alike
 

@@ -1,4 +1,4 @@
-"""A network's file in what computes it: ONNX Runtime, or OpenVINO for files that were made for it."""
+"""Loads network files: ONNX Runtime on any of its devices, or OpenVINO for files in its own form."""
 
 import hashlib
 import logging
@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from oamface.devices import AUTOMATIC, DEVICES, PROVIDERS
 from oamface.errors import DeviceError, ModelError, OptionError
+from oamface.results import FloatArray
 
 
 @contextmanager
@@ -39,25 +38,11 @@ _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 with _without_telemetry():
     import onnxruntime
 
-FloatArray = npt.NDArray[np.float32]
 RUNTIME_VERSION: str = onnxruntime.__version__
 
 METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 OPENVINO = ".xml"  # its weights lie beside it, in a .bin of the same name
-
-
-# Devices by name, their execution provider in ONNX Runtime, and how to get it.
-_PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "reinstall onnxruntime"),
-    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, CUDA and cuDNN"),
-    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, and TensorRT"),
-    "coreml": ("CoreMLExecutionProvider", "use macOS"),
-    "directml": ("DmlExecutionProvider", "install onnxruntime-directml in place of onnxruntime, on Windows"),
-    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino in place of onnxruntime"),
-}
-DEVICES = ("auto", *_PROVIDERS)
 MAX_THREADS = 4096
-AUTOMATIC = ("cuda", "directml", "cpu")  # what "auto" tries, in this order
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +53,7 @@ class Runtime(Protocol):
     outputs: tuple[str, ...]
 
     def __call__(self, values: FloatArray) -> tuple[FloatArray, ...]:
-        """Its only input to all of `outputs`."""
+        """The values of all `outputs` for the only input."""
 
     def description(self) -> str | None:
         """What the file carries under METADATA."""
@@ -147,10 +132,10 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
         raise OptionError(f"device {device!r}: known are {', '.join(DEVICES)}")
     available = onnxruntime.get_available_providers()
     for name in AUTOMATIC if device == "auto" else (device,):
-        provider, how = _PROVIDERS[name]
+        provider, how = PROVIDERS[name]
         try:
             if provider not in available:
-                raise DeviceError(f"ONNX Runtime {onnxruntime.__version__} comes without {provider}")
+                raise DeviceError(f"ONNX Runtime {RUNTIME_VERSION} comes without {provider}")
             network = OnnxRuntime(model, provider, threads)
             logger.info("network runs on %s (%s)", name, provider)
             return network

@@ -1,5 +1,6 @@
 """The model zoo: what the models that come with the package are, and how good they were measured to be."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ _HEADLINES = {
     "fairface": (("gender", "accuracy"), ("race", "accuracy"), ("age_group", "accuracy")),
     "masks": (("mask", "accuracy"),),
 }
-_RESEARCH_ONLY = {"utkface", "aaf"}  # training sets whose licence allows research only
+_RESEARCH_ONLY = {"utkface"}  # training sets whose licence allows research only
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,14 @@ def list_models() -> list[ModelInfo]:
     return [_info(name) for name in WEIGHTS]
 
 
+def is_research_only(training: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a training set's licence allows research only. training: the runs in a model file's metadata."""
+    return any(_RESEARCH_ONLY & run["data"].keys() for run in training)
+
+
 def _info(name: str) -> ModelInfo:
     predictor = Predictor(name, device="cpu", threads=1)
     description = predictor.description
-    data_sets = {data_set for run in description["training"] for data_set in run["data"]}
     measured = description["figures"]["data_sets"]
     figures = {
         f"{data_set}/{task}/{metric}": Figure(**measured[data_set]["conditions"]["clean"][task][metric])
@@ -67,7 +72,7 @@ def _info(name: str) -> ModelInfo:
         predictor.path,
         predictor.path.stat().st_size,
         description.get("stored", "float16"),
-        "research only" if data_sets & _RESEARCH_ONLY else "commercial use",
+        "research only" if is_research_only(description["training"]) else "commercial use",
         description["parameters"],
         figures,
     )

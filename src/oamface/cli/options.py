@@ -1,10 +1,11 @@
 """Options that mean the same in every command."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oamface.devices import DEVICES, DeviceName
 from oamface.labels import TASKS
 from oamface.weights import WEIGHTS
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 
 MODEL, DETECTION, OUTPUT = "Model", "Face detection", "Output"  # panels of the help
 ALL_TASKS = ",".join(TASKS)
-DeviceName = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino", "tensorrt"]
-_DEVICES = f"Where the networks run: {', '.join(get_args(DeviceName))}."
+_DEVICES = f"Where the networks run: {', '.join(DEVICES)}."
 
 Weights = Annotated[
     str, typer.Option("--weights", metavar="MODEL", help=f"{', '.join(WEIGHTS)}, or a file.", rich_help_panel=MODEL)

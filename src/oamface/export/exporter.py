@@ -22,7 +22,8 @@ from oamface.labels import TASKS
 from oamface.models.oam_cnn import OamCnn, preprocess_batch
 from oamface.models.onnx_import import is_model_file, read_model
 from oamface.predictor import Predictor
-from oamface.runtime import OPENVINO, FloatArray, import_openvino
+from oamface.results import FloatArray
+from oamface.runtime import OPENVINO, import_openvino
 from oamface.training.checkpoint import history, load_network
 from oamface.weights import weights_file
 

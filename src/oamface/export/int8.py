@@ -14,7 +14,8 @@ from sklearn.linear_model import Ridge
 
 from oamface.export.graph_rewrites import fuse_shortcuts, space_to_depth_stem
 from oamface.export.onnx import to_float32
-from oamface.runtime import FloatArray, OnnxRuntime
+from oamface.results import FloatArray
+from oamface.runtime import OnnxRuntime
 
 QUANTISED_OPS = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "Pad")
 _ATTENTION = "model.attention."  # stays in float: its sigmoid and division need more than 8 bits

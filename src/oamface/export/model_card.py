@@ -4,6 +4,7 @@ from typing import Any
 
 from oamface.errors import ModelError
 from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown
+from oamface.zoo import is_research_only
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
@@ -90,7 +91,7 @@ is the share of faces whose label lies inside; {intervals["level"]:.0%} is promi
 
 
 def _terms(runs: list[dict[str, Any]]) -> str:
-    if any("utkface" in run["data"] for run in runs):
+    if is_research_only(runs):
         return "UTKFace may be used for non-commercial research only, and so may these weights."
     return "The data sets allow commercial use with attribution."
 

@@ -1,0 +1,16 @@
+"""The devices that networks run on, by name. Read by the command line, so nothing slow is imported."""
+
+from typing import Literal, get_args
+
+DeviceName = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino", "tensorrt"]
+DEVICES: tuple[str, ...] = get_args(DeviceName)
+# By name: the execution provider in ONNX Runtime, and how to get it.
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "reinstall onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, CUDA and cuDNN"),
+    "coreml": ("CoreMLExecutionProvider", "use macOS"),
+    "directml": ("DmlExecutionProvider", "install onnxruntime-directml in place of onnxruntime, on Windows"),
+    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino in place of onnxruntime"),
+    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, and TensorRT"),
+}
+AUTOMATIC = ("cuda", "directml", "cpu")  # what "auto" tries, in this order
