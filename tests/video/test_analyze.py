@@ -15,6 +15,8 @@ from helpers.videos import read_video, write_video
 from oamface.errors import FileError, VideoError
 from oamface.video import Tracker, analyze_video
 
+pytestmark = pytest.mark.slow
+
 
 def test_analyze_video_at_one_frame_per_second_gives_one_track(head, analyzer, tmp_path) -> None:
     path = write_video(tmp_path / "slow.mp4", [head] * 8, range(8))
