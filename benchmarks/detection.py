@@ -17,7 +17,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from oamface.centerface import CenterFace
+from oamface.face_detector import FaceDetector
 from oamface.detection import Detector, iou
 
 Face = tuple[np.ndarray, tuple[float, float, float, float]]  # an image, and the box of its face
@@ -70,7 +70,7 @@ def scene(
 
 
 def main() -> None:
-    detector, rng = CenterFace(threads=1), np.random.default_rng(0)
+    detector, rng = FaceDetector(threads=1), np.random.default_rng(0)
     pool = faces(Path(sys.argv[1]) if len(sys.argv) > 1 else None, detector)
     print(f"{len(pool)} faces\nimage      scene                     found  of   false  ms")
     for size in ((640, 480), (1280, 960), (1920, 1080), (4000, 3000)):

@@ -1,6 +1,7 @@
 """Wrong calls of every command, and every command where a package is missing."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -42,6 +43,10 @@ CALLS = {
     "train": (("recipe.toml", "--store", "store", "--output", "new"), "oamface[train]"),
     "video": (("a.mp4", "--output", "new.jsonl"), "oamface[video]"),
 }
+
+# All that a shared object of a light install may find outside of it; python:slim has them. None is libGL.
+GLIBC = {"libc.so.6", "libdl.so.2", "libm.so.6", "libmvec.so.1", "libpthread.so.0", "librt.so.1"}
+SLIM_LIBRARIES = GLIBC | {"libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"}
 
 
 def command_names(group: Any = None, prefix: str = "") -> Iterator[str]:
@@ -121,6 +126,19 @@ def test_commands_without_extras_work_or_name_the_missing_extra(light_program, t
 def test_light_install_takes_at_most_430_megabytes(light_program) -> None:
     files = [path for path in light_program.parents[1].glob("lib/**/*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) < 430e6
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.skipif(shutil.which("ldd") is None, reason="lists what a shared object links to")
+def test_light_install_links_only_to_libraries_of_a_slim_image(light_program) -> None:
+    environment = light_program.parents[1]
+    objects = sorted(path for path in environment.glob("lib/**/*.so*") if path.is_file())
+    listed = subprocess.run(["ldd", *objects], capture_output=True, text=True, check=False).stdout
+    assert listed.count(" => ") > len(objects) > 20
+    assert "not found" not in listed
+    links = re.findall(r"^\t(\S+) => (\S+)", listed, re.MULTILINE)
+    assert {name for name, path in links if not path.startswith(str(environment))} <= SLIM_LIBRARIES
 
 
 def test_missing_module_of_oamface_is_not_reported_as_missing_package(monkeypatch, folder) -> None:
