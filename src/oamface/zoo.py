@@ -14,7 +14,7 @@ _HEADLINES = {
     "fairface": (("gender", "accuracy"), ("race", "accuracy"), ("age_group", "accuracy")),
     "masks": (("mask", "accuracy"),),
 }
-_RESEARCH_ONLY = {"utkface"}  # training sets whose licence allows research only
+_RESEARCH_ONLY = {"aaf", "utkface"}  # training sets whose licence allows research only
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from oamface.datasets.archive import Archive
 from oamface.datasets.index import split_by_checksum
-from oamface.datasets.readers import fairface, lfw, mafa, rmfrd, utkface
+from oamface.datasets.readers import aaf, fairface, lfw, mafa, rmfrd, utkface
 from oamface.datasets.readers import masks as mask_folders
 from oamface.datasets.readers import synthetic as synth
 from oamface.errors import DataError
@@ -34,6 +34,20 @@ def test_utkface_reads_labels_from_names_and_skips_broken_names(tmp_path) -> Non
         old: Label((100, 100), frozenset({"male"}), others, frozenset({"none"})),
     }
     assert sorted(index.skipped) == sorted(broken)
+
+
+def test_aaf_reads_labels_from_names_and_takes_each_face_once(tmp_path) -> None:
+    files = ["All-Age-Faces/aglined faces/07380A02.jpg", "All-Age-Faces/aglined faces/07381A80.jpg"]
+    originals = ["All-Age-Faces/original images/07381A80.jpg"]
+    broken = ["All-Age-Faces/aglined faces/7381A80.jpg", "All-Age-Faces/aglined faces/07381A.jpg"]
+    index = aaf.read(tree(tmp_path / "both", dict.fromkeys([*files, *originals, *broken], "")))
+    assert {record.name: record.label for record in index.records} == {
+        files[0]: Label((2, 2), frozenset({"female"}), mask=frozenset({"none"})),
+        files[1]: Label((80, 80), frozenset({"male"}), mask=frozenset({"none"})),
+    }
+    assert sorted(index.skipped) == sorted([*originals, *broken])
+    alone = aaf.read(tree(tmp_path / "alone", dict.fromkeys(originals, "")))
+    assert [record.name for record in alone.records] == originals
 
 
 HEAD = "file,age,gender,race,service_test\n"

@@ -23,6 +23,7 @@ class DataSet(StrEnum):
     rmfrd = "rmfrd"
     mafa = "mafa"
     lfw = "lfw"
+    aaf = "aaf"
     synth = "synth"
 
 
@@ -36,7 +37,7 @@ def prepare(
 ) -> None:
     """Detect, align and store every face of a data set."""
     from oamface.datasets import preparation
-    from oamface.datasets.readers import fairface, lfw, mafa, masks, rmfrd, synthetic, utkface
+    from oamface.datasets.readers import aaf, fairface, lfw, mafa, masks, rmfrd, synthetic, utkface
 
     readers = {
         DataSet.utkface: utkface.read,
@@ -45,6 +46,7 @@ def prepare(
         DataSet.rmfrd: rmfrd.read,
         DataSet.mafa: mafa.read,
         DataSet.lfw: lfw.read,
+        DataSet.aaf: aaf.read,
         DataSet.synth: synthetic.read,
     }
     check_folder(output, inputs=[source])
@@ -143,8 +145,8 @@ def occlude(
     seed: opt.Seed = 0,
 ) -> None:
     """Draw every mask and other occluder on a face, beside its exact occlusion mask, as one contact sheet."""
-    from oamface.centerface import CenterFace
     from oamface.errors import FaceError
+    from oamface.face_detector import FaceDetector
     from oamface.images import read_image, write_image
     from oamface.occlusion.contact_sheet import contact_sheet, plain_face
 
@@ -153,7 +155,7 @@ def occlude(
         faces = [plain_face()]
     else:
         pixels = read_image(image)
-        faces = [(pixels, face.landmarks) for face in CenterFace().detect(pixels)]
+        faces = [(pixels, face.landmarks) for face in FaceDetector().detect(pixels)]
         if not faces:
             raise FaceError(f"{image}: no face found")
     write_image(output, contact_sheet(faces, seed=seed))

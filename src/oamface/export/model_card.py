@@ -8,6 +8,7 @@ from oamface.zoo import is_research_only
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
+    "aaf": "All-Age-Faces: research use, citation asked for",
     "fairface": "FairFace: CC BY 4.0",
     "masks": "mask images of Face-Mask-Detection and RMFRD: MIT, images from the web",
 }
