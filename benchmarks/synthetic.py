@@ -11,9 +11,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from oamface.analyzer import Analyzer
-from oamface.centerface import CenterFace
 from oamface.datasets.readers.synthetic import RACES
 from oamface.detection import Detector, nearest
+from oamface.face_detector import FaceDetector
 from oamface.labels import GENDERS
 from oamface.results import Face
 from oamface.synthetic.head import HeadModel
@@ -83,7 +83,7 @@ def main() -> None:
 
     clean = [person for person in people if person.mask is None][:200]
     frontal = list(render_images(head_model, clean, [Scene(seed=number) for number in range(len(clean))]))
-    errors = landmark_errors(CenterFace(), frontal)
+    errors = landmark_errors(FaceDetector(), frontal)
     print(
         f"landmarks of {len(clean)} clean frontal heads: {np.nanmean(errors):.1%} of the distance of the eyes off;",
         end="",

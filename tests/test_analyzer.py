@@ -1,5 +1,6 @@
 import io
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oamface.analyzer import Analyzer
-from oamface.centerface import CenterFace
 from oamface.detection import Detection
 from oamface.errors import DeviceError, FaceError, ImageError, LabelError, ModelError, OptionError, TaskError
+from oamface.face_detector import FaceDetector
+from oamface.images import read_image
 from oamface.results import Box, Failure, ImageResult
 
 LANDMARKS = np.array([[203, 102], [245, 104], [224, 125], [203, 140], [244, 141]])  # read off the enlarged portrait
@@ -60,7 +62,7 @@ def test_any_object_with_a_detect_method_is_a_detector(untrained_model, portrait
 
 
 def test_detector_options_reach_the_analyzer(untrained_model, portrait) -> None:
-    assert len(Analyzer(untrained_model, detector=CenterFace(threshold=0.999)).analyze(portrait)) == 0
+    assert len(Analyzer(untrained_model, detector=FaceDetector(threshold=0.999)).analyze(portrait)) == 0
 
 
 class Gives:
@@ -99,7 +101,7 @@ def test_detections_outside_the_image_are_left_out(untrained_model, portrait) ->
     assert len(Analyzer(untrained_model, detector=Gives([outside])).analyze(portrait)) == 0
 
 
-@pytest.mark.parametrize("options", [{"detector": "x"}, {"detector": CenterFace}, {"threads": -1}, {"threads": "x"}])
+@pytest.mark.parametrize("options", [{"detector": "x"}, {"detector": FaceDetector}, {"threads": -1}, {"threads": "x"}])
 def test_analyzer_rejects_options_out_of_range(untrained_model, options) -> None:
     with pytest.raises(OptionError):
         Analyzer(untrained_model, **options)
@@ -277,6 +279,45 @@ def test_analyze_batch_keeps_order_and_reports_bad_images(analyzer, portrait, tm
     assert [item.source for item in results] == [str(path) for path in paths]
     assert results[5].faces[0].age.years == pytest.approx(analyzer.analyze(paths[5]).faces[0].age.years, abs=1e-3)
     assert results[3].to_dict()["error"]["type"] == "ImageError"
+
+
+def test_large_jpegs_give_the_same_faces_as_whole_ones(analyzer, portrait, tmp_path) -> None:
+    """A JPEG is searched for faces at half its size; crops of small faces still come from all of its pixels."""
+    near = cv2.resize(portrait, (2900, 2900), interpolation=cv2.INTER_CUBIC)
+    canvas = np.full((3000, 4200, 3), 120, np.uint8)
+    canvas[50:2950, 100:3000] = near
+    canvas[200:440, 3500:3700] = portrait[20:260, 130:330]
+    Image.fromarray(canvas).save(tmp_path / "large.jpg", quality=95)
+    result = analyzer.analyze(tmp_path / "large.jpg")
+    (batch,) = analyzer.analyze_batch([tmp_path / "large.jpg"])
+    assert batch.faces == result.faces
+    assert (result.width, result.height) == (4200, 3000)
+    wanted = analyzer.analyze(read_image(tmp_path / "large.jpg"))
+    assert len(result) == len(wanted) == 2
+    for face, other in zip(result, wanted, strict=True):
+        assert np.abs(face.landmarks - other.landmarks).max() < 0.06 * other.box.width
+        assert abs(face.age.years - other.age.years) < 3
+
+
+def test_open_files_are_read_once(analyzer, portrait) -> None:
+    file = io.BytesIO()
+    Image.fromarray(cv2.resize(portrait, (4100, 4100))).save(file, "JPEG")
+    file.seek(0)
+    assert len(analyzer.analyze(file)) == 1
+
+
+def test_a_detector_of_the_caller_is_never_called_by_two_threads_at_once(untrained_model, portrait) -> None:
+    busy = threading.Lock()
+
+    class Exclusive:
+        def detect(self, image):
+            assert busy.acquire(blocking=False)
+            time.sleep(0.01)
+            busy.release()
+            return []
+
+    results = list(Analyzer(untrained_model, detector=Exclusive(), threads=3).analyze_batch([portrait] * 20))
+    assert not any(isinstance(result, Failure) for result in results)
 
 
 def test_analyze_batch_takes_every_input_and_named_ones(analyzer, portrait, tmp_path) -> None:

@@ -20,12 +20,13 @@ LAYERS = (
     {"synthetic"},
     {"datasets", "occlusion"},
     {"analyzer", "zoo"},
-    {"annotate", "centerface", "given_faces", "predictor"},
+    {"face_detector"},
+    {"annotate", "centerface", "face_scanner", "given_faces", "predictor"},
     {"detection", "preprocessing"},
     {"alignment", "runtime"},
     {"images"},
     {"results", "weights"},
-    {"atomic", "devices", "labels"},
+    {"atomic", "devices", "labels", "parallel"},
     {"errors"},
 )
 HEAVY = {"torch", "torchvision", "timm", "pandas", "scipy", "sklearn", "matplotlib", "pyarrow", "lightning"}

@@ -166,6 +166,17 @@ def test_decode_turns_reduced_images_upright() -> None:
         assert (whole == np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))).all()
 
 
+@pytest.mark.parametrize(("size", "factor"), [((799, 300), 1), ((800, 300), 2), ((300, 1700), 4), ((9000, 50), 8)])
+def test_decode_reduces_jpegs_as_long_as_a_side_is_kept(size, factor) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", size, (200, 40, 90)).save(data, "JPEG")
+    decoded = decode(data.getvalue(), least_side=400)
+    assert (decoded.width, decoded.height) == size
+    assert decoded.image.shape[:2] == tuple(-(-length // factor) for length in reversed(size))
+    assert np.abs(decoded.image.astype(int) - (200, 40, 90)).max() < 6
+    assert decode(data.getvalue()).image.shape[:2] == size[::-1]
+
+
 def test_jpegs_may_have_more_pixels() -> None:
     image = ramp(200, 100)
     assert decode(encode(image, "JPEG"), max_pixels=10_000, max_jpeg_pixels=20_000).image.shape == (100, 200, 3)

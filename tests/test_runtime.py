@@ -53,3 +53,30 @@ def test_auto_falls_back_to_the_cpu(untrained_model, monkeypatch) -> None:
         runtime.load_onnx(untrained_model.read_bytes(), "tensorrt")
     with pytest.raises(OptionError):
         runtime.load_onnx(untrained_model.read_bytes(), "tpu")
+
+
+def test_device_that_is_not_there_is_an_error_that_says_how_to_get_it(untrained_model) -> None:
+    with pytest.raises(DeviceError, match="onnxruntime-gpu"):
+        runtime.load_onnx(untrained_model.read_bytes(), "cuda")
+
+
+def test_cuda_gets_its_options_and_the_cpu_for_what_it_lacks(untrained_model, monkeypatch) -> None:
+    requested = []
+
+    class Session(runtime.onnxruntime.InferenceSession):
+        def __init__(self, model, options, providers) -> None:
+            requested.append(providers)
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(runtime.onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(runtime.onnxruntime, "preload_dlls", lambda: requested.append("libraries"))
+    network = runtime.load_onnx(untrained_model.read_bytes())
+    assert network.provider == "CUDAExecutionProvider"
+    libraries, ((name, options), fallback) = requested
+    assert libraries == "libraries"
+    assert (name, fallback) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"

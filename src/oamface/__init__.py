@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oamface.analyzer import Analyzer, ImageInput
-    from oamface.centerface import CenterFace
     from oamface.detection import Detection, Detector
     from oamface.errors import (
         DeviceError,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
         OptionError,
         TaskError,
     )
+    from oamface.face_detector import FaceDetector
     from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
     from oamface.zoo import ModelInfo, list_models
 
@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 # Where each name lives: the networks' runtime takes most of a second to import, which `oamface --help` need not.
 _HOMES = {
     "Analyzer": "analyzer",
-    "CenterFace": "centerface",
+    "FaceDetector": "face_detector",
     **dict.fromkeys(("Detection", "Detector"), "detection"),
     **dict.fromkeys(
         (
@@ -50,12 +50,12 @@ __all__ = [
     "Age",
     "Analyzer",
     "Box",
-    "CenterFace",
     "Classification",
     "Detection",
     "Detector",
     "DeviceError",
     "Face",
+    "FaceDetector",
     "FaceError",
     "Failure",
     "FileError",

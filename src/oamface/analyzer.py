@@ -1,31 +1,39 @@
 """The one pipeline: image -> detect -> align -> predict -> ImageResult, for command line, service, video and bulk."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from oamface.alignment import crop_face
-from oamface.centerface import CenterFace
+from oamface.alignment import CROP_SIZE, crop_face, crop_transform
 from oamface.detection import Detection, Detector, assumed, prominent
 from oamface.errors import FaceError, ImageError, OamfaceError, OptionError
+from oamface.face_detector import FaceDetector
 from oamface.given_faces import check_boxes, check_detections, from_landmarks
-from oamface.images import Decoded, RGBImage, Source, decode, from_array
+from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array
 from oamface.labels import TASKS, check_tasks
+from oamface.parallel import map_ahead
 from oamface.predictor import Predictions, Predictor
 from oamface.results import UNCERTAIN, Age, Box, Classification, Face, Failure, ImageResult
 from oamface.weights import WEIGHTS
 
+_REREADABLE = (str, os.PathLike, bytes, bytearray, memoryview)  # inputs that can be decoded twice
 ImageInput = Source | npt.NDArray[np.uint8] | Decoded
 BatchInput = ImageInput | OSError | tuple[str, ImageInput | OSError]
 Color = Literal["rgb", "bgr"]
 
 BATCH = 16  # images whose faces are predicted together
+# Long side to which a larger JPEG is decoded, which takes half the time; it is decoded whole for the crops of faces
+# that are then smaller than a crop.
+DECODED_SIDE = 2000
 # Pixels of a box's long side below which nothing is predicted. Of faces of UTKFace shrunk to 20, 16, 12 and 8 pixels
 # 90 % intervals held 85, 83, 82 and 73 % of the ages (benchmarks/small_faces.py).
 LEAST_FACE = 16
@@ -36,8 +44,8 @@ class Analyzer:
 
     weights: a name from `oamface.list_models()`, or an exported file. tasks: which of age, gender, race, mask to
     predict; all by default. device: "auto", "cpu", "cuda", "tensorrt", "coreml", "directml" or "openvino", for both
-    networks. threads: CPU threads of the networks, 0 for all cores. detector: another one than CenterFace with its
-    defaults.
+    networks. threads: CPU threads, 0 for all cores. detector: another one than FaceDetector with its defaults; it is
+    never called by two threads at once.
     Raises ModelError, LabelError (unknown task), DeviceError (a device that is not there), OptionError.
     """
 
@@ -54,7 +62,11 @@ class Analyzer:
         if detector is not None and (isinstance(detector, type) or not callable(getattr(detector, "detect", None))):
             raise OptionError(f"detector {detector!r}: expected an object with a method detect(image)")
         self.predictor = Predictor(weights, device=device, threads=threads)
-        self.detector: Detector = CenterFace(device=device, threads=threads) if detector is None else detector
+        self.detector: Detector = FaceDetector(device=device, threads=threads) if detector is None else detector
+        self._workers = threads or _cores()
+        # What a caller's detector can bear is not known.
+        own = isinstance(self.detector, FaceDetector)
+        self._detector_lock = nullcontext() if own else threading.Lock()
 
     @property
     def description(self) -> dict[str, Any]:
@@ -87,9 +99,11 @@ class Analyzer:
         """
         if crop and (boxes is not None or landmarks is not None):
             raise OptionError("crop: the image is one face, so neither boxes nor landmarks can be given")
-        decoded = _read(image, color=color, reduced=boxes is None and landmarks is None)
+        read = partial(_read, color=color)
+        whole = boxes is not None or landmarks is not None
+        decoded = read(image, decoded_pixels=None, least_side=None) if whole else read(image)
         detections = self._detections(decoded.image, boxes, landmarks, crop)
-        (result,) = self._results([_Page.cut(_name(image), decoded, detections)])
+        (result,) = self._results([_Page.cut(_name(image), image, decoded, detections, read)])
         return replace(result, pages=len(decoded.pages))
 
     def analyze_batch(
@@ -97,13 +111,16 @@ class Analyzer:
     ) -> Iterator[ImageResult | Failure]:
         """The result of every image, in order, faces of several predicted together; a bad one gives a Failure.
 
+        Images are read, decoded and searched for faces by as many threads as the analyzer has, some images ahead.
+
         images: anything that `analyze` takes, or pairs of a name and such an input or the OSError that reading it gave.
         Of a file with several pages each is an image of its own, the second named NAME#2 and so on. crop, color: see
         `analyze`. Raises OptionError: one image instead of several.
         """
         if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
             raise OptionError(f"expected a list or another iterable of images, got {type(images).__name__}")
-        return self._in_batches(page for item in images for page in self._pages(item, crop, color))
+        pages = map_ahead(partial(self._pages, crop=crop, color=color), images, self._workers, ahead=BATCH)
+        return self._in_batches(chain.from_iterable(pages))
 
     def _in_batches(self, pages: Iterator["_Page | Failure"]) -> Iterator[ImageResult | Failure]:
         while group := list(islice(pages, BATCH)):
@@ -124,7 +141,8 @@ class Analyzer:
         Raises FaceError: the detector fails, or gives something else than faces in the image.
         """
         try:
-            return check_detections(image, self.detector.detect(image))
+            with self._detector_lock:
+                return check_detections(image, self.detector.detect(image))
         except OamfaceError:
             raise
         except Exception as error:  # a caller's detector may raise anything, and must not end a batch
@@ -164,22 +182,25 @@ class Analyzer:
                 attention=predictions.attention[row],
             )
 
-    def _pages(self, item: BatchInput, crop: bool, color: Color) -> Iterator["_Page | Failure"]:
+    def _pages(self, item: BatchInput, *, crop: bool, color: Color) -> list["_Page | Failure"]:
         """Every page of one input with its faces cut out, or why there is none."""
         name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name(item), item)
         pages: tuple[int, ...] = (0,)
-        number = 0
-        while number < len(pages):
+        results: list[_Page | Failure] = []
+        while len(results) < len(pages):
+            number = len(results)
             page_name = name if number == 0 or name is None else f"{name}#{number + 1}"
             try:
                 if isinstance(image, OSError):
                     raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
-                decoded = _read(image, page=pages[number], color=color)
+                read = partial(_read, page=pages[number], color=color)
+                decoded = read(image)
                 pages = decoded.pages
-                yield _Page.cut(page_name, decoded, self._detections(decoded.image, None, None, crop))
+                detections = self._detections(decoded.image, None, None, crop)
+                results.append(_Page.cut(page_name, image, decoded, detections, read))
             except OamfaceError as error:
-                yield Failure(page_name, error)
-            number += 1
+                results.append(Failure(page_name, error))
+        return results
 
     def _detections(
         self, image: RGBImage, boxes: npt.ArrayLike | None, landmarks: npt.ArrayLike | None, crop: bool
@@ -219,29 +240,60 @@ class _Page:
     crops: list[RGBImage]
 
     @classmethod
-    def cut(cls, name: str | None, decoded: Decoded, detections: list[Detection]) -> "_Page":
-        """detections: in the decoded image's pixels."""
-        crops = [crop_face(decoded.image, face.landmarks) for face in detections]
-        return cls(name, decoded.width, decoded.height, _in_file(detections, decoded), crops)
+    def cut(
+        cls,
+        name: str | None,
+        image: ImageInput,
+        decoded: Decoded,
+        detections: list[Detection],
+        read: Callable[..., Decoded],
+    ) -> "_Page":
+        """detections: in the decoded image's pixels. read: decodes `image` again, see `_read`."""
+        size = (decoded.width, decoded.height)
+        in_file = _rescaled(detections, decoded.image.shape[1::-1], size)
+        reduced = decoded.image.shape[1] < decoded.width
+        if reduced and isinstance(image, _REREADABLE) and any(_is_enlarged(face) for face in detections):
+            decoded = read(image, least_side=None)
+            detections = _rescaled(in_file, size, decoded.image.shape[1::-1])
+        return cls(name, *size, in_file, [crop_face(decoded.image, face.landmarks) for face in detections])
 
 
 def _name(image: object) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
 
 
-def _read(image: ImageInput, *, page: int = 0, color: Color = "rgb", reduced: bool = True) -> Decoded:
-    """reduced: large images may be decoded at a reduced size. Raises ImageError."""
+def _read(
+    image: ImageInput,
+    *,
+    page: int = 0,
+    color: Color = "rgb",
+    decoded_pixels: int | None = DECODED_PIXELS,
+    least_side: int | None = DECODED_SIDE,
+) -> Decoded:
+    """An input decoded; decoded_pixels, least_side: how far it may be reduced, see `decode`. Raises ImageError."""
     if isinstance(image, Decoded):
         return image
     if isinstance(image, np.ndarray):
         pixels = from_array(image, color=color)
         return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-    return decode(image, page=page) if reduced else decode(image, page=page, decoded_pixels=None)
+    if not isinstance(image, _REREADABLE):
+        least_side = None
+    return decode(image, page=page, decoded_pixels=decoded_pixels, least_side=least_side)
 
 
-def _in_file(detections: list[Detection], decoded: Decoded) -> list[Detection]:
-    """Detections in a decoded image as they lie in its file, which may be larger."""
-    x, y = np.array([decoded.width, decoded.height]) / decoded.image.shape[1::-1]
+def _cores() -> int:
+    """Of the CPU that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_enlarged(face: Detection) -> bool:
+    """Whether a face is smaller in the image than in its crop."""
+    return float(np.linalg.norm(crop_transform(face.landmarks, CROP_SIZE)[0, :2])) > 1
+
+
+def _rescaled(detections: list[Detection], size: Sequence[int], other: Sequence[int]) -> list[Detection]:
+    """Detections in an image of a size (width, height) as they lie in the same image of another size."""
+    x, y = other[0] / size[0], other[1] / size[1]
     if x == y == 1:
         return detections
     return [

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from oamface.alignment import crop_face
 from oamface.analyzer import Analyzer
-from oamface.centerface import CenterFace
+from oamface.face_detector import FaceDetector
 from oamface.images import RGBImage, read_image
 from oamface.labels import TASKS
 from oamface.predictor import OUTPUTS, Predictor
@@ -55,7 +55,7 @@ class Timing:
 def person_crop() -> RGBImage:
     """The aligned face of the package's synthetic person."""
     person = read_image(PERSON)
-    return crop_face(person, CenterFace(device="cpu", threads=1).detect(person)[0].landmarks)
+    return crop_face(person, FaceDetector(device="cpu", threads=1).detect(person)[0].landmarks)
 
 
 def time_calls(

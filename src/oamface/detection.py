@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from oamface.images import RGBImage
 from oamface.results import Box, FloatArray
@@ -12,6 +14,8 @@ from oamface.results import Box, FloatArray
 # The five landmarks in a box as CenterFace draws it, as shares of its width and height: the medians of 404 faces of
 # UTKFace and FairFace, made symmetric.
 LANDMARKS_IN_BOX = np.array([[0.27, 0.327], [0.73, 0.327], [0.5, 0.529], [0.314, 0.716], [0.686, 0.716]])
+
+SAME_FACE_IOU = 0.3  # intersection over union above which two boxes are one face
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces; `CenterFace` is the one that comes with the package."""
+    """Finds faces; `FaceDetector` is the one that comes with the package."""
 
     def detect(self, image: RGBImage) -> Sequence[Detection]:
         """Every face of an (H, W, 3) uint8 RGB image, best score first; empty when there is none."""
@@ -62,6 +66,35 @@ def iou(one: Box, other: Box) -> float:
     sides = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.clip(sides, 0, None)))
     return shared / max(float(a[2] * a[3] + b[2] * b[3]) - shared, 1e-9)
+
+
+def same_place(box: Box, x: float, y: float, side: float) -> bool:
+    """Whether a box and a square about x, y are one face: centres within half a side, sizes within three times."""
+    centre_x, centre_y, size = box.x + box.width / 2, box.y + box.height / 2, max(box.width, box.height)
+    return max(abs(centre_x - x), abs(centre_y - y)) <= side / 2 and side / 3 < size < 3 * side
+
+
+def merge(faces: Sequence[Detection]) -> list[Detection]:
+    """One detection for every face, the best of those that overlap, best score first."""
+    boxes, scores = [face.box for face in faces], [face.score for face in faces]
+    return [faces[number] for number in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)] if faces else []
+
+
+def moved(face: Detection, matrix: npt.NDArray[np.floating]) -> Detection:
+    """The face under a similarity given as a 2 x 3 matrix; the box keeps its centre and shape and stays upright."""
+    x, y, width, height = face.box
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    centre = matrix[:, :2] @ (x + width / 2, y + height / 2) + matrix[:, 2]
+    left, top = (float(value) for value in centre - np.array([width, height]) * scale / 2)
+    landmarks = (face.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return Detection(Box(left, top, width * scale, height * scale), landmarks, face.score)
+
+
+def tilt(face: Detection) -> float:
+    """Degrees by which a face has to be turned counter-clockwise to stand upright, -180..180."""
+    right, down = face.landmarks[1] - face.landmarks[0], face.landmarks[3:].mean(0) - face.landmarks[:2].mean(0)
+    axis = complex(*right) * 1j + complex(*down)  # eyes and mouth both point to the chin
+    return float(np.degrees(np.angle(axis / 1j)))
 
 
 def nearest(candidates: Iterable[Boxed], box: Box, least: float) -> Boxed | None:

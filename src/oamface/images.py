@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
@@ -86,11 +87,13 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     max_jpeg_pixels: int = MAX_JPEG_PIXELS,
     decoded_pixels: int | None = DECODED_PIXELS,
+    least_side: int | None = None,
 ) -> Decoded:
     """An image as `read_image` gives it, reduced by a whole factor where it has more than `decoded_pixels`.
 
     page: of a TIFF, one of Decoded.pages. max_jpeg_pixels: limit for JPEGs, which are reduced while they are decoded.
-    max_pixels: half of it for WebP, AVIF, HEIF and JPEG 2000.
+    max_pixels: half of it for WebP, AVIF, HEIF and JPEG 2000. least_side: a JPEG is decoded at a half, a quarter or an
+    eighth as long as its long side keeps so many pixels, which takes less time.
     Memory: 4 bytes for every pixel of the file (of a JPEG: of what is decoded, and 3 for every pixel if it is
     progressive; of the four others: up to 20), and 3 for every decoded one.
     Raises ImageError, see `read_image`.
@@ -106,9 +109,9 @@ def decode(
             # Our own limit on pixels is the one that counts; Pillow's warning would be noise beside it.
             warnings.simplefilter("ignore")
             if isinstance(source, Image.Image):
-                return _decoded(source.copy(), name, 0, max_pixels, max_pixels, decoded_pixels)
+                return _decoded(source.copy(), name, 0, max_pixels, max_pixels, decoded_pixels, None)
             with _opened(source, max_bytes) as file, _identified(file) as image:
-                return _decoded(image, name, page, max_pixels, max_jpeg_pixels, decoded_pixels)
+                return _decoded(image, name, page, max_pixels, max_jpeg_pixels, decoded_pixels, least_side)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # Pillow refuses the largest before we see their size
@@ -161,6 +164,15 @@ def check_image(image: npt.NDArray[np.generic]) -> RGBImage:
     if image.size == 0:
         raise ImageError("the image has no pixels")
     return image.astype(np.uint8, copy=False)
+
+
+def rescale(image: RGBImage, scale: float) -> RGBImage:
+    """The image with both sides times `scale`, at least one pixel each."""
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    if size == [image.shape[1], image.shape[0]]:
+        return image
+    scaled: RGBImage = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return scaled
 
 
 def _name(source: Source) -> str:
@@ -220,7 +232,13 @@ def _identified(file: IO[bytes]) -> Image.Image:
 
 
 def _decoded(
-    image: Image.Image, name: str, page: int, max_pixels: int, max_jpeg_pixels: int, decoded_pixels: int | None
+    image: Image.Image,
+    name: str,
+    page: int,
+    max_pixels: int,
+    max_jpeg_pixels: int,
+    decoded_pixels: int | None,
+    least_side: int | None,
 ) -> Decoded:
     pages = _pages(image)
     if page or pages[0]:
@@ -234,6 +252,8 @@ def _decoded(
         _check_tiff(image, name)
     if image.format == "JPEG" and decoded_pixels is not None:
         factor = next((factor for factor in (1, 2, 4, 8) if size[0] * size[1] <= decoded_pixels * factor**2), 8)
+        while least_side is not None and factor < 8 and max(size) >= 2 * factor * least_side:
+            factor *= 2
         image.draft(None, (size[0] // factor, size[1] // factor))
     image.load()
     if image.format != "JPEG":

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from oamface.devices import AUTOMATIC, DEVICES, PROVIDERS
+import numpy as np
+import numpy.typing as npt
+
+from oamface.devices import AUTOMATIC, DEVICES, GPUS, PROVIDERS
 from oamface.errors import DeviceError, ModelError, OptionError
 from oamface.results import FloatArray
 
@@ -44,7 +47,24 @@ METADATA = "oamface"  # the key under which a model file carries its description
 OPENVINO = ".xml"  # its weights lie beside it, in a .bin of the same name
 MAX_THREADS = 4096
 
+# CUDA: images come in many sizes, and an exhaustive search for the best algorithm would begin anew with each.
+_PROVIDER_OPTIONS = {
+    "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},
+    "TensorrtExecutionProvider": {"trt_fp16_enable": "1"},
+}
+
+_LOG_WARNINGS = 2  # ONNX Runtime's default
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without ONNX Runtime's own messages about providers that do not load, which `DeviceError` says in one line."""
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
 
 
 class Runtime(Protocol):
@@ -52,8 +72,8 @@ class Runtime(Protocol):
 
     outputs: tuple[str, ...]
 
-    def __call__(self, values: FloatArray) -> tuple[FloatArray, ...]:
-        """The values of all `outputs` for the only input."""
+    def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
+        """The values of all `outputs` for the only input, of its own type."""
 
     def description(self) -> str | None:
         """What the file carries under METADATA."""
@@ -71,7 +91,9 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # Threads that wait for their next work by spinning take the cores from the other network and from Python.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+        providers: list[Any] = [(provider, _PROVIDER_OPTIONS.get(provider, {}))]
+        if provider != "CPUExecutionProvider":
+            providers.append("CPUExecutionProvider")
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime's own errors share no public base
@@ -82,7 +104,7 @@ class OnnxRuntime:
         self._input = self._session.get_inputs()[0].name
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
-    def __call__(self, values: FloatArray) -> tuple[FloatArray, ...]:
+    def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
         return tuple(self._session.run(None, {self._input: values}))
 
     def description(self) -> str | None:
@@ -109,7 +131,7 @@ class OpenVino:
         self._requests = threading.local()  # a request is for one thread at a time
         self.outputs = tuple(output.get_any_name() for output in self._compiled.outputs)
 
-    def __call__(self, values: FloatArray) -> tuple[FloatArray, ...]:
+    def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
         request = getattr(self._requests, "one", None)
         if request is None:
             request = self._requests.one = self._compiled.create_infer_request()
@@ -136,7 +158,10 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
         try:
             if provider not in available:
                 raise DeviceError(f"ONNX Runtime {RUNTIME_VERSION} comes without {provider}")
-            network = OnnxRuntime(model, provider, threads)
+            if name in GPUS and hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()  # CUDA and cuDNN from their wheels, which the system does not find
+            with _quiet():
+                network = OnnxRuntime(model, provider, threads)
             logger.info("network runs on %s (%s)", name, provider)
             return network
         except DeviceError as error:

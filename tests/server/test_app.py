@@ -7,6 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from oamface import face_detector, face_scanner
+from oamface.centerface import centerface_model
+from oamface.face_scanner import face_scanner_model
 from oamface.server.app import STATIC, create_app
 from oamface.server.limits import Limits
 from oamface.server.openapi import PROBLEM
@@ -201,8 +204,25 @@ def test_models_route_gives_networks(client, analyzer) -> None:
     assert predictor.content == analyzer.predictor.path.read_bytes()
     cached = client.get("/models/predictor.onnx", headers={"if-none-match": predictor.headers["etag"]})
     assert (cached.status_code, cached.content) == (304, b"")
-    assert len(client.get("/models/detector.onnx").content) > 5e6
+    assert client.get("/models/centerface.onnx").content == centerface_model()
+    assert client.get("/models/face_scanner.onnx").content == face_scanner_model()
     assert client.get("/models/passwords.onnx").status_code == 404
     with TestClient(create_app(analyzer, keys=["secret"])) as locked:
         assert locked.get("/models/predictor.onnx").status_code == 401
         assert locked.get("/models/predictor.onnx", headers={"authorization": "Bearer secret"}).status_code == 200
+
+
+def test_page_gets_the_constants_of_the_detector(client) -> None:
+    response = client.get("/constants.js")
+    assert response.headers["content-type"].startswith("text/javascript")
+    constants = dict(re.findall(r"^export const ([A-Z_]+) = (.*);$", response.text, re.MULTILINE))
+    assert json.loads(constants["NOTICED"]) == face_detector.NOTICED
+    assert json.loads(constants["STRIDES"]) == list(face_scanner.STRIDES)
+    used = {
+        name
+        for script in STATIC.glob("*.js")
+        for names in re.findall(r"import \{([^}]*)\} from \"./constants.js\"", script.read_text())
+        for name in re.findall(r"\w+", names)
+    }
+    assert used
+    assert used <= set(constants)

@@ -75,7 +75,10 @@ def test_invalid_query_parameters_are_rejected(client, route, query) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/page.js", "/models/detector.onnx"],
+    [
+        *("/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/page.js", "/constants.js"),
+        *("/models/centerface.onnx", "/models/face_scanner.onnx"),
+    ],
 )
 def test_get_and_head_take_no_parameters(client, path) -> None:
     get, head = client.get(path), client.head(path)
@@ -392,7 +395,7 @@ def test_responses_are_compressed_for_clients_that_accept_it(client) -> None:
         assert len(response.json()["images"]) == 20
         assert client.get("/page.js", headers={"accept-encoding": accepted}).headers.get("content-encoding") == encoding
         assert "content-encoding" not in client.get("/healthz", headers={"accept-encoding": accepted}).headers
-        network = client.get("/models/detector.onnx", headers={"accept-encoding": accepted})
+        network = client.get("/models/centerface.onnx", headers={"accept-encoding": accepted})
         assert "content-encoding" not in network.headers
 
 

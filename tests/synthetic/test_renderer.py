@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from oamface.analyzer import Analyzer
-from oamface.centerface import CenterFace
 from oamface.detection import Detection, Detector, iou
+from oamface.face_detector import FaceDetector
 from oamface.synthetic.images import render_images
 from oamface.synthetic.people import MASK_STYLES, Mask, Person
 from oamface.synthetic.renderer import RenderedImage
@@ -103,7 +103,7 @@ def test_old_skin_has_more_relief(portrait) -> None:
 
 
 def test_centerface_detects_synthetic_faces(crowd) -> None:
-    detector = CenterFace()
+    detector = FaceDetector()
     detections = [best_detection(detector, rendered) for rendered in crowd.images]
     detected = [
         face is not None and iou(face.box, rendered.box) > 0.3
@@ -113,7 +113,7 @@ def test_centerface_detects_synthetic_faces(crowd) -> None:
 
 
 def test_centerface_landmarks_agree_on_frontal_faces(crowd, head_model) -> None:
-    detector, distances = CenterFace(), []
+    detector, distances = FaceDetector(), []
     people = [person for person in crowd.people if person.mask is None]
     scenes = [Scene(seed=number) for number in range(len(people))]
     for rendered in render_images(head_model, people, scenes, workers=2):

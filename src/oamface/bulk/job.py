@@ -20,7 +20,8 @@ from oamface.bulk.manifest import SHARD_SIZE
 from oamface.bulk.output import Counts, JobSettings, OutputFolder, shard_name
 from oamface.bulk.reader import read_images
 from oamface.bulk.rows import to_rows
-from oamface.errors import FileError, OamfaceError
+from oamface.devices import DEVICES, GPUS
+from oamface.errors import DeviceError, FileError, OamfaceError, OptionError
 from oamface.weights import WEIGHTS
 
 _MAX_BLOCKS = 10_000  # that Ray schedules at once; one shard each, until there are more shards
@@ -53,6 +54,7 @@ def run_bulk(
     crop: bool = False,
     shard_size: int = SHARD_SIZE,
     column: str = "image",
+    device: str = "cpu",
     workers: int | None = None,
     address: str | None = None,
     on_progress: Callable[[int, int, int], None] = lambda done, total, images: None,
@@ -61,13 +63,16 @@ def run_bulk(
 
     A run that was killed resumes when it is started again: every shard of the manifest is one file, written completely
     or not at all, so that each image is in the output exactly once.
-    crop, shard_size, column: see Analyzer.analyze_batch and list_shards. workers: processes with one thread each, as
-    many as the cluster has cores if None. address: of a running Ray cluster ("auto" finds it); None starts one here.
+    crop, shard_size, column: see Analyzer.analyze_batch and list_shards. device: see `devices.DEVICES`; with
+    "cuda" or "tensorrt" each worker takes one GPU. workers: processes with one thread each, as many as the cluster has
+    cores or GPUs if None. address: of a running Ray cluster ("auto" finds it); None starts one here.
     on_progress: called with the shards done, all shards, and the images of this run.
-    Raises DataError (the source, or a folder with other content), FileError, ModelError, LabelError.
+    Raises DataError (the source, or a folder with other content), FileError, ModelError, LabelError, OptionError.
     """
     if find_spec("ray") is None:  # checked before the folder is made; importing it takes seconds
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
+    if device not in DEVICES:
+        raise OptionError(f"device {device!r}: known are {', '.join(DEVICES)}")
     source_location, folder = locate(source), OutputFolder(locate(output))
     analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1)  # raises once, here, and not in every worker
     settings = JobSettings(source, analyzer.digest, analyzer.tasks, crop, shard_size, column)
@@ -84,6 +89,7 @@ def run_bulk(
             "weights": weights if weights in WEIGHTS else _absolute(weights),
             "tasks": analyzer.tasks,
             "crop": crop,
+            "device": device,
         }
         try:
             for done, count in enumerate(_process(missing, arguments, workers, address), total - len(missing) + 1):
@@ -103,11 +109,11 @@ def run_bulk(
 class Worker:
     """A Ray process: an analyzer with one thread, which writes the shards whose numbers it gets."""
 
-    def __init__(self, source: str, output: str, weights: str, tasks: tuple[str, ...], crop: bool) -> None:
+    def __init__(self, source: str, output: str, weights: str, tasks: tuple[str, ...], crop: bool, device: str) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # the other cores have workers of their own
-        self.analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1)
+        self.analyzer = Analyzer(weights, tasks=tasks, device=device, threads=1)
         self.source, self.folder, self.crop = locate(source), OutputFolder(locate(output)), crop
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
@@ -142,11 +148,19 @@ def _process(shards: list[int], arguments: dict[str, Any], workers: int | None, 
                 _start_ray(address, workers)
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
-            count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(shards))
+            gpus = 1 if arguments["device"] in GPUS else 0
+            places = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
+            if gpus and places < (workers or 1):
+                raise DeviceError(
+                    f"device {arguments['device']!r}: Ray's cluster has {places} GPUs; name fewer workers, or cpu"
+                )
+            count = min(workers or max(places, 1), len(shards))
             blocks = min(len(shards), _MAX_BLOCKS)
             numbers = ray.data.from_items([{"shard": number} for number in shards], override_num_blocks=blocks)
             pool = ray.data.ActorPoolStrategy(size=count)
-            done = numbers.map_batches(Worker, fn_constructor_kwargs=arguments, batch_size=1, compute=pool, num_cpus=1)
+            done = numbers.map_batches(
+                Worker, fn_constructor_kwargs=arguments, batch_size=1, compute=pool, num_cpus=1, num_gpus=gpus
+            )
             for row in done.iter_rows():
                 yield int(row["images"])
         except ray.exceptions.RayError as error:

@@ -27,7 +27,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings=HELP)
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Analyze": (analyze.analyze, video.video, bulk.bulk, serve.serve),
-    "Train": (training.train, training.export, training.evaluate),
+    "Train": (training.train, training.train_scanner, training.export, training.evaluate),
 }
 for panel, commands in PANELS.items():
     for command in commands:

@@ -26,9 +26,12 @@ def bulk(
     crops: opt.Crops = False,
     tasks: opt.Tasks = opt.ALL_TASKS,
     weights: opt.Weights = WEIGHTS[0],
+    device: opt.Device = "cpu",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of one thread each. Default: all cores.", rich_help_panel=CLUSTER),
+        typer.Option(
+            min=1, help="Processes of one thread each. Default: one a core, or a GPU.", rich_help_panel=CLUSTER
+        ),
     ] = None,
     address: Annotated[
         str | None,
@@ -56,6 +59,7 @@ def bulk(
             crop=crops,
             shard_size=shard_size,
             column=column,
+            device=device,
             workers=workers,
             address=address,
             on_progress=show,

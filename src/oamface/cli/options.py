@@ -81,7 +81,7 @@ def load_analyzer(
 ) -> "Analyzer":
     """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError, DeviceError."""
     from oamface.analyzer import Analyzer
-    from oamface.centerface import CenterFace
+    from oamface.face_detector import FaceDetector
 
-    detector = CenterFace(min_face=min_face, max_side=max_side, device=device, threads=threads)
+    detector = FaceDetector(min_face=min_face, max_side=max_side, device=device, threads=threads)
     return Analyzer(weights, tasks=split_names(tasks), device=device, threads=threads, detector=detector)

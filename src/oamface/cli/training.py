@@ -51,6 +51,42 @@ def validation_figures(event: dict[str, Any]) -> str:
 
 
 @needs("train")
+def train_scanner(
+    fairface: Annotated[Path, typer.Argument(help="FairFace's published files: a folder, .tar, .tar.gz or .zip.")],
+    masks: Annotated[Path, typer.Argument(help="The images of masks, likewise.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train.")] = 50.0,
+    images: Annotated[int, typer.Option(min=1, help="Most images of each data set.")] = 16000,
+    seed: opt.Seed = 0,
+) -> None:
+    """Train the network that notices where an image may show a face."""
+    from oamface.atomic import check_output
+    from oamface.datasets.readers import fairface as fairface_reader
+    from oamface.datasets.readers import masks as masks_reader
+    from oamface.training.scanner.faces import load_backgrounds, read_face_images
+    from oamface.training.scanner.trainer import export_scanner
+    from oamface.training.scanner.trainer import train_scanner as train_network
+
+    check_output(output, inputs=[fairface, masks], suffixes=(".onnx",))
+    archives = [(fairface_reader.read, fairface), (masks_reader.read, masks)]
+    with ProgressBar("read") as bar:
+        faces = read_face_images(archives, images, seed=seed, on_progress=bar.update)
+    seconds = round(60 * minutes)
+    with ProgressBar("train") as bar:
+
+        def show(minute: float, step: int, score_loss: float, geometry_loss: float) -> None:
+            bar.update(
+                min(round(60 * minute), seconds),
+                seconds,
+                f"s; step {step}, losses {score_loss:.3f} {geometry_loss:.3f}",
+            )
+
+        network = train_network(faces, load_backgrounds(), minutes, seed=seed, on_progress=show)
+    export_scanner(network, output)
+    print(output)
+
+
+@needs("train")
 def export(
     source: Annotated[str, typer.Argument(help="A run's checkpoint.safetensors, or a model such as oam.")],
     output: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write: .onnx, or .xml for OpenVINO.")],

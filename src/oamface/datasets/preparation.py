@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from oamface.alignment import CROP_SIZE, align, apply, crop_face, crop_transform
 from oamface.atomic import make_folder, write_text, write_whole
-from oamface.centerface import CenterFace
 from oamface.datasets.archive import Archive
 from oamface.datasets.index import Index, Record
 from oamface.datasets.store import UNDETECTED, Store, identity, save_store
 from oamface.detection import Detection, Detector, assumed, nearest, prominent
 from oamface.errors import DataError, OamfaceError, StoreError
+from oamface.face_detector import FaceDetector
 from oamface.images import RGBImage, read_image
 from oamface.labels import Label
 from oamface.results import Box
@@ -65,7 +65,7 @@ def prepare(
         if (out / "card.json").exists():
             return Store.open(out, size=size).card
         make_folder(out / "chunks")
-        detector, total = CenterFace(threads=1), len(index.records)
+        detector, total = FaceDetector(threads=1), len(index.records)
         with ThreadPoolExecutor(threads) as pool:
             for start in range(0, total, CHUNK_SIZE):
                 chunk = _chunk_path(out, start)

@@ -1,9 +1,12 @@
 """The web application: the REST routes and the page. Images are analyzed in memory and not kept."""
 
+import hashlib
 import hmac
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
-from oamface import __version__
+from oamface import __version__, detection, face_detector, face_scanner
 from oamface.alignment import crop_corners, crop_transform
-from oamface.analyzer import Analyzer
-from oamface.centerface import centerface
+from oamface.analyzer import LEAST_FACE, Analyzer
+from oamface.centerface import centerface_model
 from oamface.errors import OamfaceError
+from oamface.face_detector import FaceDetector
+from oamface.face_scanner import face_scanner_model
 from oamface.images import decode
 from oamface.labels import TASKS
 from oamface.results import Face, Failure, ImageResult
@@ -188,7 +193,10 @@ def _add_information(
 
 def _add_networks(app: FastAPI, analyzer: Analyzer, dependencies: Sequence[params.Depends]) -> None:
     """The networks, for the page to analyze images on the visitor's device."""
-    networks: dict[str, tuple[str, Callable[[], bytes]]] = {"detector": (__version__, centerface)}
+    detectors = {"centerface": centerface_model, "face_scanner": face_scanner_model}
+    networks: dict[str, tuple[str, Callable[[], bytes]]] = {
+        name: (hashlib.sha256(load()).hexdigest(), load) for name, load in detectors.items()
+    }
     if analyzer.predictor.path.suffix != OPENVINO:
         networks["predictor"] = (analyzer.digest, analyzer.predictor.path.read_bytes)
 
@@ -196,11 +204,24 @@ def _add_networks(app: FastAPI, analyzer: Analyzer, dependencies: Sequence[param
     def network(name: str, request: Request) -> Response:
         if name not in networks:
             raise HTTPException(404, f"no network {name!r} that a browser could run")
-        version, load = networks[name]
-        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}  # cached, but validated each time
+        digest, load = networks[name]
+        headers = {"etag": f'"{digest}"', "cache-control": "no-cache"}  # cached, but validated each time
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         return Response(load(), media_type="application/octet-stream", headers=headers)
+
+    @app.get("/constants.js", dependencies=[Depends(_reject_query)], include_in_schema=False)
+    def constants() -> Response:
+        return Response(_constants(), media_type="text/javascript", headers={"cache-control": "no-cache"})
+
+
+def _constants() -> str:
+    """The detector's constants as a JavaScript module, so that the page detects as Python does."""
+    constants = {"LEAST_FACE": LEAST_FACE, "THRESHOLD": signature(FaceDetector).parameters["threshold"].default}
+    for module in (detection, face_scanner, face_detector):
+        constants |= {name: value for name, value in vars(module).items() if name.isupper() and name[0] != "_"}
+    values = {name: json.dumps(np.asarray(value).tolist()) for name, value in sorted(constants.items())}
+    return "".join(f"export const {name} = {value};\n" for name, value in values.items())
 
 
 def _key_check(keys: Sequence[str]) -> Callable[[Request], None]:

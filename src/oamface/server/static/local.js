@@ -1,9 +1,12 @@
 // A worker that runs the pipeline on this device, in WebAssembly. After `load` it sends no request.
 
 import * as ort from "./vendor/ort.wasm.bundle.min.mjs";
-import { Detector, mostProminent } from "./detector.js";
-import { assumeFace, Predictor } from "./predictor.js";
+import { CenterFace } from "./centerface.js";
+import { isInImage, prominent } from "./detection.js";
+import { FaceDetector } from "./face_detector.js";
+import { FaceScanner } from "./face_scanner.js";
 import { decode } from "./pixels.js";
+import { assumeFace, Predictor } from "./predictor.js";
 
 const MAX_PIXELS = 40_000_000;
 ort.env.wasm.wasmPaths = { wasm: new URL("./vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
@@ -18,22 +21,23 @@ async function load(headers) {
     const problem = await response.json().catch(() => ({}));
     throw new Error(problem.detail || `${path}: the server returned status ${response.status}.`);
   };
-  const openNetwork = async (name) => {
+  const openNetwork = async (name, type) => { // a function of values and dims that gives the outputs by name
     const model = new Uint8Array(await (await request(`models/${name}.onnx`)).arrayBuffer());
     const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
-    const run = (values, height, width) =>
-      session.run({ [session.inputNames[0]]: new ort.Tensor("float32", values, [1, 3, height, width]) });
-    return { run, outputNames: session.outputNames };
+    const run = (values, dims) => session.run({ [session.inputNames[0]]: new ort.Tensor(type, values, dims) });
+    const runInOrder = async (values, dims) => {
+      const outputs = await run(values, dims);
+      return session.outputNames.map((name) => outputs[name]);
+    };
+    return { run, runInOrder };
   };
   const description = await (await request("v1/model")).json();
-  const centerFace = await openNetwork("detector");
-  const network = await openNetwork("predictor");
+  const scanner = await openNetwork("face_scanner", "uint8");
+  const centerFace = await openNetwork("centerface", "float32");
+  const predictor = await openNetwork("predictor", "float32");
   return {
-    detector: new Detector(async (values, height, width) => {
-      const outputs = await centerFace.run(values, height, width);
-      return centerFace.outputNames.map((name) => outputs[name]);
-    }),
-    predictor: new Predictor(description, (values, size) => network.run(values, size, size)),
+    detector: new FaceDetector(new FaceScanner(scanner.runInOrder), new CenterFace(centerFace.runInOrder)),
+    predictor: new Predictor(description, (values, size) => predictor.run(values, [1, 3, size, size])),
   };
 }
 
@@ -48,8 +52,8 @@ async function analyze(file, { tasks, crop, attention }) {
   if (image.width * image.height > MAX_PIXELS) {
     throw new Error(`More than ${MAX_PIXELS / 1e6} million pixels; make it smaller first.`);
   }
-  let detections = await detector.detect(image);
-  if (crop) detections = [detections.length ? mostProminent(detections, image) : assumeFace(image)];
+  let detections = (await detector.detect(image)).filter((face) => isInImage(face, image));
+  if (crop) detections = [detections.length ? prominent(detections, image) : assumeFace(image)];
   const faces = [];
   for (const detection of detections) faces.push(await predictor.predict(image, detection, tasks, attention));
   return { schema: "oamface/1", source: null, width: image.width, height: image.height, faces };

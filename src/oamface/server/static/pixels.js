@@ -1,6 +1,6 @@
 // Images as { data: Uint8Array of RGB, width, height }, and OpenCV's operations on them, step for step as in Python.
 
-export const GRAY = 127;
+const GRAY = 127; // outside an image
 
 export function round(value) { // half to even, as Python and OpenCV do
   const low = Math.floor(value);
@@ -34,39 +34,39 @@ export function rescale(image, scale) { // both sides times scale, at least one 
 
 export function resize(image, width, height) { // INTER_AREA when it gets smaller, else INTER_LINEAR
   if (width === image.width && height === image.height) return image;
-  const weights = width <= image.width && height <= image.height ? areaWeights : linearWeights;
-  const columnWeights = weights(image.width, width);
-  const rowWeights = weights(image.height, height);
-  const rows = new Float32Array(image.height * width * 3);
-  for (let y = 0; y < image.height; y += 1) {
-    const start = y * image.width * 3;
-    for (let x = 0; x < width; x += 1) {
-      let red = 0, green = 0, blue = 0;
-      for (const [column, weight] of columnWeights[x]) {
-        const from = start + column * 3;
-        red += weight * image.data[from];
-        green += weight * image.data[from + 1];
-        blue += weight * image.data[from + 2];
-      }
-      const to = (y * width + x) * 3;
-      rows[to] = red;
-      rows[to + 1] = green;
-      rows[to + 2] = blue;
-    }
-  }
-  const data = new Uint8Array(width * height * 3);
+  return width <= image.width && height <= image.height ? shrink(image, width, height) : enlarge(image, width, height);
+}
+
+function shrink(image, width, height) {
+  const columnShares = shares(image.width, width);
+  const rowShares = shares(image.height, height);
+  // OpenCV rounds exact halves up where sides are halved, else to the even number.
+  const nearest = image.width === 2 * width && image.height === 2 * height ? Math.round : round;
   const stride = width * 3;
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < stride; x += 1) {
-      let sum = 0;
-      for (const [row, weight] of rowWeights[y]) sum += weight * rows[row * stride + x];
-      data[y * stride + x] = Math.min(255, Math.max(0, round(sum)));
+  const data = new Uint8Array(stride * height);
+  const sums = new Float64Array(stride);
+  rowShares.forEach((rows, y) => {
+    sums.fill(0);
+    for (const [row, rowShare] of rows) {
+      for (let x = 0; x < width; x += 1) {
+        let red = 0, green = 0, blue = 0;
+        for (const [column, share] of columnShares[x]) {
+          const from = (row * image.width + column) * 3;
+          red += share * image.data[from];
+          green += share * image.data[from + 1];
+          blue += share * image.data[from + 2];
+        }
+        sums[3 * x] += rowShare * red;
+        sums[3 * x + 1] += rowShare * green;
+        sums[3 * x + 2] += rowShare * blue;
+      }
     }
-  }
+    for (let x = 0; x < stride; x += 1) data[y * stride + x] = nearest(sums[x]);
+  });
   return { data, width, height };
 }
 
-function areaWeights(from, to) { // for every target pixel, the source pixels that it covers and their shares
+function shares(from, to) { // for every target pixel, the source pixels that it covers and their shares
   const step = from / to;
   return Array.from({ length: to }, (_, target) => {
     const start = target * step;
@@ -79,23 +79,35 @@ function areaWeights(from, to) { // for every target pixel, the source pixels th
   });
 }
 
-function linearWeights(from, to) {
-  const step = from / to;
-  return Array.from({ length: to }, (_, target) => {
-    const position = Math.min(Math.max((target + 0.5) * step - 0.5, 0), from - 1);
-    const low = Math.min(Math.floor(position), Math.max(from - 2, 0));
-    return from === 1 ? [[0, 1]] : [[low, 1 - (position - low)], [low + 1, position - low]];
+function enlarge(image, width, height) { // in OpenCV's whole numbers: weights of 11 bits, sums shifted in between
+  const columns = neighbours(image.width, width);
+  const stride = width * 3;
+  const data = new Uint8Array(stride * height);
+  const rows = Array.from({ length: image.height }, (_, row) => { // at the new width
+    const values = new Int32Array(stride);
+    columns.forEach(([left, right, leftWeight, rightWeight], x) => {
+      for (let channel = 0; channel < 3; channel += 1) {
+        const [one, other] = [left, right].map((column) => image.data[(row * image.width + column) * 3 + channel]);
+        values[3 * x + channel] = (one * leftWeight + other * rightWeight) >> 4;
+      }
+    });
+    return values;
   });
+  neighbours(image.height, height).forEach(([top, bottom, topWeight, bottomWeight], y) => {
+    const [above, below] = [rows[top], rows[bottom]];
+    for (let x = 0; x < stride; x += 1) {
+      data[y * stride + x] = (((above[x] * topWeight) >> 16) + ((below[x] * bottomWeight) >> 16) + 2) >> 2;
+    }
+  });
+  return { data, width, height };
 }
 
-export function addBorder(image, left, top) { // gray, on every side
-  const width = image.width + 2 * left;
-  const height = image.height + 2 * top;
-  const data = new Uint8Array(width * height * 3).fill(GRAY);
-  for (let y = 0; y < image.height; y += 1) {
-    data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), ((y + top) * width + left) * 3);
-  }
-  return { data, width, height };
+function neighbours(from, to) { // for every target pixel, two source pixels and their weights of 2048
+  return Array.from({ length: to }, (_, target) => {
+    const position = Math.fround(Math.min(Math.max((target + 0.5) * (from / to) - 0.5, 0), from - 1));
+    const low = Math.floor(position);
+    return [low, Math.min(low + 1, from - 1), round((1 - position + low) * 2048), round((position - low) * 2048)];
+  });
 }
 
 export function cutRegion(image, left, top, width, height) {
@@ -108,17 +120,14 @@ export function cutRegion(image, left, top, width, height) {
   return { data, width, height };
 }
 
-export function rotateQuarter(image) { // by 90 degrees, counter-clockwise
-  const { width, height } = image;
-  const data = new Uint8Array(image.data.length);
-  for (let y = 0; y < width; y += 1) {
-    for (let x = 0; x < height; x += 1) {
-      for (let channel = 0; channel < 3; channel += 1) {
-        data[(y * height + x) * 3 + channel] = image.data[(x * width + width - 1 - y) * 3 + channel];
-      }
-    }
+export function pad(image, multiple) { // with black at the right and the bottom, to sides that are multiples
+  const [width, height] = [image.width, image.height].map((side) => Math.ceil(side / multiple) * multiple);
+  if (width === image.width && height === image.height) return image;
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0; y < image.height; y += 1) {
+    data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
   }
-  return { data, width: height, height: width };
+  return { data, width, height };
 }
 
 export function warp(image, transform, side) { // a square of `side` pixels; gray outside the image
@@ -129,15 +138,14 @@ export function warp(image, transform, side) { // a square of `side` pixels; gra
     (x < 0 || y < 0 || x >= width || y >= height ? GRAY : image.data[(y * width + x) * 3 + channel]);
   for (let y = 0; y < side; y += 1) {
     for (let x = 0; x < side; x += 1) {
-      // OpenCV samples at 32nds of a pixel.
-      const u = Math.round((a * x + b * y + c) * 32) / 32;
-      const v = Math.round((d * x + e * y + f) * 32) / 32;
+      const u = a * x + b * y + c;
+      const v = d * x + e * y + f;
       const left = Math.floor(u), top = Math.floor(v);
       const right = u - left, bottom = v - top;
       for (let channel = 0; channel < 3; channel += 1) {
         const above = pixel(left, top, channel) * (1 - right) + pixel(left + 1, top, channel) * right;
         const below = pixel(left, top + 1, channel) * (1 - right) + pixel(left + 1, top + 1, channel) * right;
-        data[(y * side + x) * 3 + channel] = Math.round(above * (1 - bottom) + below * bottom);
+        data[(y * side + x) * 3 + channel] = round(above * (1 - bottom) + below * bottom);
       }
     }
   }

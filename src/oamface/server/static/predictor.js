@@ -1,11 +1,10 @@
 // From an image and a face's landmarks to its predictions, as in oamface/alignment.py, preprocessing.py, predictor.py.
 
+import { LANDMARKS_IN_BOX, LEAST_FACE } from "./constants.js";
 import { apply, cutRegion, invert, resize, round, warp } from "./pixels.js";
 
 // ArcFace's five landmarks in a crop of 112 pixels.
 const ARCFACE = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
-// Where landmarks usually are in a box; see LANDMARKS_IN_BOX in oamface/detection.py.
-const LANDMARKS_IN_BOX = [[0.27, 0.327], [0.73, 0.327], [0.5, 0.529], [0.314, 0.716], [0.686, 0.716]];
 
 export function assumeFace({ width, height }) { // a crop in which no face was detected
   const position = (share, length) => ((share - 0.5) * 0.75 + 0.5) * length;
@@ -27,15 +26,16 @@ export class Predictor {
     const { size, crop_box: cropBox } = this.description.input;
     const outputs = await this.run(this.preprocess(this.cutCrop(image, transform)), size);
     const map = attentionOverCrop(outputs.attention, cropBox);
+    const tiny = Math.max(detection.box[2], detection.box[3]) < LEAST_FACE; // nothing is predicted
     const face = {
       box: detection.box.map(tenth),
       score: detection.score === null ? null : fine(detection.score),
       detected: !detection.assumed,
       landmarks: detection.landmarks.map((landmark) => landmark.map(tenth)),
     };
-    if (tasks.includes("age")) face.age = this.age(outputs.age.data, face.detected);
+    if (tasks.includes("age")) face.age = this.age(outputs.age.data, face.detected, tiny);
     for (const task of ["gender", "race", "mask"]) {
-      if (tasks.includes(task)) face[task] = this.classification(task, outputs[task].data);
+      if (tasks.includes(task)) face[task] = this.classification(task, outputs[task].data, tiny);
     }
     face.visibility = fine(visibility(map, this.template.map((landmark) => landmark.map((at) => at / this.cropSize))));
     if (attention) {
@@ -98,22 +98,22 @@ export class Predictor {
     return warp(small, fromSmall, this.cropSize);
   }
 
-  age(logits, detected) {
+  age(logits, detected, tiny) {
     const { level, quantiles, undetected } = this.description.intervals;
     const table = detected ? quantiles : undetected || quantiles.map(() => Infinity); // infinite: excludes no year
     const probabilities = softmax(logits, this.description.temperatures.age);
     const mean = probabilities.reduce((sum, probability, year) => sum + probability * year, 0);
     const meanSquare = probabilities.reduce((sum, probability, year) => sum + probability * year * year, 0);
     const std = Math.sqrt(Math.max(meanSquare - mean * mean, 0));
-    const years = [...probabilities.keys()].filter((year) => Math.abs(mean - year) <= table[year] * (std + 1));
+    const years = [...probabilities.keys()].filter((year) => tiny || Math.abs(mean - year) <= table[year] * (std + 1));
     return { years: tenth(mean), low: tenth(Math.min(mean, ...years)), high: tenth(Math.max(mean, ...years)), level };
   }
 
-  classification(task, logits) {
+  classification(task, logits, tiny) {
     const probabilities = softmax(logits, this.description.temperatures[task]);
     const classes = this.description.tasks[task];
     const probability = Math.max(...probabilities);
-    const certain = probability >= this.description.thresholds[task];
+    const certain = !tiny && probability >= this.description.thresholds[task];
     return {
       label: certain ? classes[probabilities.indexOf(probability)] : "uncertain",
       probability: fine(probability),

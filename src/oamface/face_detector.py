@@ -1,0 +1,250 @@
+"""The default detector: finds every face of an image, small, covered and turned ones too, in two steps.
+
+`FaceScanner` notices every place that may show a face, with its size. `CenterFace` looks at each of them
+enlarged and turned upright, decides whether it is a face and gives its landmarks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from oamface.centerface import CenterFace
+from oamface.detection import Detection, merge, moved, same_place, tilt
+from oamface.errors import OptionError
+from oamface.face_scanner import Candidate, FaceScanner, suppress
+from oamface.images import RGBImage, check_image, rescale
+
+# Long sides of images and of what the scanner gets of them, in between linear.
+SCAN_SIDES = ((320, 640, 1250), (320, 320, 600))
+SMALL, CROWDED, CROWD = 24, 0.3, 30  # side in the scanner's pixels, score and number of faces that make a crowd
+SMALLEST = 12  # the scanner's pixels of a face that is surely noticed
+OVERVIEW = 160  # long side of a second scan, for faces that fill the image
+LEAST_SIDE = 320  # to which small images are enlarged
+NOTICED = 0.5  # score of a place that gets a close-up
+FAINT = 0.1  # likewise, where no face was found
+MAX_SIDE = 2000  # of the last scan of an image without a face; bounds time and memory
+CLOSE_UP, CLOSE_UP_FACE = 128, 60  # pixels of a close-up and of the face in it
+REACH = 96  # of its pixels that are cut out around its centre: more than half its diagonal
+BATCH = 8  # close-ups of one pass of the network
+DOUBT = 0.05  # by which the close-up of a place that is not sure has to exceed the least score
+SURE = 0.65  # score of a place that gets more close-ups where the first shows no face:
+TURNS, AGAIN = (180.0, 90.0, 270.0), 1.35  # turned by so many degrees, then of a side so many times larger
+TILTED = 20.0  # degrees from which a close-up is turned upright: landmarks drift on tilted faces
+GREY = (127, 127, 127)
+LEAST_MIN_FACE, LEAST_MAX_SIDE = 4, 64  # pixels
+
+
+class FaceDetector:
+    """A `Detector`. Safe to share between threads.
+
+    threshold: least score of a face, 0..1.
+    min_face: least long side of a face in the image's pixels that is surely looked for; None: 2 % of the image's long
+    side, and at least 20 pixels. max_side: long side in pixels to which images are shrunk at most for it; None: as
+    min_face needs. Both trade time for small faces; of strips and panoramas each square part counts.
+    device: see `devices.DEVICES`. threads: CPU threads of one pass; 0 means all cores.
+    Raises OptionError: a size or threshold that is out of range; DeviceError: a device that is not there.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.4,
+        min_face: float | None = None,
+        max_side: int | None = None,
+        device: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        if not 0 < threshold < 1:
+            raise OptionError(f"threshold {threshold}: expected a value between 0 and 1")
+        if min_face is not None and not LEAST_MIN_FACE <= min_face < np.inf:
+            raise OptionError(f"min_face {min_face}: expected at least {LEAST_MIN_FACE} pixels")
+        if max_side is not None and max_side < LEAST_MAX_SIDE:
+            raise OptionError(f"max_side {max_side}: expected at least {LEAST_MAX_SIDE} pixels")
+        self.threshold, self.min_face, self.max_side = threshold, min_face, max_side
+        self._scanner = FaceScanner(device=device, threads=1)  # too small for more
+        self._network = CenterFace(device=device, threads=threads)
+
+    def detect(self, image: RGBImage) -> list[Detection]:
+        """Every face of an (H, W, 3) uint8 RGB image, best score first; an empty list when there is none.
+
+        Raises ImageError for another array.
+        """
+        levels = _Levels(check_image(image))
+        scale = self._scale(image)
+        candidates = self._scan(levels, (scale, OVERVIEW / max(image.shape[:2])))
+        while scale < self._largest(image, 1.0) and _is_crowd(candidates, scale):
+            scale = min(2 * scale, self._largest(image, 1.0))
+            candidates = suppress([*candidates, *self._scan(levels, (scale,))])
+        faces = self._confirm(levels, [place for place in candidates if place.score >= NOTICED])
+        faces = faces or self._confirm(levels, [place for place in candidates if place.score < NOTICED])
+        faces = faces or self._pass(image)
+        while not faces and scale < self._largest(image, 2.0):
+            scale = min(2 * scale, self._largest(image, 2.0))
+            faces = self._confirm(levels, [place for place in self._scan(levels, (scale,)) if place.score >= NOTICED])
+        return faces
+
+    def _scan(self, levels: "_Levels", scales: Sequence[float]) -> list[Candidate]:
+        """Every place that is at least faint at any of the scales, in the image's pixels, best first."""
+        candidates: list[Candidate] = []
+        for scale in scales:
+            level = levels.at(scale)
+            x, y = levels.image.shape[1] / level.shape[1], levels.image.shape[0] / level.shape[0]
+            candidates += [
+                Candidate(x * place.x, y * place.y, (x * y) ** 0.5 * place.side, place.score)
+                for place in self._scanner.scan(level, FAINT)
+            ]
+        return suppress(candidates)
+
+    def _scale(self, image: RGBImage) -> float:
+        """The scanner's pixels for each of the image's."""
+        # A strip's faces are as large as its short side allows, however long it is.
+        side = min(max(image.shape[:2]), 2 * min(image.shape[:2]))
+        scanned = float(np.interp(side, *SCAN_SIDES)) if self.min_face is None else side * SMALLEST / self.min_face
+        scale = max(scanned, LEAST_SIDE) / side
+        # Beyond twice an image's size nothing new shows; very small images alone are enlarged to the least scan.
+        scale = min(scale, max(2.0, LEAST_SIDE / max(image.shape[:2])))
+        if scale <= 0.5:  # images are shrunk fastest by a whole factor
+            scale = 1 / int(1 / scale + 1e-9)
+        return min(scale, (self.max_side or np.inf) / side)
+
+    def _largest(self, image: RGBImage, scale: float) -> float:
+        """The scale of the closest scan that is not asked for by min_face, at most `scale`."""
+        return min(scale, (self.max_side or MAX_SIDE) / max(image.shape[:2]))
+
+    def _confirm(self, levels: "_Levels", candidates: Sequence[Candidate]) -> list[Detection]:
+        """The faces that close-ups show at the candidates' places, best first.
+
+        Inside a face smaller places look like faces too: a place inside a better one waits until that is judged.
+        """
+        faces: list[Detection] = []
+        while candidates:
+            first = [place for number, place in enumerate(candidates) if not _within(place, candidates[:number])]
+            missed = _sure(self._look(levels, first, 0.0, faces))
+            for degrees in TURNS:
+                missed = self._look(levels, missed, degrees, faces)
+            self._look(levels, [replace(place, side=AGAIN * place.side) for place in missed], 0.0, faces)
+            confirmed = [_place(face) for face in faces]
+            candidates = [place for place in candidates if place not in first and not _within(place, confirmed)]
+        best: list[Detection] = []
+        for face in merge(faces):
+            if not _within(_place(face), [_place(better) for better in best]):
+                best.append(face)
+        return best
+
+    def _look(
+        self, levels: "_Levels", places: Sequence[Candidate], degrees: float, faces: list[Detection]
+    ) -> list[Candidate]:
+        """Append the faces that close-ups turned by `degrees` show at places, and return the places that show none."""
+        missed: list[Candidate] = []
+        for start in range(0, len(places), BATCH):
+            batch = places[start : start + BATCH]
+            for place, face in zip(batch, self._faces_at(levels, batch, degrees), strict=True):
+                if face is None:
+                    missed.append(place)
+                else:
+                    faces.append(face)
+        return missed
+
+    def _faces_at(self, levels: "_Levels", places: Sequence[Candidate], degrees: float) -> list[Detection | None]:
+        """The face at each place, if there is one; tilted ones are looked at upright, which gives better landmarks."""
+        found = self._close_ups(levels, places, [degrees] * len(places))
+        tilts = [degrees if face is None else tilt(face) for face in found]
+        again = [number for number, value in enumerate(tilts) if abs(_turn(value - degrees)) >= TILTED]
+        upright = self._close_ups(levels, [places[number] for number in again], [tilts[number] for number in again])
+        for number, face in zip(again, upright, strict=True):
+            found[number] = face or found[number]
+        return found
+
+    def _pass(self, image: RGBImage) -> list[Detection]:
+        """What CenterFace finds in the whole image at LEAST_SIDE pixels."""
+        small = rescale(image, LEAST_SIDE / max(image.shape[:2]))
+        canvas = np.zeros((1, LEAST_SIDE, LEAST_SIDE, 3), np.uint8)
+        canvas[0, : small.shape[0], : small.shape[1]] = small
+        back = np.zeros((2, 3))
+        back[[0, 1], [0, 1]] = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+        return [moved(face, back) for face in self._network.detect(canvas, self.threshold)[0]]
+
+    def _close_ups(
+        self, levels: "_Levels", places: Sequence[Candidate], turns: Sequence[float]
+    ) -> list[Detection | None]:
+        """The face at each place, if a close-up turned counter-clockwise by so many degrees shows one."""
+        if not places:
+            return []
+        views = [_close_up(levels, place, degrees) for place, degrees in zip(places, turns, strict=True)]
+        found = self._network.detect(np.stack([pixels for pixels, _ in views]), self.threshold)
+        faces: list[Detection | None] = []
+        for place, (_, back), detections in zip(places, views, found, strict=True):
+            least = self.threshold + (0.0 if place.score >= SURE else DOUBT)
+            here = [face for face in (moved(face, back) for face in detections) if face.score >= least]
+            here = [face for face in here if same_place(face.box, place.x, place.y, place.side)]
+            faces.append(max(here, key=lambda face: face.score, default=None))
+        return faces
+
+
+class _Levels:
+    """An image and what it was scaled to, so that no pixel is read twice."""
+
+    def __init__(self, image: RGBImage) -> None:
+        self.image, self._levels = image, {1.0: image}
+
+    def at(self, scale: float) -> RGBImage:
+        """The image with its sides times `scale`."""
+        if scale not in self._levels:
+            larger = min(other for other in self._levels if other >= min(scale, 1.0))
+            self._levels[scale] = rescale(self._levels[larger], scale / larger)
+        return self._levels[scale]
+
+    def best(self, scale: float) -> RGBImage:
+        """The smallest level of at least `scale`, or the image itself."""
+        return self._levels[min((other for other in self._levels if other >= scale), default=1.0)]
+
+
+def _close_up(levels: _Levels, place: Candidate, degrees: float) -> tuple[RGBImage, npt.NDArray[np.float64]]:
+    """A place at a size that suits the network, turned by `degrees`, and the 2 x 3 matrix back to the image."""
+    image = levels.best(CLOSE_UP_FACE / place.side)
+    ratio = np.array(image.shape[1::-1]) / levels.image.shape[1::-1]
+    scale = CLOSE_UP_FACE / place.side / float(np.sqrt(ratio.prod()))
+    centre, reach = np.array([place.x, place.y]) * ratio, REACH / scale
+    low = np.clip(np.floor(centre - reach), 0, np.array(image.shape[1::-1]) - 1).astype(int)
+    high = np.clip(np.ceil(centre + reach), low + 1, image.shape[1::-1]).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    small = rescale(part, min(1.0, scale))  # a warp samples single pixels: shrink first
+    stretch = np.array([part.shape[1] / small.shape[1], part.shape[0] / small.shape[0]])
+    inside = (centre - low) / stretch
+    there = cv2.getRotationMatrix2D(tuple(inside), degrees, max(1.0, scale))
+    there[:, 2] += CLOSE_UP / 2 - inside
+    pixels = cv2.warpAffine(small, there, (CLOSE_UP, CLOSE_UP), flags=cv2.INTER_LINEAR, borderValue=GREY)
+    back = np.diag(stretch / ratio) @ cv2.invertAffineTransform(there)
+    back[:, 2] += low / ratio
+    return pixels, back
+
+
+def _is_crowd(candidates: Sequence[Candidate], scale: float) -> bool:
+    """Whether an image shows so many small faces that it is worth a closer scan."""
+    return sum(place.score >= CROWDED and place.side * scale < SMALL for place in candidates) >= CROWD
+
+
+def _sure(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [place for place in candidates if place.score >= SURE]
+
+
+def _place(face: Detection) -> Candidate:
+    x, y, width, height = face.box
+    return Candidate(x + width / 2, y + height / 2, max(width, height), face.score)
+
+
+def _within(place: Candidate, others: Sequence[Candidate]) -> bool:
+    """Whether the centre of a place lies in another one of which the size differs by less than three times."""
+    return any(
+        max(abs(place.x - other.x), abs(place.y - other.y)) < other.side / 2
+        and place.side / 3 < other.side < 3 * place.side
+        for other in others
+    )
+
+
+def _turn(degrees: float) -> float:
+    """An angle as -180..180."""
+    return (degrees + 180) % 360 - 180

@@ -1,0 +1,73 @@
+// Faces as { box: [x, y, width, height], landmarks: five [x, y], score }, as in oamface/detection.py.
+
+import { SAME_FACE_IOU } from "./constants.js";
+import { apply } from "./pixels.js";
+
+export function prominent(faces, { width, height }) { // of one or more: large, near the center and certain
+  const weight = ({ box: [x, y, boxWidth, boxHeight], score }) => {
+    const distance = Math.hypot((x + boxWidth / 2) / (width / 2) - 1, (y + boxHeight / 2) / (height / 2) - 1);
+    return Math.sqrt(Math.max(boxWidth * boxHeight, 0)) * Math.max(2 - distance, 0.1) * score;
+  };
+  return faces.reduce((best, face) => (weight(face) > weight(best) ? face : best));
+}
+
+export function isInImage({ landmarks }, { width, height }) { // as in check_detections of oamface/given_faces.py
+  const [xs, ys] = [0, 1].map((axis) => landmarks.map((landmark) => landmark[axis]));
+  return Math.max(...xs) > 0 && Math.max(...ys) > 0 && Math.min(...xs) < width && Math.min(...ys) < height;
+}
+
+export function iou([ax, ay, aw, ah], [bx, by, bw, bh]) { // intersection over union
+  const width = Math.max(0, Math.min(ax + aw, bx + bw) - Math.max(ax, bx));
+  const height = Math.max(0, Math.min(ay + ah, by + bh) - Math.max(ay, by));
+  return width * height / Math.max(aw * ah + bw * bh - width * height, 1e-9);
+}
+
+export function samePlace([left, top, width, height], { x, y, side }) { // whether a box and a square are one face
+  const [distanceX, distanceY] = [left + width / 2 - x, top + height / 2 - y].map(Math.abs);
+  const size = Math.max(width, height);
+  return Math.max(distanceX, distanceY) <= side / 2 && side / 3 < size && size < 3 * side;
+}
+
+export function suppress(items, boxOf, threshold) { // of those that overlap by more the best alone, best score first
+  const kept = [];
+  for (const item of [...items].sort((first, second) => second.score - first.score)) {
+    const box = boxOf(item);
+    if (kept.every((better) => iou(better.box, box) <= threshold)) kept.push({ item, box });
+  }
+  return kept.map(({ item }) => item);
+}
+
+export const merge = (faces) => suppress(faces, ({ box }) => box, SAME_FACE_IOU);
+
+export function moved({ box: [x, y, width, height], landmarks, score }, matrix) { // the box stays upright
+  const [[a, b], [c, d]] = matrix;
+  const scale = Math.sqrt(Math.abs(a * d - b * c));
+  const [centerX, centerY] = apply([x + width / 2, y + height / 2], matrix);
+  return {
+    box: [centerX - width * scale / 2, centerY - height * scale / 2, width * scale, height * scale],
+    landmarks: landmarks.map((landmark) => apply(landmark, matrix)),
+    score,
+  };
+}
+
+export function tilt({ landmarks: [leftEye, rightEye, , leftMouth, rightMouth] }) { // degrees, counter-clockwise
+  const right = [rightEye[0] - leftEye[0], rightEye[1] - leftEye[1]];
+  const down = [0, 1].map((axis) => (leftMouth[axis] + rightMouth[axis] - leftEye[axis] - rightEye[axis]) / 2);
+  return Math.atan2(right[1] - down[0], right[0] + down[1]) * 180 / Math.PI;
+}
+
+export function peaks({ data, rows, columns }, threshold) { // [row, column] above it, as high as all around them
+  const cells = [];
+  for (let cell = 0; cell < rows * columns; cell += 1) {
+    if (!(data[cell] > threshold)) continue;
+    const [row, column] = [Math.floor(cell / columns), cell % columns];
+    let peak = true;
+    for (let y = Math.max(row - 1, 0); y <= Math.min(row + 1, rows - 1); y += 1) {
+      for (let x = Math.max(column - 1, 0); x <= Math.min(column + 1, columns - 1); x += 1) {
+        if (data[y * columns + x] > data[cell]) peak = false;
+      }
+    }
+    if (peak) cells.push([row, column]);
+  }
+  return cells;
+}

@@ -1,0 +1,188 @@
+// Finds every face in two steps, as oamface/face_detector.py does: the scanner proposes, close-ups decide.
+
+import {
+  AGAIN, BATCH, CLOSE_UP, CLOSE_UP_FACE, CROWD, CROWDED, DOUBT, FAINT, LEAST_SIDE, MAX_SIDE, NOTICED, OVERVIEW, REACH,
+  SAME_PLACE_IOU, SCAN_SIDES, SMALL, SURE, THRESHOLD, TILTED, TURNS,
+} from "./constants.js";
+import { merge, moved, samePlace, suppress, tilt } from "./detection.js";
+import { cutRegion, invert, multiply, pad, rescale, rotationMatrix, warp } from "./pixels.js";
+
+export class FaceDetector {
+  constructor(scanner, network) { // a FaceScanner and a CenterFace
+    this.scanner = scanner;
+    this.network = network;
+  }
+
+  async detect(image) { // faces as in detection.js, best score first
+    const longSide = Math.max(image.width, image.height);
+    let scale = scanScale(image);
+    const levels = new Levels(image);
+    let candidates = await this.scan(levels, [scale, OVERVIEW / longSide]);
+    while (scale < largest(longSide, 1) && isCrowd(candidates, scale)) {
+      scale = Math.min(2 * scale, largest(longSide, 1));
+      candidates = suppressPlaces([...candidates, ...await this.scan(levels, [scale])]);
+    }
+    let faces = await this.confirm(levels, candidates.filter(({ score }) => score >= NOTICED));
+    if (!faces.length) faces = await this.confirm(levels, candidates.filter(({ score }) => score < NOTICED));
+    if (!faces.length) faces = await this.pass(image);
+    while (!faces.length && scale < largest(longSide, 2)) {
+      scale = Math.min(2 * scale, largest(longSide, 2));
+      faces = await this.confirm(levels, (await this.scan(levels, [scale])).filter(({ score }) => score >= NOTICED));
+    }
+    return faces;
+  }
+
+  async scan(levels, scales) { // every place that is at least faint at any of the scales, in the image's pixels
+    const candidates = [];
+    for (const scale of scales) {
+      const level = levels.at(scale);
+      const [scaleX, scaleY] = [levels.image.width / level.width, levels.image.height / level.height];
+      for (const { x, y, side, score } of await this.scanner.scan(level, FAINT)) {
+        candidates.push({ x: scaleX * x, y: scaleY * y, side: Math.sqrt(scaleX * scaleY) * side, score });
+      }
+    }
+    return suppressPlaces(candidates);
+  }
+
+  async confirm(levels, candidates) { // the faces that close-ups show there; a place inside a better one waits for that
+    const faces = [];
+    let waiting = candidates;
+    while (waiting.length) {
+      const first = waiting.filter((place, index) => !isWithin(place, waiting.slice(0, index)));
+      let missed = (await this.look(levels, first, 0, faces)).filter(({ score }) => score >= SURE);
+      for (const degrees of TURNS) missed = await this.look(levels, missed, degrees, faces);
+      await this.look(levels, missed.map((place) => ({ ...place, side: AGAIN * place.side })), 0, faces);
+      const confirmed = faces.map(placeOf);
+      waiting = waiting.filter((place) => !first.includes(place) && !isWithin(place, confirmed));
+    }
+    return merge(faces).reduce(
+      (best, face) => (isWithin(placeOf(face), best.map(placeOf)) ? best : [...best, face]), [],
+    );
+  }
+
+  async look(levels, places, degrees, faces) { // appends the faces at places, and gives the places that show none
+    const missed = [];
+    for (let first = 0; first < places.length; first += BATCH) {
+      const batch = places.slice(first, first + BATCH);
+      (await this.facesAt(levels, batch, degrees)).forEach((face, index) => {
+        if (face) faces.push(face);
+        else missed.push(batch[index]);
+      });
+    }
+    return missed;
+  }
+
+  async facesAt(levels, places, degrees) { // the face at each place or null; tilted ones are looked at upright
+    const faces = await this.closeUps(levels, places, places.map(() => degrees));
+    const tilts = faces.map((face) => (face ? tilt(face) : degrees));
+    const again = [...faces.keys()].filter((index) => Math.abs(halfTurn(tilts[index] - degrees)) >= TILTED);
+    const upright = await this.closeUps(levels, again.map((index) => places[index]), again.map((index) => tilts[index]));
+    again.forEach((index, number) => { faces[index] = upright[number] || faces[index]; });
+    return faces;
+  }
+
+  async pass(image) { // what CenterFace finds in the whole image
+    const small = rescale(image, LEAST_SIDE / Math.max(image.width, image.height));
+    const toImage = [[image.width / small.width, 0, 0], [0, image.height / small.height, 0]];
+    const [faces] = await this.network.detect([pad(small, LEAST_SIDE)], THRESHOLD);
+    return faces.map((face) => moved(face, toImage));
+  }
+
+  async closeUps(levels, places, turns) { // the face at each place that a close-up turned by these degrees shows, or null
+    if (!places.length) return [];
+    const views = places.map((place, index) => closeUp(levels, place, turns[index]));
+    const detections = await this.network.detect(views.map(({ pixels }) => pixels), THRESHOLD);
+    return places.map((place, index) => {
+      const least = THRESHOLD + (place.score >= SURE ? 0 : DOUBT);
+      return detections[index]
+        .map((face) => moved(face, views[index].back))
+        .filter(({ score, box }) => score >= least && samePlace(box, place))
+        .reduce((best, face) => (best && best.score >= face.score ? best : face), null);
+    });
+  }
+}
+
+function consideredSide({ width, height }) { // a strip's faces are as large as its short side allows
+  return Math.min(Math.max(width, height), 2 * Math.min(width, height));
+}
+
+function scanScale(image) { // the scanner's pixels for each of the image's
+  const side = consideredSide(image);
+  const scale = Math.min(
+    Math.max(interpolate(side, ...SCAN_SIDES), LEAST_SIDE) / side,
+    Math.max(2, LEAST_SIDE / Math.max(image.width, image.height)),
+  );
+  return scale <= 0.5 ? 1 / Math.trunc(1 / scale + 1e-9) : scale; // images are shrunk fastest by a whole factor
+}
+
+class Levels { // an image and what it was scaled to, so that no pixel is read twice
+  constructor(image) {
+    this.image = image;
+    this.scaled = new Map([[1, image]]);
+  }
+
+  at(scale) {
+    if (!this.scaled.has(scale)) {
+      const larger = this.least(Math.min(scale, 1));
+      this.scaled.set(scale, rescale(this.scaled.get(larger), scale / larger));
+    }
+    return this.scaled.get(scale);
+  }
+
+  best(scale) { // the smallest of at least this scale, or the image itself
+    return this.scaled.get(this.least(scale));
+  }
+
+  least(scale) {
+    const larger = [...this.scaled.keys()].filter((other) => other >= scale);
+    return larger.length ? Math.min(...larger) : 1;
+  }
+}
+
+const suppressPlaces = (places) => (
+  suppress(places, ({ x, y, side }) => [x - side / 2, y - side / 2, side, side], SAME_PLACE_IOU)
+);
+
+const isCrowd = (candidates, scale) => (
+  candidates.filter(({ side, score }) => score >= CROWDED && side * scale < SMALL).length >= CROWD
+);
+
+const largest = (longSide, scale) => Math.min(scale, MAX_SIDE / longSide);
+
+function placeOf({ box: [x, y, width, height] }) {
+  return { x: x + width / 2, y: y + height / 2, side: Math.max(width, height) };
+}
+
+function isWithin(place, others) { // whether its centre lies in another place, of which the size is not too different
+  return others.some(({ x, y, side }) => (
+    Math.max(Math.abs(place.x - x), Math.abs(place.y - y)) < side / 2 && place.side / 3 < side && side < 3 * place.side
+  ));
+}
+
+function closeUp(levels, place, degrees) { // its pixels, and the matrix back to the image
+  const image = levels.best(CLOSE_UP_FACE / place.side);
+  const [ratioX, ratioY] = [image.width / levels.image.width, image.height / levels.image.height];
+  const scale = CLOSE_UP_FACE / place.side / Math.sqrt(ratioX * ratioY);
+  const [x, y, reach] = [place.x * ratioX, place.y * ratioY, REACH / scale];
+  const [[left, right], [top, bottom]] = [[x, image.width], [y, image.height]].map(([center, length]) => {
+    const low = Math.min(Math.max(Math.floor(center - reach), 0), length - 1);
+    return [low, Math.min(Math.max(Math.ceil(center + reach), low + 1), length)];
+  });
+  const small = rescale(cutRegion(image, left, top, right - left, bottom - top), Math.min(1, scale));
+  const [stretchX, stretchY] = [(right - left) / small.width, (bottom - top) / small.height];
+  const center = [(x - left) / stretchX, (y - top) / stretchY];
+  const transform = rotationMatrix(...center, degrees, Math.max(1, scale));
+  transform.forEach((row, axis) => { row[2] += CLOSE_UP / 2 - center[axis]; });
+  const toImage = [[stretchX / ratioX, 0, left / ratioX], [0, stretchY / ratioY, top / ratioY]];
+  const back = multiply(toImage, invert(transform));
+  return { pixels: warp(small, transform, CLOSE_UP), back };
+}
+
+function interpolate(value, xs, ys) { // linearly between points, constant outside them
+  const next = xs.findIndex((x) => x >= value);
+  if (next < 0) return ys.at(-1);
+  if (next === 0) return ys[0];
+  return ys[next - 1] + (value - xs[next - 1]) / (xs[next] - xs[next - 1]) * (ys[next] - ys[next - 1]);
+}
+
+const halfTurn = (degrees) => degrees - 360 * Math.floor((degrees + 180) / 360); // -180..180

@@ -1,0 +1,48 @@
+// Places that may show a face, as in oamface/face_scanner.py.
+
+import { MULTIPLE, SAME_PLACE_IOU, STRIDES, TILE, TILE_OVERLAP } from "./constants.js";
+import { peaks, suppress } from "./detection.js";
+import { cutRegion, pad, round } from "./pixels.js";
+
+export class FaceScanner {
+  constructor(run) { // run: (1, height, width, 3) bytes, dims -> the network's maps, one for each of STRIDES
+    this.run = run;
+  }
+
+  async scan(image, threshold) { // candidates as { x, y, side, score }, best first; large images in tiles
+    const candidates = [];
+    for (const [top, height] of tiles(image.height)) {
+      for (const [left, width] of tiles(image.width)) {
+        for (const { x, y, ...rest } of await this.pass(cutRegion(image, left, top, width, height), threshold)) {
+          candidates.push({ x: x + left, y: y + top, ...rest });
+        }
+      }
+    }
+    return suppress(candidates, ({ x, y, side }) => [x - side / 2, y - side / 2, side, side], SAME_PLACE_IOU);
+  }
+
+  async pass(image, threshold) {
+    const { data, width, height } = pad(image, MULTIPLE);
+    const maps = await this.run(data, [1, height, width, 3]);
+    return STRIDES.flatMap((stride, index) => decode(maps[index], stride, threshold));
+  }
+}
+
+function decode({ data, dims: [, , rows, columns] }, stride, threshold) { // lengths are in cells
+  const [score, side, x, y] = [0, 1, 2, 3].map((index) => index * rows * columns);
+  return peaks({ data, rows, columns }, threshold).map(([row, column]) => {
+    const cell = row * columns + column;
+    return {
+      x: (column + 0.5 + data[x + cell]) * stride,
+      y: (row + 0.5 + data[y + cell]) * stride,
+      side: Math.exp(data[side + cell]) * stride,
+      score: data[score + cell],
+    };
+  });
+}
+
+function tiles(length) { // [start, size] of parts of at most TILE that share TILE_OVERLAP
+  const count = Math.max(1, Math.ceil((length - TILE_OVERLAP) / (TILE - TILE_OVERLAP)));
+  const size = Math.ceil((length + (count - 1) * TILE_OVERLAP) / count);
+  return Array.from({ length: count }, (_, number) => [round(number * (length - size) / Math.max(count - 1, 1)), size]);
+}

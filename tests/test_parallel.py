@@ -1,0 +1,63 @@
+import threading
+import time
+
+import pytest
+
+from oamface.parallel import map_ahead
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_map_ahead_keeps_the_order(workers) -> None:
+    def double(number: int) -> int:
+        time.sleep(0.02 if number % 2 else 0)
+        return 2 * number
+
+    assert list(map_ahead(double, range(20), workers, ahead=4)) == [2 * number for number in range(20)]
+
+
+def test_map_ahead_takes_only_so_many_items_in_advance() -> None:
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_ahead(lambda number: number, items(), 2, ahead=5)
+    assert next(results) == 0
+    assert len(taken) == 6
+
+
+def test_map_ahead_works_in_several_threads() -> None:
+    barrier = threading.Barrier(2)  # broken unless two wait at once
+    assert list(map_ahead(lambda _: barrier.wait(20) >= 0, range(4), 2, ahead=4)) == [True] * 4
+
+
+def test_map_ahead_raises_in_order_and_stops() -> None:
+    done = []
+
+    def fail_at_three(number: int) -> int:
+        if number == 3:
+            raise ValueError("three")
+        done.append(number)
+        return number
+
+    results = map_ahead(fail_at_three, range(1000), 2, ahead=4)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert max(done) < 20
+
+
+def test_closing_map_ahead_cancels_what_has_not_begun() -> None:
+    started = []
+
+    def slow(number: int) -> int:
+        started.append(number)
+        time.sleep(0.05)
+        return number
+
+    results = map_ahead(slow, range(100), 2, ahead=50)
+    next(results)
+    results.close()
+    assert len(started) < 20
