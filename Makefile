@@ -90,7 +90,10 @@ $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
 $(WEIGHTS)/oam-open.onnx: runs/oam-open-taught/checkpoint.safetensors
 	$(OAMFACE) export $< $(OPEN:%=--store %) --test-store stores/utkface --output $@
 
-weights: $(NAMES:%=$(WEIGHTS)/%.onnx) card
+$(WEIGHTS)/face_scanner.onnx: | .venv/installed
+	$(OAMFACE) train-scanner $(DATA)/fairface.tar $(DATA)/masks.tar --output $@
+
+weights: $(WEIGHTS)/face_scanner.onnx $(NAMES:%=$(WEIGHTS)/%.onnx) card
 
 # The committed report, from the shipped weights and the study's small networks; docs/benchmark.md says what it takes.
 runs/%/.done: recipes/paper/%.toml | $(ALL)
