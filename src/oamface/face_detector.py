@@ -24,7 +24,7 @@ SMALLEST = 12  # the scanner's pixels of a face that is surely noticed
 OVERVIEW = 160  # long side of a second scan, for faces that fill the image
 LEAST_SIDE = 320  # to which small images are enlarged
 NOTICED = 0.5  # score of a place that gets a close-up
-FAINT = 0.1  # likewise, where no face was found
+FAINT, MOST_FAINT = 0.1, 32  # likewise, where no face was found, for so many of the best
 MAX_SIDE = 2000  # of the last scan of an image without a face; bounds time and memory
 CLOSE_UP, CLOSE_UP_FACE = 128, 60  # pixels of a close-up and of the face in it
 REACH = 96  # of its pixels that are cut out around its centre: more than half its diagonal
@@ -74,12 +74,13 @@ class FaceDetector:
         """
         levels = _Levels(check_image(image))
         scale = self._scale(image)
-        candidates = self._scan(levels, (scale, OVERVIEW / max(image.shape[:2])))
+        overview = min(OVERVIEW, self.max_side or OVERVIEW) / max(image.shape[:2])
+        candidates = self._scan(levels, (scale, overview))
         while scale < self._largest(image, 1.0) and _is_crowd(candidates, scale):
             scale = min(2 * scale, self._largest(image, 1.0))
             candidates = suppress([*candidates, *self._scan(levels, (scale,))])
         faces = self._confirm(levels, [place for place in candidates if place.score >= NOTICED])
-        faces = faces or self._confirm(levels, [place for place in candidates if place.score < NOTICED])
+        faces = faces or self._confirm(levels, [place for place in candidates if place.score < NOTICED][:MOST_FAINT])
         faces = faces or self._pass(image)
         while not faces and scale < self._largest(image, 2.0):
             scale = min(2 * scale, self._largest(image, 2.0))
@@ -127,7 +128,8 @@ class FaceDetector:
                 missed = self._look(levels, missed, degrees, faces)
             self._look(levels, [replace(place, side=AGAIN * place.side) for place in missed], 0.0, faces)
             confirmed = [_place(face) for face in faces]
-            candidates = [place for place in candidates if place not in first and not _within(place, confirmed)]
+            judged = frozenset(first)
+            candidates = [place for place in candidates if place not in judged and not _within(place, confirmed)]
         best: list[Detection] = []
         for face in merge(faces):
             if not _within(_place(face), [_place(better) for better in best]):

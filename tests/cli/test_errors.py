@@ -40,6 +40,7 @@ CALLS = {
     "paper sensitivity": (("--output", "new.json"), "oamface[synth]"),
     "paper study": (("study.toml", "--store", "store", "--output", "new"), "oamface[train]"),
     "serve": (("--port", "0"), "oamface[serve]"),
+    "train-scanner": (("a.png", "a.png", "--output", "new.onnx"), "oamface[train]"),
     "train": (("recipe.toml", "--store", "store", "--output", "new"), "oamface[train]"),
     "video": (("a.mp4", "--output", "new.jsonl"), "oamface[video]"),
 }

@@ -183,7 +183,7 @@ def images(portrait, tmp_path_factory):
         "portrait": portrait,
         "close": person[110:410, 200:450],
         "tilted": cv2.warpAffine(person, cv2.getRotationMatrix2D((320, 240), 55, 0.9), (640, 480)),
-        "upside_down": portrait[::-1, ::-1],
+        "upside_down": person[::-1, ::-1],
         "small": cv2.copyMakeBorder(portrait, 700, 700, 900, 900, cv2.BORDER_REPLICATE),
         "tiny": cv2.resize(portrait, (62, 62), interpolation=cv2.INTER_AREA),
         "strip": np.hstack([portrait[:400], gray, portrait[:400, ::-1]]),

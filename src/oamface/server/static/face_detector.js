@@ -1,7 +1,7 @@
 // Finds every face in two steps, as oamface/face_detector.py does: the scanner proposes, close-ups decide.
 
 import {
-  AGAIN, BATCH, CLOSE_UP, CLOSE_UP_FACE, CROWD, CROWDED, DOUBT, FAINT, LEAST_SIDE, MAX_SIDE, NOTICED, OVERVIEW, REACH,
+  AGAIN, BATCH, CLOSE_UP, CLOSE_UP_FACE, CROWD, CROWDED, DOUBT, FAINT, LEAST_SIDE, MAX_SIDE, MOST_FAINT, NOTICED, OVERVIEW, REACH,
   SAME_PLACE_IOU, SCAN_SIDES, SMALL, SURE, THRESHOLD, TILTED, TURNS,
 } from "./constants.js";
 import { merge, moved, samePlace, suppress, tilt } from "./detection.js";
@@ -23,7 +23,8 @@ export class FaceDetector {
       candidates = suppressPlaces([...candidates, ...await this.scan(levels, [scale])]);
     }
     let faces = await this.confirm(levels, candidates.filter(({ score }) => score >= NOTICED));
-    if (!faces.length) faces = await this.confirm(levels, candidates.filter(({ score }) => score < NOTICED));
+    const faint = candidates.filter(({ score }) => score < NOTICED).slice(0, MOST_FAINT);
+    if (!faces.length) faces = await this.confirm(levels, faint);
     if (!faces.length) faces = await this.pass(image);
     while (!faces.length && scale < largest(longSide, 2)) {
       scale = Math.min(2 * scale, largest(longSide, 2));
