@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from oamface.face_detector import FAINT, NOTICED
+from oamface.face_detector import CANDIDATE_SCORE, FAINT_SCORE
 from oamface.face_scanner import Candidate, FaceScanner, suppress
 from oamface.images import rescale
 
@@ -25,7 +25,7 @@ def test_scan_gives_place_and_size_of_turned_faces(scanner, portrait, degrees, s
     side = scale * FACE[2]
     assert any(
         np.hypot(place.x - x, place.y - y) < 0.25 * side and 0.6 < place.side / side < 1.6
-        for place in scanner.scan(rescale(turned, scale), FAINT)
+        for place in scanner.scan(rescale(turned, scale), FAINT_SCORE)
     )
 
 
@@ -35,7 +35,7 @@ def test_scan_in_tiles_gives_every_place_once(scanner, portrait) -> None:
     places = [(x, 100) for x in range(40, 2900, 130)]
     for x, y in places:
         image[y : y + 96, x : x + 80] = face
-    found = scanner.scan(image, NOTICED)
+    found = scanner.scan(image, CANDIDATE_SCORE)
     for x, y in places:
         near = [place for place in found if np.hypot(place.x - x - 38, place.y - y - 41) < 15]
         assert sum(0.5 < place.side / 50 < 1.6 for place in near) == 1

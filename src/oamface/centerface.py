@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from oamface.detection import Detection, merge
+from oamface.detection import Detection, moved, suppress
 from oamface.errors import OamfaceError
+from oamface.images import RGBImage, rescale
 from oamface.results import Box, FloatArray
 from oamface.runtime import load_onnx
 
@@ -47,6 +48,14 @@ class CenterFace:
         heats, sizes, offsets, points = self._network(pixels)
         return [_decode(*maps, threshold) for maps in zip(heats, sizes, offsets, points, strict=True)]
 
+    def detect_in(self, image: RGBImage, side: int, threshold: float) -> list[Detection]:
+        """The same of one (H, W, 3) image at a long side of `side` pixels, a multiple of 32; in the image's pixels."""
+        small = rescale(image, side / max(image.shape[:2]))
+        canvas = np.zeros((1, side, side, 3), np.uint8)
+        canvas[0, : small.shape[0], : small.shape[1]] = small
+        to_image = np.array([[image.shape[1] / small.shape[1], 0, 0], [0, image.shape[0] / small.shape[0], 0]])
+        return [moved(face, to_image) for face in self.detect(canvas, threshold)[0]]
+
 
 def _decode(
     heat: FloatArray, sizes: FloatArray, offsets: FloatArray, points: FloatArray, threshold: float
@@ -69,4 +78,4 @@ def _decode(
         )
         for i in range(len(scores))
     ]
-    return merge(faces)
+    return suppress(faces)

@@ -45,7 +45,13 @@ class _HasBox(Protocol):
     def box(self) -> Box: ...
 
 
+class _HasScore(_HasBox, Protocol):
+    @property
+    def score(self) -> float: ...
+
+
 Boxed = TypeVar("Boxed", bound=_HasBox)
+Scored = TypeVar("Scored", bound=_HasScore)
 
 
 def prominent(faces: Sequence[Detection], image: RGBImage) -> Detection:
@@ -68,16 +74,12 @@ def iou(one: Box, other: Box) -> float:
     return shared / max(float(a[2] * a[3] + b[2] * b[3]) - shared, 1e-9)
 
 
-def same_place(box: Box, x: float, y: float, side: float) -> bool:
-    """Whether a box and a square about x, y are one face: centres within half a side, sizes within three times."""
-    centre_x, centre_y, size = box.x + box.width / 2, box.y + box.height / 2, max(box.width, box.height)
-    return max(abs(centre_x - x), abs(centre_y - y)) <= side / 2 and side / 3 < size < 3 * side
-
-
-def merge(faces: Sequence[Detection]) -> list[Detection]:
-    """One detection for every face, the best of those that overlap, best score first."""
-    boxes, scores = [face.box for face in faces], [face.score for face in faces]
-    return [faces[number] for number in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)] if faces else []
+def suppress(candidates: Sequence[Scored]) -> list[Scored]:
+    """Non-maximum suppression: of those whose boxes overlap the best alone, best score first."""
+    if not candidates:
+        return []
+    boxes, scores = [one.box for one in candidates], [one.score for one in candidates]
+    return [candidates[number] for number in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)]
 
 
 def moved(face: Detection, matrix: npt.NDArray[np.floating]) -> Detection:

@@ -2,6 +2,8 @@
 
 from typing import Literal, get_args
 
+from oamface.errors import OptionError
+
 DeviceName = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino", "tensorrt"]
 DEVICES: tuple[str, ...] = get_args(DeviceName)
 # By name: the execution provider in ONNX Runtime, and how to get it.
@@ -15,3 +17,9 @@ PROVIDERS = {
 }
 GPUS = ("cuda", "tensorrt")  # devices of which a process takes a whole NVIDIA GPU
 AUTOMATIC = ("cuda", "directml", "cpu")  # what "auto" tries, in this order
+
+
+def check_device(name: str) -> None:
+    """Raises OptionError: not one of DEVICES."""
+    if name not in DEVICES:
+        raise OptionError(f"device {name!r}: known are {', '.join(DEVICES)}")

@@ -1,24 +1,23 @@
-"""Notices where an image may show a face: from 10 pixels on, turned any way, half covered. `CenterFace` then decides.
+"""Proposes where an image may show a face: from 10 pixels on, at any angle, half covered. `CenterFace` then decides.
 
 A small network of our own (0.1 million parameters), trained on drawn scenes of real faces: training/scanner.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from oamface.detection import suppress
 from oamface.errors import OamfaceError
 from oamface.images import RGBImage
-from oamface.results import FloatArray
+from oamface.results import Box, FloatArray
 from oamface.runtime import load_onnx
 
 STRIDES = (8, 16, 32)  # image pixels of a cell in each of the network's maps
 MULTIPLE = STRIDES[-1]  # of which its input's sides are multiples
 TILE, TILE_OVERLAP = 1280, 128  # pixels of one pass; larger scans are done in tiles
-SAME_PLACE_IOU = 0.3  # above which two candidates are one
 
 _WEIGHTS = Path(__file__).parent / "weights" / "face_scanner.onnx"
 
@@ -43,6 +42,10 @@ class Candidate:
     side: float
     score: float
 
+    @property
+    def box(self) -> Box:
+        return Box(self.x - self.side / 2, self.y - self.side / 2, self.side, self.side)
+
 
 class FaceScanner:
     """The network. Safe to share between threads. device, threads: see `runtime.load_onnx`.
@@ -55,13 +58,13 @@ class FaceScanner:
 
     def scan(self, image: RGBImage, threshold: float) -> list[Candidate]:
         """Every place of an (H, W, 3) uint8 RGB image that scores above a threshold, best first."""
-        found = [np.zeros((0, 4), np.float32)]
+        tables = [np.zeros((0, 4), np.float32)]
         for rows in _tiles(image.shape[0]):
             for columns in _tiles(image.shape[1]):
                 table = self._pass(image[rows, columns], threshold)
                 table[:, :2] += (columns.start, rows.start)
-                found.append(table)
-        return suppress([Candidate(*map(float, row)) for row in np.concatenate(found)])
+                tables.append(table)
+        return suppress([Candidate(*map(float, row)) for row in np.concatenate(tables)])
 
     def _pass(self, image: RGBImage, threshold: float) -> FloatArray:
         height, width = image.shape[:2]
@@ -69,13 +72,6 @@ class FaceScanner:
         canvas[0, :height, :width] = image
         maps = self._network(canvas)
         return np.concatenate([_decode(one[0], stride, threshold) for one, stride in zip(maps, STRIDES, strict=True)])
-
-
-def suppress(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates without those that share their place with a better one, best first."""
-    boxes = [(place.x - place.side / 2, place.y - place.side / 2, place.side, place.side) for place in candidates]
-    kept = cv2.dnn.NMSBoxes(boxes, [place.score for place in candidates], 0.0, SAME_PLACE_IOU) if candidates else ()
-    return [candidates[number] for number in kept]
 
 
 def _decode(maps: FloatArray, stride: int, threshold: float) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from oamface.devices import AUTOMATIC, DEVICES, GPUS, PROVIDERS
+from oamface.devices import AUTOMATIC, GPUS, PROVIDERS, check_device
 from oamface.errors import DeviceError, ModelError, OptionError
 from oamface.results import FloatArray
 
@@ -150,8 +150,7 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
     """
     if not isinstance(threads, int) or not 0 <= threads <= MAX_THREADS:
         raise OptionError(f"threads {threads!r}: expected a whole number from 0 to {MAX_THREADS}")
-    if device not in DEVICES:
-        raise OptionError(f"device {device!r}: known are {', '.join(DEVICES)}")
+    check_device(device)
     available = onnxruntime.get_available_providers()
     for name in AUTOMATIC if device == "auto" else (device,):
         provider, how = PROVIDERS[name]

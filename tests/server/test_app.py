@@ -216,7 +216,7 @@ def test_page_gets_the_constants_of_the_detector(client) -> None:
     response = client.get("/constants.js")
     assert response.headers["content-type"].startswith("text/javascript")
     constants = dict(re.findall(r"^export const ([A-Z_]+) = (.*);$", response.text, re.MULTILINE))
-    assert json.loads(constants["NOTICED"]) == face_detector.NOTICED
+    assert json.loads(constants["CANDIDATE_SCORE"]) == face_detector.CANDIDATE_SCORE
     assert json.loads(constants["STRIDES"]) == list(face_scanner.STRIDES)
     used = {
         name

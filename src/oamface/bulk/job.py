@@ -20,8 +20,8 @@ from oamface.bulk.manifest import SHARD_SIZE
 from oamface.bulk.output import Counts, JobSettings, OutputFolder, shard_name
 from oamface.bulk.reader import read_images
 from oamface.bulk.rows import to_rows
-from oamface.devices import DEVICES, GPUS
-from oamface.errors import DeviceError, FileError, OamfaceError, OptionError
+from oamface.devices import GPUS, check_device
+from oamface.errors import DeviceError, FileError, OamfaceError
 from oamface.weights import WEIGHTS
 
 _MAX_BLOCKS = 10_000  # that Ray schedules at once; one shard each, until there are more shards
@@ -67,12 +67,12 @@ def run_bulk(
     "cuda" or "tensorrt" each worker takes one GPU. workers: processes with one thread each, as many as the cluster has
     cores or GPUs if None. address: of a running Ray cluster ("auto" finds it); None starts one here.
     on_progress: called with the shards done, all shards, and the images of this run.
-    Raises DataError (the source, or a folder with other content), FileError, ModelError, LabelError, OptionError.
+    Raises DataError (the source, or a folder with other content), FileError, ModelError, LabelError, OptionError
+    (another device), DeviceError (fewer GPUs than workers).
     """
     if find_spec("ray") is None:  # checked before the folder is made; importing it takes seconds
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
-    if device not in DEVICES:
-        raise OptionError(f"device {device!r}: known are {', '.join(DEVICES)}")
+    check_device(device)
     source_location, folder = locate(source), OutputFolder(locate(output))
     analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1)  # raises once, here, and not in every worker
     settings = JobSettings(source, analyzer.digest, analyzer.tasks, crop, shard_size, column)

@@ -30,7 +30,7 @@ def bulk(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes of one thread each. Default: one a core, or a GPU.", rich_help_panel=CLUSTER
+            min=1, help="Processes of one thread each. Default: one for each core or GPU.", rich_help_panel=CLUSTER
         ),
     ] = None,
     address: Annotated[

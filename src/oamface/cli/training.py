@@ -59,7 +59,7 @@ def train_scanner(
     images: Annotated[int, typer.Option(min=1, help="Most images of each data set.")] = 16000,
     seed: opt.Seed = 0,
 ) -> None:
-    """Train the network that notices where an image may show a face."""
+    """Train the face scanner, the first of the detector's two networks."""
     from oamface.atomic import check_output
     from oamface.datasets.readers import fairface as fairface_reader
     from oamface.datasets.readers import masks as masks_reader

@@ -4,10 +4,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from oamface.centerface import CenterFace
+from oamface.datasets.readers import fairface
+from oamface.errors import DataError
 from oamface.face_scanner import STRIDES
-from oamface.training.scanner.faces import FaceImage, load_backgrounds
+from oamface.training.scanner.faces import FaceImage, load_backgrounds, read_face_images
 from oamface.training.scanner.network import ExportedScanner, ScannerNetwork
 from oamface.training.scanner.scenes import SIDE, SceneArtist, SceneFace
 from oamface.training.scanner.trainer import FACE_SIDES, export_scanner, losses, targets, train_scanner
@@ -25,6 +28,26 @@ def image(portrait) -> FaceImage:
 @pytest.fixture(scope="module")
 def backgrounds() -> list[np.ndarray]:
     return load_backgrounds()
+
+
+def test_read_face_images_takes_training_images_that_show_a_face(portrait, tmp_path) -> None:
+    (tmp_path / "train").mkdir()
+    for name, pixels in (("1", portrait), ("2", np.full((64, 64, 3), 90, np.uint8))):
+        Image.fromarray(pixels).save(tmp_path / "train" / f"{name}.png")
+    rows = ["file,age,gender,race,service_test", *(f"train/{n}.jpg,30-39,Female,White,True" for n in (1, 2, 4))]
+    (tmp_path / "train" / "4.jpg").write_bytes(b"no image")
+    (tmp_path / "fairface_label_train.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "fairface_label_val.csv").write_text(rows[0] + "\n")
+    done = []
+    (face_image,) = read_face_images([(fairface.read, tmp_path)], 5, on_progress=lambda *counts: done.append(counts))
+    assert (face_image.pixels == portrait).all()
+    x, y, width, height = face_image.sure[0].box
+    assert x < 203 < 245 < x + width
+    assert y < 102 < 141 < y + height
+    assert done[-1] == (3, 3)
+    (tmp_path / "train" / "1.png").unlink()
+    with pytest.raises(DataError):
+        read_face_images([(fairface.read, tmp_path)], 5)
 
 
 def test_scenes_are_drawn_alike_from_one_seed(image, backgrounds) -> None:

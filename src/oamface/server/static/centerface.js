@@ -1,6 +1,7 @@
 // CenterFace: the faces in images of one size, as in oamface/centerface.py.
 
-import { merge, peaks } from "./detection.js";
+import { moved, peaks, suppress } from "./detection.js";
+import { pad, rescale } from "./pixels.js";
 
 const STRIDE = 4; // image pixels of a cell in the network's maps
 
@@ -22,6 +23,13 @@ export class CenterFace {
     const maps = await this.run(values, [images.length, 3, height, width]);
     return images.map((_, index) => decode(maps.map((map) => mapsOf(map, index)), threshold));
   }
+
+  async detectIn(image, side, threshold) { // the same of one image at a long side of `side` pixels, in its own pixels
+    const small = rescale(image, side / Math.max(image.width, image.height));
+    const toImage = [[image.width / small.width, 0, 0], [0, image.height / small.height, 0]];
+    const [faces] = await this.detect([pad(small, side)], threshold);
+    return faces.map((face) => moved(face, toImage));
+  }
 }
 
 function mapsOf({ data, dims: [, channels, rows, columns] }, index) { // one image's, of a whole batch's
@@ -31,7 +39,7 @@ function mapsOf({ data, dims: [, channels, rows, columns] }, index) { // one ima
 
 function decode([heat, { data: sizes }, { data: offsets }, { data: points }], threshold) { // a face for each peak
   const cells = heat.rows * heat.columns;
-  return merge(peaks(heat, threshold).map(([row, column]) => {
+  return suppress(peaks(heat, threshold).map(([row, column]) => {
     const cell = row * heat.columns + column;
     const [height, width] = [sizes[cell], sizes[cells + cell]].map((size) => Math.exp(size) * STRIDE);
     const left = (column + offsets[cells + cell] + 0.5) * STRIDE - width / 2;

@@ -22,22 +22,13 @@ export function iou([ax, ay, aw, ah], [bx, by, bw, bh]) { // intersection over u
   return width * height / Math.max(aw * ah + bw * bh - width * height, 1e-9);
 }
 
-export function samePlace([left, top, width, height], { x, y, side }) { // whether a box and a square are one face
-  const [distanceX, distanceY] = [left + width / 2 - x, top + height / 2 - y].map(Math.abs);
-  const size = Math.max(width, height);
-  return Math.max(distanceX, distanceY) <= side / 2 && side / 3 < size && size < 3 * side;
-}
-
-export function suppress(items, boxOf, threshold) { // of those that overlap by more the best alone, best score first
+export function suppress(items) { // of those whose boxes overlap the best alone, best score first
   const kept = [];
   for (const item of [...items].sort((first, second) => second.score - first.score)) {
-    const box = boxOf(item);
-    if (kept.every((better) => iou(better.box, box) <= threshold)) kept.push({ item, box });
+    if (kept.every((better) => iou(better.box, item.box) <= SAME_FACE_IOU)) kept.push(item);
   }
-  return kept.map(({ item }) => item);
+  return kept;
 }
-
-export const merge = (faces) => suppress(faces, ({ box }) => box, SAME_FACE_IOU);
 
 export function moved({ box: [x, y, width, height], landmarks, score }, matrix) { // the box stays upright
   const [[a, b], [c, d]] = matrix;

@@ -1,11 +1,12 @@
-// Finds every face in two steps, as oamface/face_detector.py does: the scanner proposes, close-ups decide.
+// Finds every face in two steps, as oamface/face_detector.py does: the scanner gives candidates, close-ups decide.
 
 import {
-  AGAIN, BATCH, CLOSE_UP, CLOSE_UP_FACE, CROWD, CROWDED, DOUBT, FAINT, LEAST_SIDE, MAX_SIDE, MOST_FAINT, NOTICED, OVERVIEW, REACH,
-  SAME_PLACE_IOU, SCAN_SIDES, SMALL, SURE, THRESHOLD, TILTED, TURNS,
+  BATCH, CANDIDATE_SCORE, CERTAIN_SCORE, CLOSE_UP, CLOSE_UP_FACE, CROWD, CROWD_FACE, CROWD_SCORE, FAINT_SCORE, MAX_FAINT,
+  MAX_SCAN_SIDE, MIN_SCAN_SIDE, OVERVIEW_SIDE, REACH, ROTATIONS, SCAN_SIDES, THRESHOLD, TILTED, UNCERTAIN_MARGIN, WIDER,
 } from "./constants.js";
-import { merge, moved, samePlace, suppress, tilt } from "./detection.js";
-import { cutRegion, invert, multiply, pad, rescale, rotationMatrix, warp } from "./pixels.js";
+import { moved, suppress, tilt } from "./detection.js";
+import { candidate } from "./face_scanner.js";
+import { cutRegion, invert, multiply, rescale, rotationMatrix, warp } from "./pixels.js";
 
 export class FaceDetector {
   constructor(scanner, network) { // a FaceScanner and a CenterFace
@@ -16,56 +17,56 @@ export class FaceDetector {
   async detect(image) { // faces as in detection.js, best score first
     const longSide = Math.max(image.width, image.height);
     let scale = scanScale(image);
-    const levels = new Levels(image);
-    let candidates = await this.scan(levels, [scale, OVERVIEW / longSide]);
+    const pyramid = new Pyramid(image);
+    let candidates = await this.scan(pyramid, [scale, OVERVIEW_SIDE / longSide]);
     while (scale < largest(longSide, 1) && isCrowd(candidates, scale)) {
       scale = Math.min(2 * scale, largest(longSide, 1));
-      candidates = suppressPlaces([...candidates, ...await this.scan(levels, [scale])]);
+      candidates = suppress([...candidates, ...await this.scan(pyramid, [scale])]);
     }
-    let faces = await this.confirm(levels, candidates.filter(({ score }) => score >= NOTICED));
-    const faint = candidates.filter(({ score }) => score < NOTICED).slice(0, MOST_FAINT);
-    if (!faces.length) faces = await this.confirm(levels, faint);
-    if (!faces.length) faces = await this.pass(image);
+    let faces = await this.confirm(pyramid, candidates.filter(({ score }) => score >= CANDIDATE_SCORE));
+    const faint = candidates.filter(({ score }) => score < CANDIDATE_SCORE).slice(0, MAX_FAINT);
+    if (!faces.length) faces = await this.confirm(pyramid, faint);
+    if (!faces.length) faces = await this.network.detectIn(image, MIN_SCAN_SIDE, THRESHOLD);
     while (!faces.length && scale < largest(longSide, 2)) {
       scale = Math.min(2 * scale, largest(longSide, 2));
-      faces = await this.confirm(levels, (await this.scan(levels, [scale])).filter(({ score }) => score >= NOTICED));
+      faces = await this.confirm(pyramid, (await this.scan(pyramid, [scale])).filter(({ score }) => score >= CANDIDATE_SCORE));
     }
     return faces;
   }
 
-  async scan(levels, scales) { // every place that is at least faint at any of the scales, in the image's pixels
+  async scan(pyramid, scales) { // every place that is at least faint at any of the scales, in the image's pixels
     const candidates = [];
     for (const scale of scales) {
-      const level = levels.at(scale);
-      const [scaleX, scaleY] = [levels.image.width / level.width, levels.image.height / level.height];
-      for (const { x, y, side, score } of await this.scanner.scan(level, FAINT)) {
-        candidates.push({ x: scaleX * x, y: scaleY * y, side: Math.sqrt(scaleX * scaleY) * side, score });
+      const level = pyramid.at(scale);
+      const [scaleX, scaleY] = [pyramid.image.width / level.width, pyramid.image.height / level.height];
+      for (const { x, y, side, score } of await this.scanner.scan(level, FAINT_SCORE)) {
+        candidates.push(candidate(scaleX * x, scaleY * y, Math.sqrt(scaleX * scaleY) * side, score));
       }
     }
-    return suppressPlaces(candidates);
+    return suppress(candidates);
   }
 
-  async confirm(levels, candidates) { // the faces that close-ups show there; a place inside a better one waits for that
+  async confirm(pyramid, candidates) { // the faces that close-ups show there; a place inside a better one waits for that
     const faces = [];
     let waiting = candidates;
     while (waiting.length) {
       const first = waiting.filter((place, index) => !isWithin(place, waiting.slice(0, index)));
-      let missed = (await this.look(levels, first, 0, faces)).filter(({ score }) => score >= SURE);
-      for (const degrees of TURNS) missed = await this.look(levels, missed, degrees, faces);
-      await this.look(levels, missed.map((place) => ({ ...place, side: AGAIN * place.side })), 0, faces);
+      let missed = (await this.detectAt(pyramid, first, 0, faces)).filter(({ score }) => score >= CERTAIN_SCORE);
+      for (const degrees of ROTATIONS) missed = await this.detectAt(pyramid, missed, degrees, faces);
+      await this.detectAt(pyramid, missed.map(({ x, y, side, score }) => candidate(x, y, WIDER * side, score)), 0, faces);
       const confirmed = faces.map(placeOf);
       waiting = waiting.filter((place) => !first.includes(place) && !isWithin(place, confirmed));
     }
-    return merge(faces).reduce(
+    return suppress(faces).reduce(
       (best, face) => (isWithin(placeOf(face), best.map(placeOf)) ? best : [...best, face]), [],
     );
   }
 
-  async look(levels, places, degrees, faces) { // appends the faces at places, and gives the places that show none
+  async detectAt(pyramid, places, degrees, faces) { // appends the faces at places, and gives the places that show none
     const missed = [];
     for (let first = 0; first < places.length; first += BATCH) {
       const batch = places.slice(first, first + BATCH);
-      (await this.facesAt(levels, batch, degrees)).forEach((face, index) => {
+      (await this.facesAt(pyramid, batch, degrees)).forEach((face, index) => {
         if (face) faces.push(face);
         else missed.push(batch[index]);
       });
@@ -73,31 +74,24 @@ export class FaceDetector {
     return missed;
   }
 
-  async facesAt(levels, places, degrees) { // the face at each place or null; tilted ones are looked at upright
-    const faces = await this.closeUps(levels, places, places.map(() => degrees));
+  async facesAt(pyramid, places, degrees) { // the face at each place or null; tilted ones get a close-up turned upright
+    const faces = await this.closeUps(pyramid, places, places.map(() => degrees));
     const tilts = faces.map((face) => (face ? tilt(face) : degrees));
     const again = [...faces.keys()].filter((index) => Math.abs(halfTurn(tilts[index] - degrees)) >= TILTED);
-    const upright = await this.closeUps(levels, again.map((index) => places[index]), again.map((index) => tilts[index]));
+    const upright = await this.closeUps(pyramid, again.map((index) => places[index]), again.map((index) => tilts[index]));
     again.forEach((index, number) => { faces[index] = upright[number] || faces[index]; });
     return faces;
   }
 
-  async pass(image) { // what CenterFace finds in the whole image
-    const small = rescale(image, LEAST_SIDE / Math.max(image.width, image.height));
-    const toImage = [[image.width / small.width, 0, 0], [0, image.height / small.height, 0]];
-    const [faces] = await this.network.detect([pad(small, LEAST_SIDE)], THRESHOLD);
-    return faces.map((face) => moved(face, toImage));
-  }
-
-  async closeUps(levels, places, turns) { // the face at each place that a close-up turned by these degrees shows, or null
+  async closeUps(pyramid, places, turns) { // the face at each place that a close-up turned by these degrees shows, or null
     if (!places.length) return [];
-    const views = places.map((place, index) => closeUp(levels, place, turns[index]));
+    const views = places.map((place, index) => closeUp(pyramid, place, turns[index]));
     const detections = await this.network.detect(views.map(({ pixels }) => pixels), THRESHOLD);
     return places.map((place, index) => {
-      const least = THRESHOLD + (place.score >= SURE ? 0 : DOUBT);
+      const least = THRESHOLD + (place.score >= CERTAIN_SCORE ? 0 : UNCERTAIN_MARGIN);
       return detections[index]
         .map((face) => moved(face, views[index].back))
-        .filter(({ score, box }) => score >= least && samePlace(box, place))
+        .filter((face) => face.score >= least && isWithin(placeOf(face), [place]))
         .reduce((best, face) => (best && best.score >= face.score ? best : face), null);
     });
   }
@@ -110,13 +104,13 @@ function consideredSide({ width, height }) { // a strip's faces are as large as 
 function scanScale(image) { // the scanner's pixels for each of the image's
   const side = consideredSide(image);
   const scale = Math.min(
-    Math.max(interpolate(side, ...SCAN_SIDES), LEAST_SIDE) / side,
-    Math.max(2, LEAST_SIDE / Math.max(image.width, image.height)),
+    Math.max(interpolate(side, ...SCAN_SIDES), MIN_SCAN_SIDE) / side,
+    Math.max(2, MIN_SCAN_SIDE / Math.max(image.width, image.height)),
   );
   return scale <= 0.5 ? 1 / Math.trunc(1 / scale + 1e-9) : scale; // images are shrunk fastest by a whole factor
 }
 
-class Levels { // an image and what it was scaled to, so that no pixel is read twice
+class Pyramid { // an image and what it was scaled to, each scale is made once, from the next larger one
   constructor(image) {
     this.image = image;
     this.scaled = new Map([[1, image]]);
@@ -130,7 +124,7 @@ class Levels { // an image and what it was scaled to, so that no pixel is read t
     return this.scaled.get(scale);
   }
 
-  best(scale) { // the smallest of at least this scale, or the image itself
+  atLeast(scale) { // the smallest of at least this scale, or the image itself
     return this.scaled.get(this.least(scale));
   }
 
@@ -140,15 +134,11 @@ class Levels { // an image and what it was scaled to, so that no pixel is read t
   }
 }
 
-const suppressPlaces = (places) => (
-  suppress(places, ({ x, y, side }) => [x - side / 2, y - side / 2, side, side], SAME_PLACE_IOU)
-);
-
 const isCrowd = (candidates, scale) => (
-  candidates.filter(({ side, score }) => score >= CROWDED && side * scale < SMALL).length >= CROWD
+  candidates.filter(({ side, score }) => score >= CROWD_SCORE && side * scale < CROWD_FACE).length >= CROWD
 );
 
-const largest = (longSide, scale) => Math.min(scale, MAX_SIDE / longSide);
+const largest = (longSide, scale) => Math.min(scale, MAX_SCAN_SIDE / longSide);
 
 function placeOf({ box: [x, y, width, height] }) {
   return { x: x + width / 2, y: y + height / 2, side: Math.max(width, height) };
@@ -160,9 +150,9 @@ function isWithin(place, others) { // whether its centre lies in another place, 
   ));
 }
 
-function closeUp(levels, place, degrees) { // its pixels, and the matrix back to the image
-  const image = levels.best(CLOSE_UP_FACE / place.side);
-  const [ratioX, ratioY] = [image.width / levels.image.width, image.height / levels.image.height];
+function closeUp(pyramid, place, degrees) { // its pixels, and the matrix back to the image
+  const image = pyramid.atLeast(CLOSE_UP_FACE / place.side);
+  const [ratioX, ratioY] = [image.width / pyramid.image.width, image.height / pyramid.image.height];
   const scale = CLOSE_UP_FACE / place.side / Math.sqrt(ratioX * ratioY);
   const [x, y, reach] = [place.x * ratioX, place.y * ratioY, REACH / scale];
   const [[left, right], [top, bottom]] = [[x, image.width], [y, image.height]].map(([center, length]) => {

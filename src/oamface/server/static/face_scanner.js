@@ -1,6 +1,6 @@
 // Places that may show a face, as in oamface/face_scanner.py.
 
-import { MULTIPLE, SAME_PLACE_IOU, STRIDES, TILE, TILE_OVERLAP } from "./constants.js";
+import { MULTIPLE, STRIDES, TILE, TILE_OVERLAP } from "./constants.js";
 import { peaks, suppress } from "./detection.js";
 import { cutRegion, pad, round } from "./pixels.js";
 
@@ -13,12 +13,12 @@ export class FaceScanner {
     const candidates = [];
     for (const [top, height] of tiles(image.height)) {
       for (const [left, width] of tiles(image.width)) {
-        for (const { x, y, ...rest } of await this.pass(cutRegion(image, left, top, width, height), threshold)) {
-          candidates.push({ x: x + left, y: y + top, ...rest });
+        for (const { x, y, side, score } of await this.pass(cutRegion(image, left, top, width, height), threshold)) {
+          candidates.push(candidate(x + left, y + top, side, score));
         }
       }
     }
-    return suppress(candidates, ({ x, y, side }) => [x - side / 2, y - side / 2, side, side], SAME_PLACE_IOU);
+    return suppress(candidates);
   }
 
   async pass(image, threshold) {
@@ -28,16 +28,20 @@ export class FaceScanner {
   }
 }
 
+export function candidate(x, y, side, score) { // a place that may show a face: its centre and long side
+  return { x, y, side, score, box: [x - side / 2, y - side / 2, side, side] };
+}
+
 function decode({ data, dims: [, , rows, columns] }, stride, threshold) { // lengths are in cells
   const [score, side, x, y] = [0, 1, 2, 3].map((index) => index * rows * columns);
   return peaks({ data, rows, columns }, threshold).map(([row, column]) => {
     const cell = row * columns + column;
-    return {
-      x: (column + 0.5 + data[x + cell]) * stride,
-      y: (row + 0.5 + data[y + cell]) * stride,
-      side: Math.exp(data[side + cell]) * stride,
-      score: data[score + cell],
-    };
+    return candidate(
+      (column + 0.5 + data[x + cell]) * stride,
+      (row + 0.5 + data[y + cell]) * stride,
+      Math.exp(data[side + cell]) * stride,
+      data[score + cell],
+    );
   });
 }
 

@@ -1,1 +1,1 @@
-"""Trains the network of `FaceScanner` on drawn scenes of real faces, of which CenterFace gave the boxes."""
+"""Trains the network of `FaceScanner` on scenes composed of real faces, of which CenterFace gave the boxes."""

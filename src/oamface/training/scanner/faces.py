@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from oamface.centerface import CenterFace
 from oamface.datasets.archive import Archive
 from oamface.datasets.index import Index, Record
-from oamface.detection import Detection, moved
+from oamface.detection import Detection
 from oamface.errors import DataError, OamfaceError
-from oamface.images import RGBImage, read_image, rescale
+from oamface.images import RGBImage, read_image
 
 SIDE = 320  # long side at which CenterFace sees an image
 # Background images without a face that scikit-image and scikit-learn carry.
@@ -72,12 +71,7 @@ def _detect(network: CenterFace, archive: Archive, name: str) -> FaceImage | Non
         pixels = read_image(archive.read(name))
     except OamfaceError:
         return None
-    large = rescale(pixels, SIDE / max(pixels.shape[:2]))
-    canvas: npt.NDArray[np.uint8] = np.zeros((1, SIDE, SIDE, 3), np.uint8)
-    canvas[0, : large.shape[0], : large.shape[1]] = large
-    back = np.diag([pixels.shape[1] / large.shape[1], pixels.shape[0] / large.shape[0], 0.0])[:2]
-    (faces,) = network.detect(canvas, FAINT)
-    return FaceImage(pixels, tuple(moved(face, back) for face in faces))
+    return FaceImage(pixels, tuple(network.detect_in(pixels, SIDE, FAINT)))
 
 
 def load_backgrounds() -> list[RGBImage]:

@@ -1,4 +1,4 @@
-"""Draws training scenes: many faces of known place and size, turned any way, among things that are none.
+"""Draws training scenes: many faces of known place and size, turned any way, among parts of images that show none.
 
 A network that sees pasted faces would learn their edges instead: parts without a face are pasted the same way.
 """
@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from oamface.detection import Detection, moved
 from oamface.images import RGBImage
-from oamface.training.scanner.faces import SURE, FaceImage
+from oamface.training.scanner.faces import FaceImage
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 SIDE = 320  # pixels of a scene
 TURNED = 0.4  # share of scenes with faces that are not upright
@@ -47,9 +47,9 @@ class SceneArtist:
         rng, canvas, faces = self._rng, self._background(), list[SceneFace]()
         taken: list[tuple[npt.NDArray[np.float64], float]] = []
         turned = rng.random() < TURNED
-        things = [(size, True) for size in self._face_sizes()]
-        things += [(float(np.exp(rng.uniform(np.log(12), np.log(140)))), False) for _ in range(rng.integers(0, 6))]
-        for size, is_face in sorted(things, reverse=True):
+        items = [(size, True) for size in self._face_sizes()]
+        items += [(float(np.exp(rng.uniform(np.log(12), np.log(140)))), False) for _ in range(rng.integers(0, 6))]
+        for size, is_face in sorted(items, reverse=True):
             place = self._free_place(size, taken)
             if place is None:
                 continue
@@ -65,7 +65,7 @@ class SceneArtist:
         inside = [
             face for face in faces if max(abs(face.x - SIDE / 2), abs(face.y - SIDE / 2)) < SIDE / 2 + face.side / 10
         ]
-        return self._spoil(self._occlude(canvas, inside)), inside
+        return self._degrade(self._occlude(canvas, inside)), inside
 
     def _face_sizes(self) -> npt.NDArray[np.float64]:
         """A crowd, a group, a portrait with people behind, or nobody."""
@@ -138,11 +138,11 @@ class SceneArtist:
         reach = float(np.hypot(*radius)) * scale + 2
         low = np.clip(place - reach, 0, SIDE - 1).astype(int)
         high = np.clip(place + reach + 1, low + 1, SIDE).astype(int)
-        there = np.column_stack([matrix[:, :2] * stretch, matrix[:, 2] - low])
+        to_window = np.column_stack([matrix[:, :2] * stretch, matrix[:, 2] - low])
         window = tuple(int(length) for length in high - low)
-        layer = cv2.warpAffine(small, there, window, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        layer = cv2.warpAffine(small, to_window, window, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         mask = self._mask(small.shape[:2], centre / stretch, radius / stretch)
-        alpha = cv2.warpAffine(mask, there, window, flags=cv2.INTER_LINEAR)[..., None]
+        alpha = cv2.warpAffine(mask, to_window, window, flags=cv2.INTER_LINEAR)[..., None]
         under = canvas[low[1] : high[1], low[0] : high[0]]
         under[:] = (under * (1 - alpha) + self._jitter(layer) * alpha).astype(np.uint8)
         return matrix
@@ -206,8 +206,8 @@ class SceneArtist:
                 if min(part.shape[:2]) >= 20:
                     return self._square(part, int(min(part.shape[:2]) * rng.uniform(0.6, 1)))
 
-    def _pick(self, things: Sequence[Thing]) -> Thing:
-        return things[int(self._rng.integers(len(things)))]
+    def _pick(self, items: Sequence[Item]) -> Item:
+        return items[int(self._rng.integers(len(items)))]
 
     def _square(self, image: RGBImage, side: int) -> RGBImage:
         top, left = (int(self._rng.integers(0, length - side + 1)) for length in image.shape[:2])
@@ -225,7 +225,7 @@ class SceneArtist:
                 cv2.ellipse(canvas, (int(at[0]), int(at[1])), axes, rng.uniform(0, 180), 0, 360, color, -1)
         return canvas
 
-    def _spoil(self, canvas: RGBImage) -> RGBImage:
+    def _degrade(self, canvas: RGBImage) -> RGBImage:
         """Blur, noise, another gamma and JPEG, each sometimes."""
         rng = self._rng
         if rng.random() < 0.25:
@@ -238,9 +238,9 @@ class SceneArtist:
             canvas = (255 * (canvas / 255.0) ** rng.uniform(0.5, 2)).astype(np.uint8)
         if rng.random() < 0.3:
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
-            spoilt = cv2.imdecode(cv2.imencode(".jpg", canvas, quality)[1], cv2.IMREAD_COLOR)
-            assert spoilt is not None
-            return spoilt.astype(np.uint8, copy=False)
+            decoded = cv2.imdecode(cv2.imencode(".jpg", canvas, quality)[1], cv2.IMREAD_COLOR)
+            assert decoded is not None
+            return decoded.astype(np.uint8, copy=False)
         return canvas
 
     def _noise(self, image: RGBImage, strongest: float) -> RGBImage:
@@ -253,6 +253,6 @@ def _centre(face: Detection) -> npt.NDArray[np.float64]:
 
 
 def _scene_face(face: Detection, matrix: npt.NDArray[np.float64], *, required: bool) -> SceneFace:
-    there = moved(face, matrix)
-    x, y = _centre(there)
-    return SceneFace(float(x), float(y), max(there.box[2:]), required and face.score > SURE)
+    on_canvas = moved(face, matrix)
+    x, y = _centre(on_canvas)
+    return SceneFace(float(x), float(y), max(on_canvas.box[2:]), required)

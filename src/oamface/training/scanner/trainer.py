@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from oamface.atomic import write_whole
+from oamface.atomic import write_bytes
 from oamface.face_scanner import STRIDES
 from oamface.images import RGBImage
 from oamface.training.scanner.faces import FaceImage
@@ -124,8 +124,6 @@ def train_scanner(
 
 def export_scanner(network: ScannerNetwork, path: Path) -> None:
     """Write the network as `FaceScanner` reads it. Raises FileError."""
-    import onnx
-
     example = torch.zeros(2, SIDE, 2 * SIDE, 3, dtype=torch.uint8)
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height_32", "width_32"))
     program = torch.onnx.export(
@@ -143,5 +141,4 @@ def export_scanner(network: ScannerNetwork, path: Path) -> None:
     model.graph.ClearField("value_info")
     for part in (model, model.graph, *model.graph.node):
         part.ClearField("metadata_props")  # where each line of Python came from: a third of the file
-    model.ir_version = min(model.ir_version, onnx.IR_VERSION)
-    write_whole(path, lambda file: file.write(model.SerializeToString()))
+    write_bytes(path, model.SerializeToString())
