@@ -3,6 +3,8 @@
 It handles light, antialiasing and compositing; what is drawn is decided in `masks` and `objects`.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -73,9 +75,15 @@ class Canvas:
 
     def line(self, points: npt.ArrayLike, thickness: float) -> FloatArray:
         """(H, W) 0..1: an open line; thickness in face units (1 = about the distance between the eyes)."""
+        return self.lines([np.asarray(points, np.float64)], thickness)
+
+    def lines(self, lines: Sequence[Points] | Points, thickness: float) -> FloatArray:
+        """(H, W) 0..1: one or more open lines of one thickness, alike in their number of coordinates."""
         mask = np.zeros((self.height, self.width), np.uint8)
         wide = max(1, round(thickness * self.unit))
-        cv2.polylines(mask, [self._pixels(points)], False, 255, wide, cv2.LINE_AA, _BITS)
+        ends = np.cumsum([len(points) for points in lines])[:-1]
+        corners = np.split(self._pixels(np.concatenate(lines)), ends)  # projected at once: hair has hundreds of lines
+        cv2.polylines(mask, corners, False, 255, wide, cv2.LINE_AA, _BITS)
         return mask.astype(np.float32) / np.float32(255)
 
     def soften(self, area: FloatArray, radius: float) -> FloatArray:

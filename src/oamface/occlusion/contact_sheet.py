@@ -22,9 +22,10 @@ def contact_sheet(faces: list[tuple[RGBImage, npt.NDArray[np.float32]]], *, seed
     crops = [crop_face(image, landmarks, SIDE) for image, landmarks in faces]
     landmarks, rows, next_crop = template(SIDE), [], cycle(crops)
     correct, *incorrect = MASK_POSITIONS
+    positions = [correct] * 3 + incorrect
     for name, style in STYLES.items():
         cells = []
-        for number, position in enumerate([correct] * 4 + incorrect if style.is_mask else [correct] * 6):
+        for number, position in enumerate(positions if style.is_mask else [correct] * len(positions)):
             rng = np.random.default_rng((seed, number))
             occluded = occlude(next(next_crop), landmarks, name, rng, position=position)
             cells.append(occluded.image)

@@ -34,6 +34,8 @@ class FaceFrame:
         # The nose stands out of the plane of eyes and mouth: its sideways offset tells the head's turn.
         offset = float((points[2] - (self.eyes + mouth) / 2) @ across) / max(width, 0.3 * height)
         self.turn = float(np.clip(np.arctan2(offset, NOSE), -0.9, 0.9))
+        # y of the nose's tip: lower in the face where the head is bent down.
+        self.nose = float(np.clip((points[2] - self.eyes) @ self.down / height**2, 0.3, 0.75))
         # In profile the eyes close up, the height does not.
         self.unit = max(width / np.cos(self.turn), 0.7 * height)
         self.across = across * self.unit

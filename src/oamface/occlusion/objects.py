@@ -1,9 +1,11 @@
-"""Draws occluders other than masks: sunglasses, scarf, hand, phone, hair, a plain patch."""
+"""Draws occluders other than masks: sunglasses, scarf, hand, phone, hair, beard, helmet, a plain patch."""
 
 import numpy as np
 
-from oamface.occlusion.canvas import Canvas, Colour
+from oamface.occlusion.canvas import Canvas, Colour, FloatArray, mirrored, smooth
 from oamface.occlusion.face_frame import Points
+
+_HAIR = ((60, 45, 35), (30, 26, 24), (140, 105, 70), (110, 60, 35), (170, 165, 160))
 
 
 def sunglasses(canvas: Canvas) -> None:
@@ -86,19 +88,65 @@ def hair(canvas: Canvas) -> None:
     """Strands that fall over forehead and one side of the face."""
     rng = canvas.rng
     side, dark = rng.choice([-1, 1]), rng.uniform(0.15, 0.8)
-    colour = np.array(((60, 45, 35), (30, 26, 24), (140, 105, 70), (110, 60, 35), (170, 165, 160))[rng.integers(5)]) * (
-        0.6 + dark / 2
-    )
+    colour = np.array(_HAIR[rng.integers(5)]) * (0.6 + dark / 2)
     reach = rng.uniform(0.1, 0.8)
-    for _ in range(int(rng.integers(14, 30))):
-        x = side * (1.15 - rng.random() * reach)
-        fall = [
-            (x * 0.6 + side * 0.2, -1.1),
-            (x + rng.normal(0, 0.06), -0.3),
-            (x + rng.normal(0, 0.1), 0.5),
-            (x + rng.normal(0, 0.15), rng.uniform(0.9, 2.0)),
-        ]
-        canvas.draw(canvas.line(_curve(fall), rng.uniform(0.03, 0.09)), colour * rng.uniform(0.7, 1.3))
+    for _ in range(6):
+        strands = []
+        for _ in range(int(rng.integers(2, 6))):
+            x = side * (1.15 - rng.random() * reach)
+            fall = [
+                (x * 0.6 + side * 0.2, -1.1),
+                (x + rng.normal(0, 0.06), -0.3),
+                (x + rng.normal(0, 0.1), 0.5),
+                (x + rng.normal(0, 0.15), rng.uniform(0.9, 2.0)),
+            ]
+            strands.append(_curve(fall))
+        canvas.draw(canvas.lines(strands, rng.uniform(0.03, 0.09)), colour * rng.uniform(0.7, 1.3))
+
+
+def beard(canvas: Canvas) -> None:
+    """A beard along the jaw, from stubble to full, with a moustache or without, around free lips."""
+    rng = canvas.rng
+    colour = np.array(_HAIR[rng.integers(5)]) * rng.uniform(0.6, 1.1)
+    full = rng.uniform(0, 1)
+    area = _bearded(canvas, full, moustache=bool(rng.random() < 0.8))
+    grain = np.clip(0.75 + 0.3 * canvas.noise(0.03) + 0.2 * canvas.noise(0.15), 0, 1)
+    canvas.shadow(area, 0.3 * full, 0.1)
+    canvas.draw(area * grain * (0.3 + 0.6 * full), colour * 0.8)
+    roots = rng.uniform((-1, 0.6), (1, 1.95 + 0.3 * full), (int(150 + 350 * full), 2))
+    # Hair grows down and away from the midline; that of a moustache mostly aside.
+    aside = np.sign(roots[:, 0]) * np.where(roots[:, 1] < 0.95, 0.8, 0.25) + rng.normal(0, 0.35, len(roots))
+    grown = np.column_stack([aside, rng.uniform(0.5, 1, len(roots))]) * rng.uniform(0.03, 0.05 + 0.17 * full)
+    strands = np.stack([roots, roots + grown], 1)
+    for tone, some in zip((0.6, 1.0, 1.35), np.array_split(strands, 3), strict=True):
+        hairs = canvas.soften(canvas.lines(some, 0.015), 0.012)
+        canvas.draw(hairs * area * (0.4 + 0.4 * full), colour * tone)
+
+
+def helmet(canvas: Canvas) -> None:
+    """An open-face helmet over forehead and ears, with a strap, sometimes a cup, under the chin."""
+    rng = canvas.rng
+    brow, ear, open_to = rng.uniform(-0.75, -0.4), rng.uniform(0.1, 1.0), rng.uniform(0.88, 1.05)
+    inner = [(0, brow, 0), (0.55, brow + 0.03, 0), (open_to, brow + 0.25, 0), (open_to + 0.03, ear, 0)]
+    outer = [(1.35, ear + 0.05, 0), (1.5, -0.6, 0), (1.1, -1.7, 0), (0, -2.2, 0)]
+    shell = canvas.area(smooth(mirrored([*inner, *outer]), 2))
+    thick, tone = rng.uniform(0.05, 0.14), rng.uniform(15, 90)
+    low, wide = rng.uniform(1.6, 1.85), rng.uniform(0.8, 0.98)
+    across = np.linspace(-1, 1, 15)
+    down = low - (low - ear) * np.abs(across) ** rng.uniform(2.5, 4)
+    strap = canvas.line(np.column_stack([wide * across, down]), thick)
+    if rng.random() < 0.5:  # the second leg of a strap that forks below the ears
+        leg = np.array([(wide - 0.2, ear - 0.1), (0.86 * wide, 0.4 * ear + 0.6 * low)])
+        strap = np.maximum(strap, canvas.lines([leg, leg * (-1, 1)], thick))
+    canvas.shadow(np.maximum(shell, strap), rng.uniform(0.15, 0.4))
+    canvas.draw(strap, (tone, tone, tone * rng.uniform(0.9, 1.2)), shade=1 + 0.1 * canvas.noise(0.04))
+    if rng.random() < 0.3:
+        angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        cup = _superellipse(angles, rng.uniform(0.28, 0.42), rng.uniform(0.12, 0.2), 3) + (0, low - 0.02)
+        canvas.draw(canvas.area(cup), (tone, tone, tone))
+    x, y = canvas.coordinates()
+    gleam = np.exp(-8 * ((x - rng.uniform(-0.6, 0.6)) ** 2 + (y + 1.1) ** 2))
+    canvas.draw(shell, _any_colour(canvas), shade=1.05 - 0.2 * x * x + 0.5 * gleam * rng.uniform(0, 1))
 
 
 def patch(canvas: Canvas) -> None:
@@ -108,6 +156,20 @@ def patch(canvas: Canvas) -> None:
     shape = _superellipse(angles, rng.uniform(0.25, 0.9), rng.uniform(0.2, 0.7), rng.choice([2.0, 12.0]))
     outline = _turned(shape, rng.normal(0, 0.4)) + (rng.uniform(-0.7, 0.7), rng.uniform(-0.3, 1.6))
     canvas.draw(canvas.area(outline), _any_colour(canvas), lit=bool(rng.random() < 0.5))
+
+
+def _bearded(canvas: Canvas, full: float, *, moustache: bool) -> FloatArray:
+    """(H, W) 0..1: where a beard grows. full: 0 for short to 1 for long."""
+    rng = canvas.rng
+    chin, cheek = 1.8 + 0.3 * full, rng.uniform(0.9, 1.2)
+    jaw = [(1.0, 0.45), (0.98, 0.9), (0.8 + 0.06 * full, 1.4), (0.45 + 0.1 * full, chin - 0.1), (0, chin)]
+    # From the lip, or from below the mouth, past its corner and up the cheek's edge.
+    lip = [(0, 0.74), (0.2, 0.76), (0.45, 0.88)] if moustache else [(0, 1.3), (0.3, 1.25), (0.55, 1.2)]
+    outline = mirrored([*lip, (0.68, cheek), (0.85, 0.85), (0.92, 0.42), *jaw])
+    area = canvas.soften(canvas.area(smooth(outline, 2)), 0.05)
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    lips = canvas.area(_superellipse(angles, 0.36, rng.uniform(0.1, 0.16), 1.6) + (0, 1.0))
+    return area * (1 - canvas.soften(lips, 0.02))
 
 
 def _superellipse(angles: Points, wide: float, high: float, power: float) -> Points:

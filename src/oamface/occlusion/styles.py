@@ -11,8 +11,9 @@ from oamface.images import RGBImage, check_image
 from oamface.occlusion import masks, objects
 from oamface.occlusion.canvas import Canvas, FloatArray
 from oamface.occlusion.face_frame import FaceFrame
+from oamface.occlusion.positions import POSITIONS
 
-MASK_POSITIONS = tuple(masks.TOP_EDGES)  # correct, below_nose, on_chin
+MASK_POSITIONS = tuple(POSITIONS)  # correct first
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ STYLES = {
     "hand": Style(objects.hand, is_mask=False),
     "hair": Style(objects.hair, is_mask=False),
     "patch": Style(objects.patch, is_mask=False),
+    "beard": Style(objects.beard, is_mask=False),
+    "helmet": Style(objects.helmet, is_mask=False),
     "phone": Style(objects.phone, is_mask=False, held_out=True),
 }
 HELD_OUT = tuple(name for name, style in STYLES.items() if style.held_out)

@@ -9,10 +9,10 @@ import numpy as np
 from oamface.datasets.readers.synthetic import RACES
 from oamface.errors import SynthError
 from oamface.labels import GENDERS, Label
-from oamface.occlusion import MASK_POSITIONS
 
 AGES = (1, 95)  # years, both included
 MASK_STYLES = ("surgical", "ffp2", "cloth", "black")
+MASK_POSITIONS = ("correct", "below_nose", "on_chin")
 
 
 @dataclass(frozen=True)
