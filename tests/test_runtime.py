@@ -64,7 +64,7 @@ def test_cuda_gets_its_options_and_the_cpu_for_what_it_lacks(untrained_model, mo
     requested = []
 
     class Session(runtime.onnxruntime.InferenceSession):
-        def __init__(self, model, options, providers) -> None:
+        def __init__(self, model, options, providers, **_: object) -> None:
             requested.append(providers)
             super().__init__(model, options, providers=["CPUExecutionProvider"])
 
@@ -74,9 +74,48 @@ def test_cuda_gets_its_options_and_the_cpu_for_what_it_lacks(untrained_model, mo
     monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(runtime.onnxruntime, "InferenceSession", Session)
     monkeypatch.setattr(runtime.onnxruntime, "preload_dlls", lambda: requested.append("libraries"))
+    runtime._preload_cuda.cache_clear()
     network = runtime.load_onnx(untrained_model.read_bytes())
     assert network.provider == "CUDAExecutionProvider"
     libraries, ((name, options), fallback) = requested
     assert libraries == "libraries"
     assert (name, fallback) == ("CUDAExecutionProvider", "CPUExecutionProvider")
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+def test_missing_cuda_libraries_do_not_reach_stdout(untrained_model, monkeypatch, capsys) -> None:
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: available)
+    calls = []
+
+    def preload_dlls() -> None:
+        calls.append(1)
+        print("Failed to load libcublasLt.so")
+
+    monkeypatch.setattr(runtime.onnxruntime, "preload_dlls", preload_dlls, raising=False)
+    runtime._preload_cuda.cache_clear()
+    for _ in range(2):
+        runtime.load_onnx(untrained_model.read_bytes())
+    assert len(calls) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_device_that_fails_says_why(untrained_model, monkeypatch) -> None:
+    network = runtime.load_onnx(untrained_model.read_bytes(), "cpu")
+
+    class Session:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("out of memory\nat line 3")
+
+    monkeypatch.setattr(network, "_session", Session())
+    with pytest.raises(DeviceError, match="CPUExecutionProvider failed: out of memory"):
+        network(np.zeros((1, 3, 32, 32), np.float32))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(runtime.onnxruntime, "InferenceSession", fail)
+    with pytest.raises(DeviceError, match="CUDA out of memory"):
+        runtime.load_onnx(untrained_model.read_bytes(), "cuda")

@@ -1,12 +1,14 @@
 """Loads network files: ONNX Runtime on any of its devices, or OpenVINO for files in its own form."""
 
 import hashlib
+import io
 import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,13 +69,22 @@ def _quiet() -> Iterator[None]:
         onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
 
 
+@cache
+def _preload_cuda() -> None:
+    """Load CUDA and cuDNN from their wheels, which the system does not find. What is missing is printed to stdout."""
+    if hasattr(onnxruntime, "preload_dlls"):
+        with redirect_stdout(io.StringIO()) as printed:
+            onnxruntime.preload_dlls()
+        logger.debug("CUDA libraries: %s", printed.getvalue().strip() or "loaded")
+
+
 class Runtime(Protocol):
     """A network ready to compute. Safe to share between threads."""
 
     outputs: tuple[str, ...]
 
     def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
-        """The values of all `outputs` for the only input, of its own type."""
+        """The values of all `outputs` for the only input, of its own type. Raises DeviceError: the device failed."""
 
     def description(self) -> str | None:
         """What the file carries under METADATA."""
@@ -95,9 +106,13 @@ class OnnxRuntime:
         if provider != "CPUExecutionProvider":
             providers.append("CPUExecutionProvider")
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+            # Without its own fallback, which prints to stdout and hides the cause.
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's own errors share no public base
-            raise ModelError(f"no ONNX model ({str(error).splitlines()[0]})") from error
+            cause = str(error).splitlines()[0]
+            if provider != "CPUExecutionProvider":
+                raise DeviceError(f"{provider} does not load on this machine ({cause})") from error
+            raise ModelError(f"no ONNX model ({cause})") from error
         if provider not in self._session.get_providers():  # it falls back to the CPU without an error
             raise DeviceError(f"{provider} does not load on this machine")
         self.provider = provider
@@ -105,7 +120,10 @@ class OnnxRuntime:
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
-        return tuple(self._session.run(None, {self._input: values}))
+        try:
+            return tuple(self._session.run(None, {self._input: values}))
+        except Exception as error:  # such as a GPU without enough memory left
+            raise DeviceError(f"{self.provider} failed: {str(error).splitlines()[0]}") from error
 
     def description(self) -> str | None:
         text: str | None = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
@@ -157,8 +175,8 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
         try:
             if provider not in available:
                 raise DeviceError(f"ONNX Runtime {RUNTIME_VERSION} comes without {provider}")
-            if name in GPUS and hasattr(onnxruntime, "preload_dlls"):
-                onnxruntime.preload_dlls()  # CUDA and cuDNN from their wheels, which the system does not find
+            if name in GPUS:
+                _preload_cuda()
             with _quiet():
                 network = OnnxRuntime(model, provider, threads)
             logger.info("network runs on %s (%s)", name, provider)
