@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,3 +100,11 @@ def test_to_pandas_names_the_missing_package(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(OamfaceError, match="pip install pandas"):
         RESULT.to_pandas()
+
+
+def test_calibrated_tails_replace_the_sums_and_thresholds_reach_the_json() -> None:
+    tails = np.linspace(1, 0, 101, dtype=np.float32)
+    age = replace(FACE.age, tails=tails, thresholds=(18, 21))
+    assert age.at_least(18) == pytest.approx(0.82)
+    assert age.to_dict()["at_least"] == {"18": pytest.approx(0.82, abs=1e-4), "21": pytest.approx(0.79, abs=1e-4)}
+    assert "at_least" not in FACE.age.to_dict()

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from oamface.age_policy import AgeDecision, AgePolicy
     from oamface.analyzer import Analyzer, ImageInput
     from oamface.detection import Detection, Detector
     from oamface.errors import (
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 # Where each name lives: the networks' runtime takes most of a second to import, which `oamface --help` need not.
 _HOMES = {
+    **dict.fromkeys(("AgeDecision", "AgePolicy"), "age_policy"),
     "Analyzer": "analyzer",
     "FaceDetector": "face_detector",
     **dict.fromkeys(("Detection", "Detector"), "detection"),
@@ -48,6 +50,8 @@ _HOMES = {
 }
 __all__ = [
     "Age",
+    "AgeDecision",
+    "AgePolicy",
     "Analyzer",
     "Box",
     "Classification",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from oamface.age_thresholds import calibrated_tails, check_thresholds
 from oamface.alignment import CROP_SIZE, crop_face, crop_transform
 from oamface.detection import Detection, Detector, assumed, prominent
 from oamface.errors import FaceError, ImageError, OamfaceError, OptionError
@@ -45,7 +46,8 @@ class Analyzer:
     weights: a name from `oamface.list_models()`, or an exported file. tasks: which of age, gender, race, mask to
     predict; all by default. device: "auto", "cpu", "cuda", "tensorrt", "coreml", "directml" or "openvino", for both
     networks. threads: CPU threads, 0 for all cores. detector: another one than FaceDetector with its defaults; it is
-    never called by two threads at once.
+    never called by two threads at once. at_least: years for which the JSON has the probability of looking so old or
+    older; `Age.at_least` gives that of any.
     Raises ModelError, LabelError (unknown task), DeviceError (a device that is not there), OptionError.
     """
 
@@ -57,8 +59,9 @@ class Analyzer:
         device: str = "auto",
         threads: int = 0,
         detector: Detector | None = None,
+        at_least: Sequence[int] = (),
     ) -> None:
-        self.tasks = check_tasks(tasks)
+        self.tasks, self.at_least = check_tasks(tasks), check_thresholds(at_least)
         if detector is not None and (isinstance(detector, type) or not callable(getattr(detector, "detect", None))):
             raise OptionError(f"detector {detector!r}: expected an object with a method detect(image)")
         self.predictor = Predictor(weights, device=device, threads=threads)
@@ -161,6 +164,7 @@ class Analyzer:
         quantiles = np.where(undetected, self.predictor.undetected_quantiles, self.predictor.quantiles)
         low, high = predictions.age_bounds(quantiles)
         years, visibility = predictions.years, predictions.visibility()
+        tails = calibrated_tails(predictions.probabilities["age"], self.predictor.at_least)
         thresholds, level = self.description["thresholds"], self.description["intervals"]["level"]
         for row, face in enumerate(detections):
             tiny = max(face.box.width, face.box.height) < LEAST_FACE
@@ -169,7 +173,7 @@ class Analyzer:
                 probabilities = predictions.probabilities[task][row]
                 if task == "age":
                     bounds = (0.0, 100.0) if tiny else (float(low[row]), float(high[row]))
-                    results[task] = Age(float(years[row]), *bounds, level, probabilities)
+                    results[task] = Age(float(years[row]), *bounds, level, probabilities, tails[row], self.at_least)
                 else:
                     results[task] = _classification(task, probabilities, np.inf if tiny else thresholds[task])
             yield Face(

@@ -84,6 +84,7 @@ class Predictor:
     weights: the name of one of the package's own (WEIGHTS), or an exported .onnx or .xml file. device: one of
     `devices.DEVICES`. threads: of the CPU, 0 for all.
     description: the file's metadata (size, temperatures, intervals, training, figures). digest: its SHA-256.
+    at_least: the parameters of `calibrated_tails`, empty where the file has none.
     quantiles, undetected_quantiles: for `Predictions.age_bounds`, the second for faces that were not detected; infinite
     (no year is excluded) where the file holds none.
     Raises ModelError: no such file, no model, or not one of oamface's; DeviceError: a device that is not there.
@@ -96,6 +97,7 @@ class Predictor:
         intervals = self.description["intervals"]
         self.quantiles = np.array(intervals["quantiles"], np.float32)
         self.undetected_quantiles = np.array(intervals.get("undetected", [np.inf] * len(TASKS["age"])), np.float32)
+        self.at_least = np.array(self.description.get("at_least", []), np.float64)
         given = self.description["input"]
         self.size: int = given["size"]
         self.preprocessing = Preprocessing(tuple(given["crop_box"]), tuple(given["mean"]), tuple(given["std"]))

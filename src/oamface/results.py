@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from oamface.errors import OamfaceError, OptionError, TaskError
+from oamface.age_thresholds import check_thresholds
+from oamface.errors import OamfaceError, TaskError
 from oamface.labels import TASKS
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Age:
     """Apparent age in years: the mean of the predicted distribution, and an interval around it.
 
     low, high: bounds that hold the age with probability `level` (0..1). distribution: (101,) float32, the probability
-    of every year from 0 to 100.
+    of every year from 0 to 100. tails: (101,) float32, the calibrated probability of every year or more; None where the
+    model file has none, then they are sums of the distribution. thresholds: years whose tails the JSON has.
     """
 
     years: float
@@ -56,16 +58,23 @@ class Age:
     high: float
     level: float
     distribution: FloatArray = field(compare=False, repr=False)
+    tails: FloatArray | None = field(default=None, compare=False, repr=False)
+    thresholds: tuple[int, ...] = ()
 
     def at_least(self, years: int) -> float:
-        """The predicted probability, 0..1, of being `years` or older, 0 to 100. Raises OptionError: another age."""
-        if not isinstance(years, int | np.integer) or not 0 <= years < len(self.distribution):
-            raise OptionError(f"age {years!r}: expected a whole number from 0 to {len(self.distribution) - 1} years")
+        """The predicted probability, 0..1, of looking `years` or older, 0 to 100. Raises OptionError: another age."""
+        (years,) = check_thresholds([years])
+        if self.tails is not None:
+            return float(self.tails[years])
         return min(1.0, float(self.distribution[years:].sum(dtype=np.float64)))
 
-    def to_dict(self) -> dict[str, float]:
-        """Plain values, years rounded to tenths."""
-        return {"years": _tenth(self.years), "low": _tenth(self.low), "high": _tenth(self.high), "level": self.level}
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, years rounded to tenths; with thresholds also "at_least", year to probability."""
+        values: dict[str, Any] = {name: _tenth(getattr(self, name)) for name in ("years", "low", "high")}
+        values["level"] = self.level
+        if self.thresholds:
+            values["at_least"] = {str(years): _fine(self.at_least(years)) for years in self.thresholds}
+        return values
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,21 @@ def test_analyze_takes_device_and_threads(images, untrained_model) -> None:
     assert len(json.loads(call.stdout)["faces"]) == 1
 
 
+def test_analyze_at_least_adds_probabilities_to_json_csv_and_table(images, untrained_model, tmp_path) -> None:
+    options = ("--at-least", "21,18", "--weights", untrained_model, "--csv", tmp_path / "faces.csv")
+    face = json.loads(run("analyze", images / "a.png", "--json", *options).stdout)["faces"][0]
+    assert list(face["age"]["at_least"]) == ["18", "21"]
+    assert 0 <= face["age"]["at_least"]["21"] <= face["age"]["at_least"]["18"] <= 1
+    with (tmp_path / "faces.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["age_at_least_18"]) == face["age"]["at_least"]["18"]
+    assert row["gender_probability"]
+    assert "18+: " in run("analyze", images / "a.png", *options).stdout
+    call = run("analyze", images / "a.png", "--at-least", "adult", "--weights", untrained_model)
+    assert call.returncode == 2
+    assert "expected whole numbers" in call.stderr
+
+
 def test_models_list_prints_every_model() -> None:
     listed = json.loads(run("models", "list", "--json").stdout)
     assert [model["name"] for model in listed] == list(WEIGHTS)

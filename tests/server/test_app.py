@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 
@@ -36,6 +37,19 @@ def test_analyze_gives_only_requested_tasks(client, jpeg) -> None:
     assert not {"gender", "race", "attention"} & set(face)
     for tasks in ("hair", "", "age,hair"):
         assert "gender, race, mask" in check_problem(client.post(f"/v1/analyze?tasks={tasks}", content=jpeg), 422)
+
+
+def test_at_least_adds_probabilities_of_ages(client, jpeg) -> None:
+    (face,) = client.post("/v1/analyze?at_least=21,18&at_least=65", content=jpeg).json()["faces"]
+    assert list(face["age"]["at_least"]) == ["18", "21", "65"]
+    image = base64.b64encode(jpeg).decode()
+    (same,) = client.post("/v1/analyze", json={"image": image, "at_least": [18, 21, 65]}).json()["faces"]
+    assert same["age"] == face["age"]
+    assert "at_least" not in client.post("/v1/analyze", content=jpeg).json()["faces"][0]["age"]
+    for years in ("", "adult", "-1", "18,", "1e1"):
+        assert "at_least" in check_problem(client.post(f"/v1/analyze?at_least={years}", content=jpeg), 422)
+    assert "0 to 100" in check_problem(client.post("/v1/analyze?at_least=101", content=jpeg), 422)
+    check_problem(client.post("/v1/analyze", json={"image": image, "at_least": ["18"]}), 422)
 
 
 def test_attention_has_values_and_corners(client, jpeg) -> None:

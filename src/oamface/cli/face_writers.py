@@ -22,12 +22,15 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class TextTable:
-    """Lines of a table for people, each ready as soon as its image is. names: of all images that will come."""
+    """Lines of a table for people, each ready as soon as its image is. names: of all images that will come.
 
-    def __init__(self, tasks: Sequence[str], names: Sequence[str]) -> None:
+    at_least: years of which it shows the probability, in the age's cell.
+    """
+
+    def __init__(self, tasks: Sequence[str], names: Sequence[str], at_least: Sequence[int] = ()) -> None:
         longest = max((cell_len(printable(name)) for name in names), default=0)
         self._widths = {"image": min(max(longest, 5), _NAME_WIDTH), "face": 4}
-        self._widths |= {task: 14 if task == "age" else 20 for task in tasks}
+        self._widths |= {task: 14 + 12 * len(at_least) if task == "age" else 20 for task in tasks}
         self._heading: tuple[str, ...] = (self._line([*self._widths, "visible"]),)
 
     def lines(self, result: ImageResult) -> Iterator[str]:
@@ -55,7 +58,8 @@ def _cells(face: Face) -> Iterator[str]:
     for task in face.tasks:
         prediction = face.predictions[task]
         if isinstance(prediction, Age):
-            yield f"{prediction.years:.0f} ({prediction.low:.0f}-{prediction.high:.0f})"
+            tails = (f", {years}+: {prediction.at_least(years):.0%}" for years in prediction.thresholds)
+            yield f"{prediction.years:.0f} ({prediction.low:.0f}-{prediction.high:.0f}){''.join(tails)}"
         else:
             yield f"{prediction.label} {prediction.probability:.0%}"
 
@@ -63,14 +67,17 @@ def _cells(face: Face) -> Iterator[str]:
 class CsvWriter:
     """Rows for a spreadsheet: one a face, one for an image without faces, one for an image that could not be read.
 
-    Written line by line into `output`.
+    Written line by line into `output`. at_least: years whose probability gets a column.
     """
 
-    def __init__(self, output: OutputFile, tasks: Sequence[str]) -> None:
+    def __init__(self, output: OutputFile, tasks: Sequence[str], at_least: Sequence[int] = ()) -> None:
         self._output, self._tasks = output, [task for task in TASKS if task in tasks]
         columns = ["source", "error", "face", "x", "y", "width", "height", "score", "detected", "visibility"]
         for task in self._tasks:
-            columns += ["age", "age_low", "age_high"] if task == "age" else [task, f"{task}_probability"]
+            if task == "age":
+                columns += ["age", "age_low", "age_high", *(f"age_at_least_{years}" for years in at_least)]
+            else:
+                columns += [task, f"{task}_probability"]
         self._columns = columns
         self._write(columns)
 
@@ -87,9 +94,8 @@ class CsvWriter:
     def _row(self, source: str | None, number: int, face: dict[str, Any]) -> list[Any]:
         row = [source, None, number, *face["box"], face["score"], face["detected"], face["visibility"]]
         for task in self._tasks:
-            row += [
-                face[task][key] for key in (("years", "low", "high") if task == "age" else ("label", "probability"))
-            ]
+            keys = ("years", "low", "high") if task == "age" else ("label", "probability")
+            row += [*(face[task][key] for key in keys), *face[task].get("at_least", {}).values()]
         return row
 
     def _write(self, cells: Sequence[Any]) -> None:

@@ -1,13 +1,15 @@
 """Options that mean the same in every command."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oamface.devices import DEVICES, DeviceName
+from oamface.errors import OptionError
 from oamface.labels import TASKS
-from oamface.weights import WEIGHTS
+from oamface.weights import WEIGHTS, terms
 
 if TYPE_CHECKING:
     from oamface.analyzer import Analyzer
@@ -17,7 +19,13 @@ ALL_TASKS = ",".join(TASKS)
 _DEVICES = f"Where the networks run: {', '.join(DEVICES)}."
 
 Weights = Annotated[
-    str, typer.Option("--weights", metavar="MODEL", help=f"{', '.join(WEIGHTS)}, or a file.", rich_help_panel=MODEL)
+    str,
+    typer.Option(
+        "--weights",
+        metavar="MODEL",
+        help=f"{', '.join(WEIGHTS)}, or a file. Only oam-open may be used for more than research.",
+        rich_help_panel=MODEL,
+    ),
 ]
 WeightsList = Annotated[
     list[str] | None,
@@ -25,6 +33,15 @@ WeightsList = Annotated[
 ]
 Tasks = Annotated[
     str, typer.Option("--tasks", metavar="NAMES", help="What to predict, separated by commas.", rich_help_panel=MODEL)
+]
+AtLeast = Annotated[
+    str,
+    typer.Option(
+        "--at-least",
+        metavar="YEARS",
+        help="Also the probability of looking at least so old, such as 18,21.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Device = Annotated[DeviceName, typer.Option("--device", metavar="DEVICE", help=_DEVICES, rich_help_panel=MODEL)]
 Threads = Annotated[
@@ -71,17 +88,41 @@ RenderWorkers = Annotated[
 ]
 
 
+def show_terms(weights: str, *, always: bool = False) -> None:
+    """Say on standard error what the weights may be used for, where a person reads it, or always."""
+    if (line := terms(weights)) and (always or sys.stderr.isatty()):
+        print(f"oamface: {line}", file=sys.stderr)
+
+
 def split_names(text: str) -> list[str]:
     """Names that are separated by commas."""
     return [name.strip() for name in text.split(",")]
 
 
+def split_years(text: str) -> list[int]:
+    """Years that are separated by commas; none of an empty text. Raises OptionError: no whole numbers."""
+    try:
+        return [int(name) for name in split_names(text)] if text else []
+    except ValueError:
+        raise OptionError(f"--at-least {text}: expected whole numbers separated by commas, such as 18,21") from None
+
+
 def load_analyzer(
-    weights: str, tasks: str, device: str, threads: int, *, min_face: float | None, max_side: int | None
+    weights: str,
+    tasks: str,
+    device: str,
+    threads: int,
+    *,
+    min_face: float | None,
+    max_side: int | None,
+    at_least: str = "",
 ) -> "Analyzer":
     """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError, DeviceError."""
     from oamface.analyzer import Analyzer
     from oamface.face_detector import FaceDetector
 
     detector = FaceDetector(min_face=min_face, max_side=max_side, device=device, threads=threads)
-    return Analyzer(weights, tasks=split_names(tasks), device=device, threads=threads, detector=detector)
+    years = split_years(at_least)
+    return Analyzer(
+        weights, tasks=split_names(tasks), device=device, threads=threads, detector=detector, at_least=years
+    )

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
+from oamface.age_thresholds import FIRST, LAST, log_odds_terms, tails
 from oamface.datasets.store import UNDETECTED, Store
 from oamface.errors import DataError
 from oamface.evaluation.conditions import CLEAN, CONDITIONS, Condition, apply_condition, select_rows
@@ -17,6 +18,7 @@ from oamface.occlusion import STYLES
 from oamface.predictor import Predictor, age_std
 
 LEVEL = 0.9  # coverage of the age intervals
+_BETA_PENALTY = 5.0  # faces' worth of the prior belief that a threshold's probabilities are right as they are
 MIN_NEIGHBOURS, MAX_DISTANCE = 150, 3  # faces and years that the quantile of one year is taken over
 TRAINING_STYLES = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 CALIBRATION_CONDITIONS = (CONDITIONS[CLEAN], TRAINING_STYLES)
@@ -29,7 +31,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, faces done, al
 def calibrate(
     predictor: Predictor, stores: Sequence[Store], on_progress: Progress = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """{"temperatures", "intervals"} as in a model file's description, fitted on the calibration split of stores.
+    """{"temperatures", "intervals", "at_least"} as in a model file's description, fitted on the calibration split.
 
     predictor: with temperatures of 1. Every face is taken clean and occluded by a style of training. "intervals" has
     quantiles for undetected faces where the stores were prepared with such. Raises DataError: too few faces.
@@ -40,8 +42,10 @@ def calibrate(
     quantiles = {"quantiles": fit_quantiles(logits["age"], candidates["age"])}
     if any(store.undetected for store in stores):
         quantiles[UNDETECTED] = _fit_undetected(predictor, stores, on_progress)
+    at_least = fit_thresholds(logits["age"], candidates["age"])
     tables = {name: [round(float(value), 4) for value in table] for name, table in quantiles.items()}
-    return {"temperatures": temperatures, "intervals": {"level": LEVEL, **tables}}
+    parameters = [[round(float(value), 5) for value in row] for row in at_least]
+    return {"temperatures": temperatures, "intervals": {"level": LEVEL, **tables}, "at_least": parameters}
 
 
 def _fit_undetected(predictor: Predictor, stores: Sequence[Store], on_progress: Progress) -> FloatArray:
@@ -128,6 +132,37 @@ def fit_quantiles(logits: FloatArray, candidates: BoolArray, *, level: float = L
         near = scores[distance <= max(MAX_DISTANCE, np.sort(distance)[:MIN_NEIGHBOURS][-1])]
         quantiles[year] = _conformal_quantile(near, level)
     return quantiles
+
+
+def fit_thresholds(logits: FloatArray, candidates: BoolArray) -> npt.NDArray[np.float64]:
+    """(LAST - FIRST + 1, 3): the beta calibration (Kull et al., 2017) of every age threshold, see `calibrated_tails`.
+
+    logits, candidates: (N, 101). A range counts on both sides of a threshold inside it, by the predicted distribution.
+    With few faces the parameters stay near 1, 1, 0, which change nothing. Raises DataError: no face of known age.
+    """
+    labelled = ~candidates.all(1)
+    if not labelled.any():
+        raise DataError("age thresholds take faces of known age")
+    ages = softmax(logits[labelled].astype(np.float64), axis=1)
+    predicted = tails(ages)[:, FIRST : LAST + 1]
+    inside = ages * candidates[labelled] + 1e-12 * candidates[labelled]
+    true = tails(inside / inside.sum(1, keepdims=True))[:, FIRST : LAST + 1]
+    return np.array([_fit_beta(predicted[:, at], true[:, at]) for at in range(LAST - FIRST + 1)])
+
+
+def _fit_beta(predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """a, b and c of one threshold. predicted, true: (N,) in 0..1."""
+    log_p, log_q = log_odds_terms(predicted)
+
+    def loss(parameters: npt.NDArray[np.float64]) -> float:
+        a, b, c = parameters
+        odds = a * log_p - b * log_q + c
+        penalty = _BETA_PENALTY / len(true) * float((a - 1) ** 2 + (b - 1) ** 2 + c**2)
+        return float(np.mean(np.logaddexp(0, odds) - true * odds)) + penalty
+
+    bounds = [(0, None), (0, None), (None, None)]
+    fitted: npt.NDArray[np.float64] = minimize(loss, [1.0, 1.0, 0.0], bounds=bounds, method="L-BFGS-B").x
+    return fitted
 
 
 def raise_quantiles(

@@ -52,6 +52,7 @@ def describe(model: OamCnn, size: int, training: list[dict[str, Any]]) -> dict[s
         # A class below its threshold is reported as uncertain: half-way from a guess among all classes to certainty.
         "thresholds": {task: (1 + 1 / len(TASKS[task])) / 2 for task in TASKS if task != "age"},
         "intervals": {"level": 0.0, "quantiles": [0.0] * len(TASKS["age"])},
+        "at_least": [],
         "training": training,
         "figures": None,
     }

@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
@@ -255,6 +256,8 @@ def _to_dict(result: ImageResult, options: Options, max_faces: int) -> dict[str,
         for task in TASKS:
             if task not in options.tasks:
                 values.pop(task, None)
+        if options.at_least and "age" in values:
+            values["age"] = replace(face.age, thresholds=options.at_least).to_dict()
         if options.attention and face.attention is not None:
             values["attention"] = _attention_to_dict(face)
     if len(result) > max_faces:

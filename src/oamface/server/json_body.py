@@ -75,6 +75,10 @@ def _check_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _to_form_fields(key: str, value: object) -> list[tuple[str, str]]:
+    if key == "at_least":
+        if not isinstance(value, list) or not all(type(year) is int for year in value):
+            raise RequestError(422, "at_least: expected a list of whole numbers")
+        return [(key, str(year)) for year in value]
     if key != "tasks":
         if not isinstance(value, bool):
             raise RequestError(422, f"{key}: expected true or false")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from oamface.labels import TASKS
+from oamface.labels import AGES, TASKS
 from oamface.results import SCHEMA
 
 PROBLEM = "application/problem+json"
@@ -48,10 +48,13 @@ _PROBLEM_SCHEMA = {
     },
 }
 _TASKS = {"type": "array", "items": {"type": "string", "enum": list(TASKS)}, "minItems": 1}
-_SWITCH = {"type": "boolean", "default": False}
+_YEARS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": AGES[-1]}}
+_LISTS: dict[str, dict[str, Any]] = {"tasks": _TASKS, "at_least": _YEARS}
+_SWITCH: dict[str, Any] = {"type": "boolean", "default": False}
 _OPTIONS = {
     "tasks": "What to predict, separated by commas or repeated; all by default.",
     "crop": "Each image is a crop of exactly one face.",
+    "at_least": "Years, separated by commas or repeated: add the probability of looking at least so old.",
     "attention": "Add which parts of each face the network takes to be visible.",
 }
 _IMAGE = {
@@ -83,13 +86,11 @@ def request_schema(*, batch: bool) -> dict[str, Any]:
             "in": "query",
             "description": text,
             # Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot express with an enumeration.
-            "schema": {"type": "array", "items": {"type": "string"}} if name == "tasks" else _SWITCH,
+            "schema": {"type": "array", "items": {"type": "string"}} if name in _LISTS else _SWITCH,
         }
         for name, text in _OPTIONS.items()
     ]
-    options = {
-        name: {**(_TASKS if name == "tasks" else _SWITCH), "description": text} for name, text in _OPTIONS.items()
-    }
+    options = {name: {**_LISTS.get(name, _SWITCH), "description": text} for name, text in _OPTIONS.items()}
     field = "images" if batch else "image"
     files = {"type": "array", "items": _FILE, "minItems": 1} if batch else _FILE
     texts = {"type": "array", "items": {"oneOf": [_IMAGE, _NAMED_IMAGE]}, "minItems": 1} if batch else _IMAGE

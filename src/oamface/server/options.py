@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from oamface.errors import OamfaceError
+from oamface.age_thresholds import check_thresholds
+from oamface.errors import OamfaceError, OptionError
 from oamface.labels import TASKS, check_tasks
 
-OPTIONS = ("tasks", "crop", "attention")
+OPTIONS = ("tasks", "crop", "attention", "at_least")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -20,11 +21,15 @@ class RequestError(OamfaceError):
 
 @dataclass(frozen=True)
 class Options:
-    """tasks: requested, see check_tasks. crop: each image is a crop of one face. attention: add attention maps."""
+    """tasks: requested, see check_tasks. crop: each image is a crop of one face. attention: add attention maps.
+
+    at_least: years for which the probability of looking so old or older is added.
+    """
 
     tasks: tuple[str, ...] = tuple(TASKS)
     crop: bool = False
     attention: bool = False
+    at_least: tuple[int, ...] = ()
 
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
@@ -40,12 +45,23 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
     tasks = [task.strip() for value in values.get("tasks", [",".join(TASKS)]) for task in value.split(",")]
     if "" in tasks:
         raise RequestError(422, f"tasks: a name is empty; known are {', '.join(TASKS)}, separated by commas")
-    return Options(check_tasks(tasks), _parse_switch(values, "crop"), _parse_switch(values, "attention"))
+    crop, attention = _parse_switch(values, "crop"), _parse_switch(values, "attention")
+    return Options(check_tasks(tasks), crop, attention, _parse_years(values.get("at_least", [])))
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> RequestError:
     """The error about a parameter, field or key that does not exist; it lists those that do."""
     return RequestError(422, f"unknown {kind} {name[:60]!r}; known are {', '.join(known) or 'none here'}")
+
+
+def _parse_years(values: Sequence[str]) -> tuple[int, ...]:
+    names = [name.strip() for value in values for name in value.split(",")]
+    if not all(name.isascii() and name.isdigit() and len(name) <= 3 for name in names):
+        raise RequestError(422, "at_least: expected whole numbers of years, separated by commas or repeated")
+    try:
+        return check_thresholds([int(name) for name in names])
+    except OptionError as error:
+        raise RequestError(422, f"at_least: {error}") from error
 
 
 def _parse_switch(values: dict[str, list[str]], name: str) -> bool:

@@ -7,6 +7,14 @@ from oamface.errors import ModelError
 
 # The default first: the best in eight bits; then the best, for research; the best for commercial use; a small one.
 WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
+RESEARCH_ONLY = ("oam-int8", "oam", "oam-small")  # a data set that they were trained on asks for that
+
+
+def terms(weights: str | Path) -> str:
+    """A line about what the package's own weights may be used for; "" if for everything, or for another file."""
+    if str(weights) not in RESEARCH_ONLY:
+        return ""
+    return f"the weights {weights} are for research only; --weights oam-open are for any use"
 
 
 def weights_file(weights: str | Path) -> Path:

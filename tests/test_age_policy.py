@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import oamface
+from oamface import Age, AgePolicy, Box, Face, OptionError
+from oamface.alignment import template
+from oamface.errors import TaskError
+
+
+def face_of(years: float, adult: float, **changes: object) -> Face:
+    """A face of an estimated age whose probability of looking 18 or older is `adult`."""
+    tails = np.where(np.arange(101) <= 18, adult, 0).astype(np.float32)
+    age = Age(years, years - 5, years + 5, 0.9, np.full(101, 1 / 101, np.float32), tails)
+    face = Face(Box(0, 0, 100, 100), template(128), 0.9, 0.95, {"age": age})
+    return replace(face, **changes)
+
+
+def test_plain_threshold_accepts_refers_and_refuses() -> None:
+    policy = AgePolicy(18)
+    assert policy.decide(face_of(30, 0.99)).to_dict() == {"verdict": "accept", "probability": 0.99, "reasons": []}
+    assert policy.decide(face_of(10, 0.01)).verdict == "refuse"
+    decision = policy.decide(face_of(17, 0.4))
+    assert (decision.verdict, decision.reasons) == ("refer", ("may be younger than 18",))
+
+
+def test_challenge_refers_adults_that_look_younger() -> None:
+    decision = AgePolicy(18, challenge=25).decide(face_of(22, 0.97))
+    assert (decision.verdict, decision.reasons) == ("refer", ("looks younger than 25",))
+    assert AgePolicy(18, challenge=25).decide(face_of(25, 0.97)).verdict == "accept"
+    assert AgePolicy(18, max_false_accept=0.01).decide(face_of(30, 0.97)).verdict == "refer"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"landmarks": template(32)}, "too small"),
+        ({"visibility": 0.3}, "occluded"),
+        ({"detected": False}, "no face"),
+        ({"landmarks": template(128) + np.array([[0, 0], [0, 0], [20, 0], [0, 0], [0, 0]], np.float32)}, "turned"),
+    ],
+)
+def test_poor_faces_are_referred_whatever_their_age(changes, reason) -> None:
+    for face in (face_of(60, 1.0, **changes), face_of(5, 0.0, **changes)):
+        decision = AgePolicy().decide(face)
+        assert (decision.verdict, decision.reasons) == ("refer", (reason,))
+
+
+def test_no_face_is_referred() -> None:
+    assert AgePolicy().decide(None).to_dict() == {"verdict": "refer", "probability": None, "reasons": ["no face"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"age": 0}, "from 1 to 100"),
+        ({"age": 101}, "from 0 to 100"),
+        ({"age": 18.5}, "whole number"),
+        ({"age": 18, "challenge": 17}, "below the age 18"),
+        ({"max_false_accept": 1.5}, "max_false_accept"),
+        ({"max_false_refuse": -0.1}, "max_false_refuse"),
+        ({"max_false_refuse": "0.1"}, "max_false_refuse"),
+        ({"max_false_accept": 0.6, "max_false_refuse": 0.6}, "more than 1"),
+    ],
+)
+def test_wrong_policies_are_errors(settings, reason) -> None:
+    with pytest.raises(OptionError, match=reason):
+        AgePolicy(**settings)
+
+
+def test_age_has_to_be_predicted() -> None:
+    with pytest.raises(TaskError):
+        AgePolicy().decide(face_of(30, 0.9, predictions={}))
+
+
+def test_policy_on_the_portrait(portrait) -> None:
+    face = oamface.analyze(portrait)[0]
+    assert AgePolicy(18).decide(face).verdict == "accept"
+    assert AgePolicy(60).decide(face).verdict in ("refuse", "refer")
