@@ -58,6 +58,18 @@ class Preprocessing:
         )
 
 
+def crop_box_problem(crop_box: Sequence[float]) -> str:
+    """What is wrong with the crop box of a recipe, where () is the backbone's own; "" if nothing."""
+    if not crop_box:
+        return ""
+    if len(crop_box) != 4 or not all(isinstance(edge, (int, float)) and 0 <= edge <= 1 for edge in crop_box):
+        return f"crop_box {list(crop_box)}: four numbers within 0 to 1, left, top, right, bottom"
+    left, top, right, bottom = crop_box
+    if right - left < 0.25 or abs((right - left) - (bottom - top)) > 1e-6:
+        return f"crop_box {list(crop_box)}: a square of at least a quarter of the crop's side"
+    return ""
+
+
 def resize(crop: Pixels, size: int) -> Pixels:
     """A square crop at another size, the same way in training and in use."""
     if crop.shape[0] == size:

@@ -76,3 +76,9 @@ def _info(name: str) -> ModelInfo:
         description["parameters"],
         figures,
     )
+
+
+def teacher_names(recipe: dict[str, Any]) -> list[str]:
+    """The checkpoints or model files that a run's recipe distils; older recipes name one `teacher`."""
+    names = [teacher["checkpoint"] for teacher in recipe.get("teachers", ())]
+    return names or [name for name in [recipe.get("teacher", "")] if name]

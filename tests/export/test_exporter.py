@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(3)
     phase = {"image_size": 48, "epochs": 2, "batch_size": 8}
     recipe = {"name": "tiny", "phases": [phase], "repeat": {"utkface": 2}, "occlusion_probability": 0.5}
-    recipe |= {"pretrained": "scratch", "teacher": "", "loss_weights": {"features": 0.5, "kd": 0.0}}
+    recipe |= {"pretrained": "scratch", "teachers": (), "loss_weights": {"features": 0.5, "kd": 0.0}}
     data = {"utkface": {"train": 40, "near_duplicates_excluded": 1, "with_features": 30, "source": "drawn 0"}}
     path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
     save_checkpoint(path, {EMA_MODEL: OamCnn()}, None, {"recipe": recipe, "data": data, "step": 5, "steps": 5})
@@ -177,7 +177,7 @@ def test_model_card_shows_the_description(exported) -> None:
     assert "non-commercial research only" in card
     assert "40 training faces (1 left out as near-duplicates of test faces)" in card
     assert "30 with embeddings of a frozen teacher" in card
-    assert "Recipe `tiny`, from random weights: 2 epochs at 48 px in batches of 8; 160 samples, 50% of them" in card
+    assert "Recipe `tiny`, from random weights: 5 steps at 48 px in batches of 8, 50% of the faces occluded" in card
     assert "utkface: 3 of 15 test images" in card
     assert "| utkface | 12 | masks | occlusion_drop | age_mae |" in card
     assert "## Fairness" in card

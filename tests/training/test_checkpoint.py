@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -56,6 +58,18 @@ def test_history_lists_earlier_runs_first(tmp_path) -> None:
     (tmp_path / "one.safetensors").unlink()
     with pytest.raises(ModelError, match="two"):
         history(tmp_path / "two.safetensors")
+
+
+def test_history_lists_the_runs_of_all_teachers(tmp_path) -> None:
+    """Older recipes name one `teacher`."""
+    model, files = trained()[0], {name: str(tmp_path / f"{name}.safetensors") for name in ("one", "two", "both", "old")}
+    teachers = {"both": {"teachers": [{"checkpoint": files[name], "tasks": ["age"]} for name in ("one", "two")]}}
+    teachers["old"] = {"teachers": [], "teacher": files["two"]}
+    for name, path in files.items():
+        recipe = {"name": name, "pretrained": files["one"] if name == "both" else "scratch", **teachers.get(name, {})}
+        save_checkpoint(Path(path), {"model": model}, None, {"recipe": recipe, "data": {}, "step": 3, "steps": 3})
+    assert [run["recipe"]["name"] for run in history(Path(files["both"]))] == ["one", "two", "both"]
+    assert [run["recipe"]["name"] for run in history(Path(files["old"]))] == ["two", "old"]
 
 
 def test_history_ends_at_weights_that_are_not_a_checkpoint(tmp_path) -> None:

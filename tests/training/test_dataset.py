@@ -7,9 +7,10 @@ import torch
 from helpers.drawn import write_store
 from oamface.datasets.store import Store
 from oamface.errors import TrainError
+from oamface.labels import GENDERS, Label
 from oamface.preprocessing import WHOLE_CROP, Preprocessing
 from oamface.training.config import Phase, Recipe
-from oamface.training.dataset import epoch_batches, load_faces, steps_per_epoch
+from oamface.training.dataset import draw_order, epoch_batches, load_faces, steps_per_epoch
 from oamface.training.losses import partial_label_nll
 
 PREPROCESSING = Preprocessing(WHOLE_CROP, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -128,3 +129,75 @@ def test_mixup_blends_two_faces_and_drops_the_labels(faces) -> None:
         assert partial_label_nll(torch.randn(candidates.shape), candidates.float()) == 0
     torch.manual_seed(3)
     assert torch.equal(batch.mixup().images, mixed.images)
+
+
+def test_mixup_mixes_all_views_alike(faces) -> None:
+    batch = batches(faces)[0]
+    batch = batch._replace(teacher_images=(batch.images, batch.images[:, 16:48, 16:48]))
+    mixed = batch.mixup()
+    assert torch.equal(mixed.teacher_images[0], mixed.images)
+    assert torch.equal(mixed.teacher_images[1], mixed.images[:, 16:48, 16:48])
+
+
+@pytest.fixture(scope="module")
+def unequal_faces(tmp_path_factory):
+    """Two stores: 30 men of 25 and 10 women of 61; 20 men of 35, the half of them of unknown race."""
+    folder = tmp_path_factory.mktemp("stores")
+    stores = [
+        Store.open(write_store(folder / name, data_set=name, splits={"train": count}, seed=count))
+        for name, count in (("utkface", 40), ("fairface", 20))
+    ]
+    white, man = frozenset({"White"}), frozenset({"male"})
+    woman = Label((61, 61), frozenset({"female"}), white)
+    stores[0].labels[:] = [Label((25, 25), man, white)] * 30 + [woman] * 10
+    stores[1].labels[:] = [Label((35, 35), man, white)] * 10 + [Label((35, 35), man)] * 10
+    return load_faces(stores, "train", repeat={"utkface": 2})
+
+
+GROUPS = np.repeat([0, 1, 2, 3], [30, 10, 10, 10])
+
+
+@pytest.mark.parametrize(
+    ("balance", "shares"), [(0.0, [0.6, 0.2, 0.1, 0.1]), (0.5, [0.507, 0.293, 0.1, 0.1]), (1.0, [0.4, 0.4, 0.1, 0.1])]
+)
+def test_group_balance_keeps_the_shares_of_stores(unequal_faces, balance, shares) -> None:
+    weights = unequal_faces.drawing_weights(balance)
+    assert np.bincount(GROUPS, weights) == pytest.approx(shares, abs=1e-3)
+    assert all(len(np.unique(weights[group == GROUPS].round(12))) == 1 for group in range(4))
+
+
+def test_epoch_draws_faces_by_group(unequal_faces) -> None:
+    recipe = replace(RECIPE, group_balance=1.0, samples_per_epoch=4000)
+    one, again, other = (draw_order(unequal_faces, recipe, epoch) for epoch in (0, 0, 1))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert np.bincount(GROUPS[one]) / 4000 == pytest.approx([0.4, 0.4, 0.1, 0.1], abs=0.03)
+    assert len(draw_order(unequal_faces, replace(RECIPE, group_balance=1.0), 0)) == 2 * 40 + 20
+    drawn = torch.cat(
+        [batch.candidates["gender"] for batch in batches(unequal_faces, group_balance=1.0, samples_per_epoch=200)]
+    )
+    assert 60 < drawn[:, GENDERS.index("female")].sum() < 100  # 40 of them without the balance
+
+
+def test_age_prior_is_of_the_ages_of_each_store(unequal_faces) -> None:
+    assert not unequal_faces.age_prior(RECIPE).any()
+    prior = unequal_faces.age_prior(replace(RECIPE, age_balance=1.0))
+    assert prior.shape == (60, 101) and prior.dtype == np.float32
+    assert np.allclose(np.exp(prior).sum(1), 1, atol=1e-4)
+    assert (prior[0] == prior[39]).all() and (prior[40] == prior[59]).all()
+    assert prior[0].argmax() == 25 and prior[40].argmax() == 35
+    assert prior[0, 25] > prior[0, 26] > prior[0, 61] > prior[0, 80]
+    assert np.exp(prior[0, 25] - prior[0, 61]) == pytest.approx(3, abs=0.1)
+    assert np.allclose(unequal_faces.age_prior(replace(RECIPE, age_balance=0.5)), prior / 2, atol=1e-5)
+    balanced = unequal_faces.age_prior(replace(RECIPE, age_balance=1.0, group_balance=1.0))
+    assert balanced[0, 25] == pytest.approx(balanced[0, 61], abs=0.01)  # as often as they are drawn
+    batch = batches(unequal_faces, age_balance=1.0, clean_pair_probability=0.0)[0]
+    of_first = batch.candidates["age"][:, [25, 61]].any(1)
+    assert 0 < of_first.sum() < 8
+    assert torch.equal(batch.age_prior, torch.from_numpy(prior[np.where(of_first, 0, 40)]))
+
+
+def test_age_prior_without_known_ages_favours_none(tmp_path) -> None:
+    store = Store.open(write_store(tmp_path / "store", splits={"train": 8}))
+    store.labels[:] = [Label()] * 8
+    prior = load_faces([store], "train", repeat={}).age_prior(replace(RECIPE, age_balance=1.0))
+    assert np.isfinite(prior).all() and float(np.ptp(prior)) == 0

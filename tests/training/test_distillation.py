@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,12 +20,21 @@ from oamface.models.backbones import (
 from oamface.models.oam_cnn import OamCnn, normalise
 from oamface.preprocessing import resize
 from oamface.training.checkpoint import load_network, save_checkpoint
-from oamface.training.config import Phase, Recipe
-from oamface.training.dataset import epoch_batches, load_faces
-from oamface.training.distillation import DISTILLED, Teacher, extract_features, soft_labels_from_features
+from oamface.training.config import Phase, Recipe, TeacherRef
+from oamface.training.dataset import Batch, NetworkView, epoch_batches, load_faces
+from oamface.training.device_batches import DeviceBatches
+from oamface.training.distillation import (
+    DISTILLED,
+    Ensemble,
+    Teacher,
+    extract_features,
+    label_faces,
+    soft_labels_from_features,
+)
 from oamface.training.learner import TrainingModel
 
 CPU = torch.device("cpu")
+STAGES = ((8, 1), (16, 1), (32, 1), (64, 1))
 PHASES = [{"image_size": 64, "epochs": 1, "batch_size": 8}]
 
 
@@ -74,7 +86,7 @@ def test_soft_labels_are_reproducible(store) -> None:
 def test_label_faces_averages_crop_and_mirror_image(store, checkpoint) -> None:
     faces = load_faces([store], "train", repeat={})
     teacher = Teacher(checkpoint, DISTILLED, CPU)
-    soft_labels, embeddings = teacher.label_faces(faces)
+    soft_labels, embeddings = teacher.label_faces(faces, mirrored=True)
     crop = resize(np.array(store.crops[70]), 64)
     images = normalise(torch.from_numpy(np.stack([crop, crop[:, ::-1]])), teacher.model.preprocessing)
     with torch.no_grad():
@@ -94,7 +106,7 @@ def test_label_predicts_the_augmented_images(store, checkpoint, size) -> None:
     faces = load_faces([store], "train", repeat={})
     batch = next(epoch_batches(faces, recipe, recipe.phases[0], 0, model.preprocessing))
     images = normalise(batch.images, model.preprocessing)
-    labelled = Teacher(checkpoint, tuple(TASKS), CPU).label(batch, images)
+    labelled = Ensemble([TeacherRef(str(checkpoint))], model.preprocessing, CPU).label(batch, images)
     resized = functional.interpolate(images, size=(64, 64), mode="bilinear")  # the size that it was trained at
     with torch.no_grad():
         (logits, _, embedding), (mirrored, _, mirrored_embedding) = model(resized), model(resized.flip(3))
@@ -114,16 +126,97 @@ def test_teacher_rejects_network_without_a_task(tmp_path) -> None:
         Teacher(path, DISTILLED, CPU)
 
 
-def test_teacher_rejects_another_preprocessing(checkpoint) -> None:
-    teacher = Teacher(checkpoint, tuple(TASKS), CPU)
-    teacher.check_preprocessing(teacher.model.preprocessing)
-    with pytest.raises(ModelError, match="preprocessing"):
-        teacher.check_preprocessing(DLIB_PREPROCESSING)
+def small_teacher(path: Path, *, size: int = 64, seed: int = 0, crop_box: tuple[float, ...] = ()) -> TeacherRef:
+    torch.manual_seed(seed)
+    model = OamCnn(backbone="face-resnet", backbone_stages=STAGES, crop_box=crop_box)
+    for head in model.heads.values():  # so that predictions differ
+        torch.nn.init.normal_(head[-1].weight)
+    network = {"backbone": "face-resnet", "backbone_stages": STAGES, "crop_box": crop_box}
+    recipe = {"phases": [{"image_size": size, "epochs": 1, "batch_size": 8}], **network}
+    save_checkpoint(path, {"ema_model": model}, None, {"recipe": recipe})
+    return TeacherRef(str(path))
+
+
+def predict(teacher: TeacherRef, images: torch.Tensor):
+    """Probabilities and embeddings of (N, S, S, 3) uint8 images."""
+    network = load_network(Path(teacher.checkpoint))[0]
+    with torch.no_grad():
+        logits, _, embedding = network(normalise(images, network.preprocessing))
+    return {task: values.softmax(1) for task, values in logits.items()}, embedding
+
+
+def device_batch(store, *views: NetworkView) -> Batch:
+    recipe = Recipe("test", (Phase(64, 1, 8),), occlusion_probability=0.0)
+    return next(DeviceBatches(load_faces([store], "train", repeat={}), recipe, views, CPU, pool=64).epoch(0, 8))
+
+
+def test_ensemble_averages_the_teachers_of_each_task(store, tmp_path) -> None:
+    first = replace(small_teacher(tmp_path / "one.safetensors"), tasks=("age", "gender", "mask"))
+    second = replace(small_teacher(tmp_path / "two.safetensors", seed=1), tasks=("gender", "race"))
+    ensemble = Ensemble([first, second], DLIB_PREPROCESSING, CPU)
+    assert ensemble.views == [] and ensemble.channels == STAGES[-1][0]
+    batch = device_batch(store, NetworkView(DLIB_PREPROCESSING, 64))
+    labelled = ensemble.label(batch, normalise(batch.images, DLIB_PREPROCESSING))
+    (one, embedding), (other, _) = (predict(teacher, batch.images) for teacher in (first, second))
+    expected = {**one, "race": other["race"], "gender": (one["gender"] + other["gender"]) / 2}
+    assert not torch.allclose(one["gender"], other["gender"], atol=0.01)
+    assert labelled.soft_labels.keys() == expected.keys()
+    for task, values in labelled.soft_labels.items():
+        assert torch.allclose(values, expected[task], atol=1e-4), task
+    assert torch.allclose(labelled.features, embedding, atol=1e-4)
+
+
+def test_label_faces_averages_the_teachers_of_each_task(store, tmp_path) -> None:
+    first = replace(small_teacher(tmp_path / "one.safetensors"), tasks=("age", "gender", "mask"))
+    second = replace(
+        small_teacher(tmp_path / "two.safetensors", seed=1, crop_box=(0.0, 0.0, 1.0, 1.0)), tasks=("gender", "race")
+    )
+    faces = load_faces([store], "train", repeat={})
+    soft_labels, embeddings = label_faces([first, second], faces, CPU)
+    crop = np.array(store.crops[70])
+    (one, embedding), (other, _) = (
+        predict(
+            teacher, torch.from_numpy(load_network(Path(teacher.checkpoint))[0].preprocessing.extract(crop, 64))[None]
+        )
+        for teacher in (first, second)
+    )
+    expected = {"age": one["age"], "gender": (one["gender"] + other["gender"]) / 2, "race": other["race"]}
+    assert soft_labels.keys() == expected.keys() == set(DISTILLED)
+    for task, table in soft_labels.items():
+        assert np.allclose(table[70], expected[task][0], atol=1e-3), task
+    assert np.allclose(embeddings[70], embedding[0], atol=1e-3)
+
+
+def test_ensemble_needs_a_teacher_for_every_task(tmp_path) -> None:
+    teacher = replace(small_teacher(tmp_path / "one.safetensors"), tasks=("age", "gender"))
+    with pytest.raises(ModelError, match="race, mask"):
+        Ensemble([teacher], DLIB_PREPROCESSING, CPU)
+
+
+def test_teacher_with_another_crop_box_gets_its_own_view(store, tmp_path) -> None:
+    close = small_teacher(tmp_path / "close.safetensors", size=72, crop_box=(0.25, 0.25, 0.75, 0.75))
+    others = [small_teacher(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
+    wide = replace(DLIB_PREPROCESSING, crop_box=(0.0, 0.0, 1.0, 1.0))
+    with pytest.raises(ModelError, match="preprocessing differs"):
+        Ensemble([close], wide, CPU)
+    ensemble = Ensemble([close, *others], wide, CPU, device_augmentation=True)
+    # The two others are alike, so they share a view.
+    assert ensemble.views == [NetworkView(load_network(Path(close.checkpoint))[0].preprocessing, 72)] + [
+        NetworkView(DLIB_PREPROCESSING, 64)
+    ]
+    batch = device_batch(store, NetworkView(wide, 64), *ensemble.views)
+    labelled = ensemble.label(batch, normalise(batch.images, wide))
+    seen = [batch.teacher_images[0], batch.teacher_images[1], batch.teacher_images[1]]
+    predicted = [predict(*pair) for pair in zip([close, *others], seen, strict=True)]
+    for task, values in labelled.soft_labels.items():
+        expected = torch.stack([probabilities[task] for probabilities, _ in predicted]).mean(0)
+        assert torch.allclose(values, expected, atol=1e-4), task
+    assert torch.allclose(labelled.features, predicted[0][1], atol=1e-4)
 
 
 def test_features_of_every_view_are_standardised_over_all_batches() -> None:
     torch.manual_seed(0)
-    recipe = Recipe("test", (Phase(64, 1, 8),), teacher="oam", distill_every_view=True)
+    recipe = Recipe("test", (Phase(64, 1, 8),), teachers=(TeacherRef("oam"),), distill_every_view=True)
     model = TrainingModel(OamCnn(tasks=()), recipe, 3)
     rows = torch.randn(600, 3) * torch.tensor([1.0, 5.0, 0.1]) + torch.tensor([0.0, -20.0, 3.0])
     for batch in rows.split(200):

@@ -1,15 +1,25 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from helpers.drawn import drawn_faces
+from oamface.datasets.store import Store
 from oamface.errors import ModelError, OamfaceError, TrainError
-from oamface.models.oam_cnn import OamCnn
+from oamface.export.onnx import describe, trace, write_model
+from oamface.labels import TASKS
+from oamface.models.backbones import DLIB_PREPROCESSING, Stages
+from oamface.models.oam_cnn import OamCnn, preprocess_batch
 from oamface.models.onnx_import import load_from_onnx
 from oamface.training import initialization
-from oamface.training.checkpoint import history, load_network
-from oamface.training.config import LossWeights, Phase, Recipe
-from oamface.training.initialization import load_pretrained
+from oamface.training.checkpoint import history, load_network, save_checkpoint
+from oamface.training.config import LossWeights, Phase, Recipe, TeacherRef
+from oamface.training.dataset import load_faces
+from oamface.training.initialization import initial_model, load_pretrained
 from oamface.training.trainer import Trainer
 
 STAGES = ((8, 1), (16, 1), (32, 1), (64, 1))
@@ -50,7 +60,7 @@ def test_pretrained_rejects_other_files(tmp_path) -> None:
 @pytest.mark.slow
 def test_run_starts_from_a_model_file_with_another_as_its_teacher(store_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(initialization, "RECALIBRATION_FACES", 200)  # 4,000 take half a minute
-    names = {"backbone": "face-resnet", "pretrained": "oam", "teacher": "oam-open"}
+    names = {"backbone": "face-resnet", "pretrained": "oam", "teachers": (TeacherRef("oam-open"),)}
     recipe = Recipe("tuned", (PHASE,), LossWeights(features=0.0), precision="32-true", **names)
     path = Trainer(recipe, [store_folder], tmp_path, workers=0).train()
     names = [run["recipe"]["name"] for run in history(path)]
@@ -75,8 +85,65 @@ def test_run_starts_from_a_pruned_model_file(store_folder, tmp_path, monkeypatch
     assert runs == [*(run["recipe"]["name"] for run in history("oam")), "small"]
 
 
+def network_checkpoint(path: Path, stages: Stages, *, tasks: tuple[str, ...] = tuple(TASKS)) -> OamCnn:
+    """A face network that was not trained, with predictions that differ between faces."""
+    torch.manual_seed(2)
+    model = OamCnn(backbone="face-resnet", backbone_stages=stages, tasks=tasks).eval()
+    for head in model.heads.values():
+        torch.nn.init.normal_(head[-1].weight, std=0.3)
+    recipe = {"name": "large", "phases": [{"image_size": 64}], "backbone": "face-resnet", "backbone_stages": stages}
+    save_checkpoint(path, {"ema_model": model}, None, {"recipe": {**recipe, "tasks": tasks}})
+    return model
+
+
+def predictions(model: OamCnn, crops: np.ndarray) -> torch.Tensor:
+    """(N, classes of all tasks) probabilities."""
+    with torch.no_grad():
+        logits = model.eval()(preprocess_batch(crops, model.preprocessing, 64)).logits
+    return torch.cat([values.softmax(1) for values in logits.values()], 1)
+
+
+def test_run_starts_from_a_pruned_checkpoint(store_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(initialization, "RECALIBRATION_FACES", 200)
+    faces = load_faces([Store.open(store_folder)], "train", repeat={})
+    large = network_checkpoint(tmp_path / "large.safetensors", ((12, 2), (20, 1), (40, 1), (64, 1)))
+    settings = {"backbone": "face-resnet", "backbone_stages": ((12, 1), (16, 1), (32, 1), (64, 1))}
+    recipe = Recipe("small", (Phase(64, 1, 20),), pretrained=str(tmp_path / "large.safetensors"), **settings)
+    small = initial_model(recipe, faces)
+    assert small.backbone_stages == recipe.backbone_stages
+    crops = drawn_faces(40, seed=5)
+    one, other = predictions(large, crops), predictions(small, crops)
+    unlike = predictions(initial_model(replace(recipe, pretrained="scratch"), faces), crops)
+
+    def distance(these: torch.Tensor, those: torch.Tensor) -> float:
+        return float((these - those).abs().sum(1).mean())
+
+    assert distance(one, other) < 0.25 * distance(one, unlike)
+    assert distance(one, other) < 0.7 * distance(one, one.mean(0))  # it tells the faces apart as the large one does
+    same = initial_model(replace(recipe, backbone_stages=large.backbone_stages), faces)
+    assert torch.equal(predictions(same, crops), one)
+    larger = replace(recipe, backbone_stages=((16, 2), (20, 1), (40, 1), (64, 1)))
+    with pytest.raises(OamfaceError, match="pruned"):
+        initial_model(larger, faces)
+
+
+def test_crop_box_of_recipe_checkpoint_and_model_file(store_folder, tmp_path) -> None:
+    box, faces = (0.125, 0.125, 0.875, 0.875), load_faces([Store.open(store_folder)], "train", repeat={})
+    recipe = Recipe("close", (Phase(64, 1, 20),), backbone="face-resnet", backbone_stages=STAGES, crop_box=box)
+    assert initial_model(replace(recipe, crop_box=()), faces).preprocessing == DLIB_PREPROCESSING
+    model = initial_model(recipe, faces)
+    assert model.preprocessing == replace(DLIB_PREPROCESSING, crop_box=box)
+    save_checkpoint(tmp_path / "a.safetensors", {"ema_model": model}, None, {"recipe": recipe.to_dict()})
+    assert load_network(tmp_path / "a.safetensors")[0].preprocessing == model.preprocessing
+    for parameter in model.parameters():  # export merges tensors of zeros
+        torch.nn.init.normal_(parameter)
+    path, run = tmp_path / "close.onnx", {"recipe": recipe.to_dict(), "data": {}, "step": 0, "steps": 0}
+    write_model(path, trace(model, 64), describe(model, 64, [run]))
+    assert load_from_onnx(str(path)).preprocessing == model.preprocessing
+
+
 def test_wrong_pretrained_fails_before_the_teacher_predicts(store_folder, tmp_path) -> None:
-    names = {"backbone": "face-resnet", "pretrained": str(tmp_path / "missing.onnx"), "teacher": "oam"}
+    names = {"backbone": "face-resnet", "pretrained": str(tmp_path / "missing.onnx"), "teachers": (TeacherRef("oam"),)}
     events: list[dict] = []
     with pytest.raises(ModelError, match="missing"):
         recipe = Recipe("wrong", (PHASE,), **names)

@@ -1,7 +1,9 @@
 import errno
 import json
+import multiprocessing
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ from safetensors.torch import load_file
 
 from helpers.drawn import write_store
 from oamface import atomic
-from oamface.errors import FileError, TrainError
+from oamface.errors import FileError, ModelError, TrainError
+from oamface.training import device_batches
 from oamface.training import trainer as module
 from oamface.training.checkpoint import history, load_network
-from oamface.training.config import LossWeights, Phase, Recipe
+from oamface.training.config import LossWeights, Phase, Recipe, TeacherRef
 from oamface.training.learner import Learner, lr_factor
 from oamface.training.run_log import CURVES, LOG
 from oamface.training.trainer import CHECKPOINT, Trainer
@@ -179,7 +182,11 @@ def test_network_with_fewer_tasks_trains(store, tmp_path, changes) -> None:
 
 def test_teacher_predicts_every_view_and_mixup_repeat(store, finished, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "LOG_EVERY", 1)
-    changes = {"teacher": str(finished / CHECKPOINT), "distill_every_view": True, "phases": (Phase(103, 1, 20),)}
+    changes = {
+        "teachers": (TeacherRef(str(finished / CHECKPOINT)),),
+        "distill_every_view": True,
+        "phases": (Phase(103, 1, 20),),
+    }
     plain = train(store, tmp_path / "plain", dropout=0.0, lr=1e-12, **changes)
     mixed = train(store, tmp_path / "mixed", dropout=0.0, lr=1e-12, mixup_repeats=3, **changes)
     assert not list(tmp_path.glob("*/teacher-*"))  # nothing is predicted in advance
@@ -194,7 +201,11 @@ def test_teacher_predicts_every_view_and_mixup_repeat(store, finished, tmp_path,
 
 @pytest.mark.parametrize("labels", [0.0, 1.0])
 def test_labels_have_no_effect_with_weight_0(store, finished, tmp_path, labels) -> None:
-    teacher = {"teacher": str(finished / CHECKPOINT), "distill_every_view": True, "phases": (Phase(103, 1, 20),)}
+    teacher = {
+        "teachers": (TeacherRef(str(finished / CHECKPOINT)),),
+        "distill_every_view": True,
+        "phases": (Phase(103, 1, 20),),
+    }
     recipe = tiny_recipe(**teacher, loss_weights=LossWeights(labels=labels))
     runs = [Trainer(recipe, [store], tmp_path / name, workers=0) for name in ("right", "wrong")]
     candidates = runs[1].faces.candidates
@@ -205,15 +216,127 @@ def test_labels_have_no_effect_with_weight_0(store, finished, tmp_path, labels) 
     assert all(same) is (labels == 0)
 
 
+DEVICE = {"device_augmentation": True, "clean_pair_probability": 0.0, "phases": (Phase(103, 2, 8),)}
+
+
+@pytest.fixture
+def small_pool(monkeypatch) -> None:
+    for name, value in (("CHUNK", 16), ("MIN_POOL", 32)):
+        monkeypatch.setattr(device_batches, name, value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_device_augmentation_trains_and_goes_on(store, tmp_path, monkeypatch, small_pool, workers) -> None:
+    before = multiprocessing.active_children()
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, 7)
+        with pytest.raises(KeyboardInterrupt):
+            train(store, tmp_path, workers=workers, **DEVICE)
+    assert multiprocessing.active_children() == before
+    interrupted, progress = load_network(tmp_path / CHECKPOINT)
+    assert progress["step"] == 7
+    path = train(store, tmp_path, workers=workers, **DEVICE)
+    assert multiprocessing.active_children() == before
+    network, progress = load_network(path)
+    assert progress["step"] == progress["steps"] == 10
+    assert not torch.equal(network.heads["age"][0].weight, interrupted.heads["age"][0].weight)
+    assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path).values())
+
+
+def test_interrupted_run_on_the_device_takes_the_same_steps(store, tmp_path, monkeypatch, small_pool) -> None:
+    """Without occlusions, since the faces that workers have drawn are not kept."""
+    changes = {**DEVICE, "occlusion_probability": 0.0}
+    train(store, tmp_path / "whole", **changes)
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, 7)
+        with pytest.raises(KeyboardInterrupt):
+            train(store, tmp_path / "parts", **changes)
+    train(store, tmp_path / "parts", **changes)
+    assert equal(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"), atol=0)
+
+
+def test_device_augmentation_in_phases_with_a_wider_teacher(store, finished, tmp_path, small_pool) -> None:
+    before = multiprocessing.active_children()
+    changes = {
+        "crop_box": (0.25, 0.25, 0.75, 0.75),
+        "teachers": (TeacherRef(str(finished / CHECKPOINT)),),
+        "distill_every_view": True,
+        "mixup_repeats": 1,
+        "phases": (Phase(103, 1, 20), Phase(112, 1, 20)),
+    }
+    path = train(store, tmp_path, workers=1, **{**DEVICE, **changes})
+    assert multiprocessing.active_children() == before
+    assert load_network(path)[0].preprocessing.crop_box == (0.25, 0.25, 0.75, 0.75)
+    assert [line["image_size"] for line in log(tmp_path) if line["event"] == "epoch"] == [103, 112]
+    assert int(tensors(tmp_path)["optimizer/0/step"]) == 8
+
+
+def test_error_in_training_ends_the_workers(store, tmp_path, monkeypatch, small_pool) -> None:
+    before = multiprocessing.active_children()
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    monkeypatch.setattr(Learner, "step", lambda self, batch, step: {"age": torch.tensor(float("nan"))})
+    with pytest.raises(TrainError, match="not finite"):
+        train(store, tmp_path, workers=1, **DEVICE)
+    assert multiprocessing.active_children() == before
+
+
+def test_teacher_with_another_crop_box_needs_device_augmentation(store, finished, tmp_path) -> None:
+    teacher = {"teachers": (TeacherRef(str(finished / CHECKPOINT)),), "distill_every_view": True}
+    with pytest.raises(ModelError, match="preprocessing differs"):
+        train(store, tmp_path, crop_box=(0.0, 0.0, 1.0, 1.0), **teacher)
+
+
+def test_run_of_some_minutes_ends_by_the_clock(store, tmp_path, monkeypatch) -> None:
+    """By a clock on which every step takes a second, and nothing else any time."""
+    now, real = [100.0], Learner.step
+
+    def step(self, batch, number):
+        now[0] += 1
+        return real(self, batch, number)
+
+    monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    recipe = tiny_recipe(phases=(Phase(103, 50, 4), Phase(112, 50, 4)), occlusion_probability=0.0)
+    path = Trainer(recipe, [store], tmp_path, workers=0, minutes=0.4).train()
+    progress = load_network(path)[1]
+    assert progress["step"] == progress["steps"] == 24  # of 1000
+    lines = log(tmp_path)
+    assert [line["minutes"] for line in lines if line["event"] == "estimate"] == [0.2]
+    assert [line["step"] for line in lines if line["event"] == "epoch"] == [10, 20, 24]
+    lrs = [line["lr"] for line in lines if line["event"] == "step"]
+    assert max(lrs) > 0.5 * recipe.lr and all(one > other for one, other in pairwise(lrs[11:]))
+    assert lrs[-1] < 0.05 * recipe.lr
+
+
+@pytest.mark.parametrize(("minutes", "changes"), [(None, DEVICE), (1.0, {})])
+def test_device_augmentation_and_minutes_are_for_one_process(store, tmp_path, monkeypatch, minutes, changes) -> None:
+    monkeypatch.setattr(module, "launch", lambda precision: SimpleNamespace(world_size=2))
+    with pytest.raises(TrainError, match="for one process"):
+        Trainer(tiny_recipe(**changes), [store], tmp_path, workers=0, minutes=minutes).train()
+
+
+def test_age_balance_adjusts_the_loss_of_ages(tmp_path, monkeypatch) -> None:
+    """All are of one age: by its frequency alone an untrained network predicts it."""
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    store = write_store(tmp_path / "store", ages=(30, 30))
+    for balance in (0.0, 1.0):
+        train(store, tmp_path / str(balance), age_balance=balance, phases=(Phase(103, 1, 40),))
+    plain, balanced = (log(tmp_path / str(balance))[1] for balance in (0.0, 1.0))
+    assert balanced["age"] < plain["age"] - 1 and balanced["age_mean"] < plain["age_mean"]
+    assert balanced["gender"] == plain["gender"]
+
+
 def test_compiled_run_takes_the_same_steps(store, finished, tmp_path) -> None:
     with torch.compiler.set_stance("force_eager"):  # the compiler itself takes minutes here
         out = train(store, tmp_path, compiled=True).parent
     assert equal(tensors(finished), tensors(out))
 
 
-def test_training_learns(store, tmp_path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"device_augmentation": True, "clean_pair_probability": 0.0}])
+def test_training_learns(store, tmp_path, small_pool, changes) -> None:
     """Drawn men are dark, women bright: a few epochs suffice, with occlusion too."""
-    train(store, tmp_path, phases=(Phase(103, 16, 20),), lr=2e-3, ema_decay=0.9)
+    train(store, tmp_path, phases=(Phase(103, 16, 20),), lr=2e-3, ema_decay=0.9, **changes)
     assert [line["valid_gender"] for line in log(tmp_path) if line["event"] == "epoch"][-1] > 0.85
 
 

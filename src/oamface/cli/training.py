@@ -21,6 +21,9 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after a minute or two.")
     ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="End after this time instead of after the recipe's epochs.")
+    ] = None,
 ) -> None:
     """Train the network by a recipe, and write a checkpoint."""
     from oamface.training.config import load_recipe
@@ -40,7 +43,9 @@ def train(
             elif event["event"] == "epoch":
                 bar.print(f"epoch {event['epoch'] + 1} at {event['image_size']} px: {validation_figures(event)}")
 
-        trainer = Trainer(load_recipe(recipe), store, output, workers=workers, compiled=compiled, on_event=show)
+        trainer = Trainer(
+            load_recipe(recipe), store, output, workers=workers, compiled=compiled, minutes=minutes, on_event=show
+        )
         checkpoint = trainer.train()
     print(checkpoint)
 

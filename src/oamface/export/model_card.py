@@ -4,7 +4,7 @@ from typing import Any
 
 from oamface.errors import ModelError
 from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown
-from oamface.zoo import is_research_only
+from oamface.zoo import is_research_only, teacher_names
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
@@ -93,14 +93,16 @@ is the share of faces whose label lies inside; {intervals["level"]:.0%} is promi
 
 def _terms(runs: list[dict[str, Any]]) -> str:
     if is_research_only(runs):
-        return "UTKFace may be used for non-commercial research only, and so may these weights."
+        aaf = any("aaf" in run["data"] for run in runs)
+        names = "UTKFace and All-Age-Faces" if aaf else "UTKFace"
+        return f"{names} may be used for non-commercial research only, and so may these weights."
     return "The data sets allow commercial use with attribution."
 
 
 def _training_data(run: dict[str, Any]) -> list[str]:
     """A list item for every data set of a run."""
     weights = run["recipe"]["loss_weights"]
-    uses_features = (weights["features"] or weights["kd"]) and not run["recipe"].get("teacher")
+    uses_features = (weights["features"] or weights["kd"]) and not teacher_names(run["recipe"])
     items = []
     for name, data in run["data"].items():
         duplicates = f"({data['near_duplicates_excluded']} left out as near-duplicates of test faces)"
@@ -124,18 +126,14 @@ def _undetected_quantiles(intervals: dict[str, Any]) -> str:
 def _run(run: dict[str, Any]) -> str:
     """One training run in a line, with its cost."""
     recipe = run["recipe"]
-    faces = recipe.get("samples_per_epoch") or sum(
-        data["train"] * recipe["repeat"].get(name, 1) for name, data in run["data"].items()
-    )
-    epochs = sum(phase["epochs"] for phase in recipe["phases"])
     phases = ", then ".join(
-        f"{phase['epochs']} epochs at {phase['image_size']} px in batches of {phase['batch_size']}"
-        for phase in recipe["phases"]
+        f"at {phase['image_size']} px in batches of {phase['batch_size']}" for phase in recipe["phases"]
     )
     initial = INITIAL_WEIGHTS.get(recipe["pretrained"], f"`{recipe['pretrained']}`")
-    distilled = f", distilled from `{recipe['teacher']}`" if recipe.get("teacher") else ""
-    mixup = f", {recipe['mixup_repeats']} times as many with mixup" if recipe.get("mixup_repeats") else ""
+    teachers = " and ".join(f"`{name}`" for name in teacher_names(recipe))
+    distilled = f", distilled from {teachers}" if teachers else ""
+    mixup = f", each {recipe['mixup_repeats']} more times with mixup" if recipe.get("mixup_repeats") else ""
     return (
-        f"Recipe `{recipe['name']}`, from {initial}{distilled}: {phases}; {faces * epochs:,} samples{mixup},"
-        f" {recipe['occlusion_probability']:.0%} of them occluded.\n"
+        f"Recipe `{recipe['name']}`, from {initial}{distilled}: {run['step']:,} steps {phases}{mixup},"
+        f" {recipe['occlusion_probability']:.0%} of the faces occluded.\n"
     )

@@ -5,6 +5,7 @@ dlib's face network.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -53,8 +54,8 @@ class OamCnn(nn.Module):
     comparison the network can have fewer tasks, down to none, and no attention, as a plain multi-task CNN.
 
     backbone: "resnet50", "face-resnet" or the name of another timm network. backbone_stages: of the face network, see
-    FaceResNet; dlib's own by default. preprocessing: what the network sees of a crop. Raises OamfaceError, see
-    `build_backbone`.
+    FaceResNet; dlib's own by default. crop_box: what the network sees of a crop, see Preprocessing; the backbone's own
+    by default. Raises OamfaceError, see `build_backbone`.
     """
 
     def __init__(
@@ -64,12 +65,16 @@ class OamCnn(nn.Module):
         backbone_stages: Stages = (),
         tasks: Sequence[str] = tuple(TASKS),
         attention: bool = True,
+        crop_box: Sequence[float] = (),
         hidden: int = 640,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
         built = build_backbone(backbone, backbone_stages)
         self.backbone_name, self.backbone_stages, self.preprocessing = backbone, built.stages, built.preprocessing
+        if crop_box:
+            left, top, right, bottom = crop_box
+            self.preprocessing = replace(built.preprocessing, crop_box=(left, top, right, bottom))
         self.backbone, self.neck = built.early, built.late
         self.attention_channels, self.channels = built.attention_channels, built.channels
         self.attention = OcclusionAttention(self.attention_channels) if attention else None

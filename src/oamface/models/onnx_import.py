@@ -20,7 +20,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a recipe's `pretrained` or `teacher` names one of the package's weights or an exported file."""
+    """Whether the name of a recipe's network is one of the package's weights or an exported file."""
     return name in WEIGHTS or name.endswith(".onnx")
 
 
@@ -59,7 +59,11 @@ def load_from_onnx(name: str) -> OamCnn:
         for tensor in graph.graph.initializer
         if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     }
-    model = OamCnn(backbone=FACE_RESNET, backbone_stages=recipe.get("backbone_stages", ()))
+    model = OamCnn(
+        backbone=FACE_RESNET,
+        backbone_stages=recipe.get("backbone_stages", ()),
+        crop_box=metadata["input"]["crop_box"],
+    )
     batch_norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, _BATCH_NORMS)}
     for layer in batch_norms.values():
         assert layer.running_mean is not None and layer.running_var is not None

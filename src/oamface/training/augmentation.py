@@ -4,6 +4,7 @@ Every face's augmentation is drawn from a generator of its own, so that an inter
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,25 @@ from oamface import occlusion
 from oamface.images import RGBImage
 from oamface.preprocessing import Preprocessing, resize
 
-_STYLES = {name: style for name, style in occlusion.STYLES.items() if not style.held_out}
-_MASKS = tuple(name for name, style in _STYLES.items() if style.is_mask)
-_OBJECTS = tuple(name for name, style in _STYLES.items() if not style.is_mask)
+# How often each is drawn; beards are few, because they are drawn on women and children, too.
+_MASKS = {"surgical": 0.4, "cloth": 0.25, "polyurethane": 0.2, "transparent": 0.15}
+_POSITIONS = {
+    "correct": 0.68,
+    "below_nose": 0.11,
+    "askew": 0.04,
+    "on_chin": 0.06,
+    "under_chin": 0.07,
+    "one_ear": 0.04,
+}
+_OBJECTS = {
+    "sunglasses": 0.17,
+    "scarf": 0.18,
+    "hand": 0.19,
+    "hair": 0.12,
+    "patch": 0.18,
+    "beard": 0.04,
+    "helmet": 0.12,
+}
 _GREY = (127, 127, 127)
 
 
@@ -36,6 +53,15 @@ class View:
     occlusion: npt.NDArray[np.float32]
     has_occlusion_mask: bool
     mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A crop with an occlusion: its image, occlusion mask, and the class of the mask drawn, or None."""
+
+    image: RGBImage
+    occlusion_mask: npt.NDArray[np.float32]
+    mask: str | None
 
 
 @dataclass(frozen=True)
@@ -63,16 +89,22 @@ class Augmenter:
         nothing = np.zeros(crop.shape[:2], np.float32)
         if rng.random() >= self.occlusion_probability:
             return [View(*transform.apply(crop, nothing), clean)]
-        style, position = _sample_style(rng)
-        # A second mask over one that the image already shows would be wrong; a hand or a scarf is not.
-        if not clean and _STYLES[style].is_mask:
-            style = str(rng.choice(_OBJECTS))
-        drawn = occlusion.occlude(crop, landmarks, style, rng, position=position)
-        mask = drawn.mask if _STYLES[style].is_mask else None
-        views = [View(*transform.apply(drawn.image, drawn.occlusion_mask), clean, mask)]
+        drawn = self.draw(crop, landmarks, rng, clean=clean)
+        views = [View(*transform.apply(drawn.image, drawn.occlusion_mask), clean, drawn.mask)]
         if clean and rng.random() < self.clean_pair_probability:
             views.append(View(*transform.apply(crop, nothing), clean))
         return views
+
+    def draw(
+        self, crop: RGBImage, landmarks: npt.NDArray[np.float32], rng: np.random.Generator, *, clean: bool
+    ) -> Drawn:
+        """The crop with a random occlusion; clean: as in `views`."""
+        style, position = _sample_style(rng)
+        # A second mask over one that the image already shows would be wrong; a hand or a scarf is not.
+        if not clean and occlusion.STYLES[style].is_mask:
+            style = _choose(_OBJECTS, rng)
+        drawn = occlusion.occlude(crop, landmarks, style, rng, position=position)
+        return Drawn(drawn.image, drawn.occlusion_mask, drawn.mask if occlusion.STYLES[style].is_mask else None)
 
 
 @dataclass(frozen=True)
@@ -157,21 +189,28 @@ def _sample_noise(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32
 
 
 def _sample_style(rng: np.random.Generator) -> tuple[str, str]:
-    """A style and a mask position: masks twice as often as objects, a fifth of the masks worn incorrectly."""
+    """A style and a mask position: masks twice as often as objects, three in ten masks worn incorrectly."""
     if rng.random() < 2 / 3:
-        return str(rng.choice(_MASKS)), str(rng.choice(["correct", "below_nose", "on_chin"], p=[0.8, 0.12, 0.08]))
-    return str(rng.choice(_OBJECTS)), "correct"
+        return _choose(_MASKS, rng), _choose(_POSITIONS, rng)
+    return _choose(_OBJECTS, rng), "correct"
 
 
-def mixup(images: Tensor) -> Tensor:
+def _choose(shares: dict[str, float], rng: np.random.Generator) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
+
+def mixup(views: Sequence[Tensor]) -> list[Tensor]:
     """Half of the (R, S, S, 3) uint8 rows flipped, then each blended with another one (mixup, Zhang et al., 2018).
 
-    The blending factor is drawn from Beta(1/2, 1/2), so that more rows look like a face than with a uniform one. Uses
-    torch's generator.
+    views: of the same faces, mixed alike. The blending factor is drawn from Beta(1/2, 1/2), so that more rows look like
+    a face than with a uniform one. Uses torch's generator.
     """
-    rows, device = len(images), images.device
+    rows, device = len(views[0]), views[0].device
     flipped = torch.rand(rows, 1, 1, 1, device=device) < 0.5
-    first = torch.where(flipped, images.flip(2), images).float()
     factor = (torch.rand(rows, 1, 1, 1, device=device) * (math.pi / 2)).sin() ** 2
-    second = first[torch.rand(rows, device=device).argsort()]
-    return torch.lerp(second, first, factor).round().to(torch.uint8)
+    order = torch.rand(rows, device=device).argsort()
+    mixed = []
+    for images in views:
+        first = torch.where(flipped, images.flip(2), images).float()
+        mixed.append(torch.lerp(first[order], first, factor).round().to(torch.uint8))
+    return mixed

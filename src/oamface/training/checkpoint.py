@@ -15,6 +15,7 @@ from oamface.labels import TASKS
 from oamface.models.backbones import RESNET50
 from oamface.models.oam_cnn import OamCnn
 from oamface.models.onnx_import import is_model_file, load_from_onnx, read_metadata
+from oamface.zoo import teacher_names
 
 EMA_MODEL = "ema_model"  # the module of a checkpoint that is exported
 _ERRORS = (OSError, SafetensorError, KeyError, ValueError, RuntimeError)
@@ -69,6 +70,7 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
         backbone_stages=recipe.get("backbone_stages", ()),
         tasks=recipe.get("tasks", tuple(TASKS)),
         attention=recipe.get("attention", True),
+        crop_box=recipe.get("crop_box", ()),
     )
     progress = load_checkpoint(path, {EMA_MODEL: model})
     return model.eval(), progress
@@ -77,19 +79,19 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
 def history(path: Path) -> list[dict[str, Any]]:
     """The runs that led to a checkpoint or a model file, oldest first: recipe, data, step and steps of each.
 
-    They are found by the `pretrained` and `teacher` of the recipes. Raises ModelError: one of them is missing.
+    They are found by the `pretrained` and `teachers` of the recipes. Raises ModelError: one of them is missing.
     """
     if is_model_file(str(path)):
         return list(read_metadata(str(path))["training"])
     try:
         progress = read_progress(path)
         run = {key: progress[key] for key in ("recipe", "data", "step", "steps")}
-        pretrained, teacher = progress["recipe"]["pretrained"], progress["recipe"].get("teacher", "")
+        pretrained, teachers = progress["recipe"]["pretrained"], teacher_names(progress["recipe"])
         earlier = [pretrained] if is_model_file(pretrained) or _is_checkpoint(pretrained) else []
     except _ERRORS as error:
         raise ModelError(f"{path}: not a checkpoint with a history ({error})") from error
     runs: list[dict[str, Any]] = []
-    for name in dict.fromkeys([*earlier, *([teacher] if teacher else [])]):  # often both are one
+    for name in dict.fromkeys([*earlier, *teachers]):  # often both are one
         runs += [other for other in history(Path(name)) if other not in runs]
     return [*runs, run]
 

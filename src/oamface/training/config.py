@@ -8,10 +8,20 @@ from typing import Any
 from oamface.errors import RecipeError
 from oamface.labels import TASKS
 from oamface.models.backbones import DLIB_STAGES, FACE_RESNET, RESNET50, Stages, min_image_size, stages_problem
+from oamface.preprocessing import crop_box_problem
 from oamface.training.balancing import METHODS
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
-_SHARES = ("backbone_lr_scale", "warmup", "ema_decay", "dropout", "occlusion_probability", "clean_pair_probability")
+_SHARES = (
+    "backbone_lr_scale",
+    "warmup",
+    "ema_decay",
+    "dropout",
+    "occlusion_probability",
+    "clean_pair_probability",
+    "group_balance",
+    "age_balance",
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,14 @@ class Phase:
     image_size: int
     epochs: int
     batch_size: int
+
+
+@dataclass(frozen=True)
+class TeacherRef:
+    """A network to distil. checkpoint: a run's, or a model file. tasks: those that it is asked for."""
+
+    checkpoint: str
+    tasks: tuple[str, ...] = tuple(TASKS)
 
 
 @dataclass(frozen=True)
@@ -48,14 +66,20 @@ class LossWeights:
 class Recipe:
     """Everything that decides a training run, except for the data.
 
-    backbone, backbone_stages, tasks, attention: of the network, see OamCnn. Only a network with attention and all tasks
-    can be exported.
+    backbone, backbone_stages, tasks, attention, crop_box: of the network, see OamCnn. Only a network with attention and
+    all tasks can be exported.
     pretrained: the initial weights, see `initial_model`. backbone_lr_scale: the backbone's learning rate, times lr.
-    teacher: a checkpoint or model file to distil. Without one, features in the stores are distilled, if there are any.
-    distill_every_view: the teacher predicts every augmented image as the network sees it, not each clean crop once.
-    mixup_repeats: how often every batch is repeated with mixup, with the teacher's predictions alone as labels.
+    teachers: networks to distil, whose probabilities are averaged. Without any, features in the stores are distilled
+    where there are some.
+    distill_every_view: the teachers predict every augmented image as the network sees it, not each clean crop once.
+    mixup_repeats: how often every batch is repeated with mixup, with the teachers' predictions alone as labels.
+    device_augmentation: images are augmented in batches on the GPU, and worker processes draw occlusions alone; then
+    teachers may have other crop boxes.
     samples_per_epoch: faces of an epoch, drawn anew for each; 0 is all. repeat: how often each data set's faces come in
     an epoch, by its name.
+    group_balance: how far the groups of a data set, by race, gender and decade, are drawn equally often: from 0, as
+    often as they are in it, to 1. age_balance: how far the age is learned as if all ages were equally frequent, from 0
+    to 1: see FaceDataset.age_prior.
     loss_balancing: how the tasks' losses are combined, one of METHODS.
     warmup: the share of all steps in which the learning rate rises; then it falls as half a cosine.
     occlusion_probability: of a synthetic occlusion of a face. clean_pair_probability: that an occluded face also comes
@@ -68,9 +92,11 @@ class Recipe:
     backbone: str = RESNET50
     backbone_stages: Stages = ()
     pretrained: str = "scratch"
-    teacher: str = ""
+    teachers: tuple[TeacherRef, ...] = ()
+    crop_box: tuple[float, ...] = ()
     distill_every_view: bool = False
     mixup_repeats: int = 0
+    device_augmentation: bool = False
     backbone_lr_scale: float = 1.0
     tasks: tuple[str, ...] = tuple(TASKS)
     attention: bool = True
@@ -85,6 +111,8 @@ class Recipe:
     occlusion_probability: float = 0.5
     clean_pair_probability: float = 0.5
     repeat: dict[str, int] = field(default_factory=dict)
+    group_balance: float = 0.0
+    age_balance: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -126,8 +154,14 @@ class Recipe:
             problems.append(f"tasks {list(self.tasks)}: expected some of {', '.join(TASKS)}, each once")
         if self.samples_per_epoch < 0 or self.mixup_repeats < 0:
             problems.append("samples_per_epoch, mixup_repeats: at least 0")
-        if (self.mixup_repeats and not self.distill_every_view) or (self.distill_every_view and not self.teacher):
-            problems.append("mixup_repeats need distill_every_view = true, which needs a teacher")
+        if (self.mixup_repeats and not self.distill_every_view) or (self.distill_every_view and not self.teachers):
+            problems.append("mixup_repeats need distill_every_view = true, which needs teachers")
+        if any(not set(teacher.tasks) <= set(TASKS) or not teacher.tasks for teacher in self.teachers):
+            problems.append(f"teachers: tasks are some of {', '.join(TASKS)}")
+        if self.device_augmentation and self.clean_pair_probability:
+            problems.append("device_augmentation makes no clean pairs: set clean_pair_probability = 0")
+        if problem := crop_box_problem(self.crop_box):
+            problems.append(problem)
         if self.loss_balancing not in METHODS:
             problems.append(f"loss_balancing {self.loss_balancing!r}: expected one of {', '.join(METHODS)}")
         if self.precision not in PRECISIONS:
@@ -163,8 +197,13 @@ def build_recipe(values: dict[str, Any], name: str, path: Path) -> Recipe:
     try:
         values["phases"] = tuple(_build(Phase, phase) for phase in values.pop("phases", []))
         values["loss_weights"] = _build(LossWeights, values.pop("loss_weights", {}))
-        if "tasks" in values:
-            values["tasks"] = tuple(values["tasks"])
+        for key in ("tasks", "crop_box"):
+            if key in values:
+                values[key] = tuple(values[key])
+        values["teachers"] = tuple(
+            _build(TeacherRef, {**teacher, **({"tasks": tuple(teacher["tasks"])} if "tasks" in teacher else {})})
+            for teacher in values.pop("teachers", [])
+        )
         if "backbone_stages" in values:
             values["backbone_stages"] = tuple(tuple(stage) for stage in values["backbone_stages"])
         recipe: Recipe = _build(Recipe, {"name": name, **values})

@@ -19,6 +19,8 @@ from oamface.preprocessing import Preprocessing
 from oamface.training.augmentation import Augmenter, View, mixup
 from oamface.training.config import Phase, Recipe
 
+PRIOR_STD, PRIOR_FLOOR = 2.0, 0.05  # years that ages are smoothed by, and the share that is evenly distributed
+
 
 @dataclass(frozen=True)
 class FaceDataset:
@@ -45,6 +47,38 @@ class FaceDataset:
         """A face's crop, and its landmarks in the crop's pixels."""
         store, row = self.stores[self.store[index]], self.row[index]
         return np.array(store.crops[row]), store.landmarks[row]
+
+    def drawing_weights(self, balance: float) -> npt.NDArray[np.float64]:
+        """(N,) the probability of each face to be drawn; see Recipe.repeat and Recipe.group_balance.
+
+        A group is the faces of one store with the same races, genders and decade. Faces of unknown age, gender and race
+        are one group.
+        """
+        ages = self.candidates["age"]
+        decade = np.where(ages.all(1), -1, ages.argmax(1) // 10)
+        columns = [self.store[:, None], decade[:, None], self.candidates["gender"], self.candidates["race"]]
+        _, group, sizes = np.unique(np.hstack(columns), axis=0, return_inverse=True, return_counts=True)
+        weights = sizes[group.ravel()].astype(np.float64) ** -balance
+        totals = np.bincount(self.store, weights)
+        faces = np.bincount(self.store, self.repeat.astype(np.float64))
+        weights *= (faces / np.maximum(totals, 1e-12))[self.store]
+        return weights / weights.sum()
+
+    def age_prior(self, recipe: Recipe) -> npt.NDArray[np.float32]:
+        """(N, 101): Recipe.age_balance times the logarithm of the distribution of ages in each face's store, smoothed.
+
+        What logit adjustment (Menon et al., 2021) adds to the logits of a face in its labels' loss.
+        """
+        ages = self.candidates["age"]
+        table = np.zeros((len(self.stores), ages.shape[1]))
+        weights = self.drawing_weights(recipe.group_balance) * ~ages.all(1)
+        np.add.at(table, self.store, (weights / ages.sum(1))[:, None] * ages)
+        years = np.arange(ages.shape[1])
+        kernel = np.exp(-0.5 * ((years[:, None] - years) / PRIOR_STD) ** 2)
+        smooth = table @ (kernel / kernel.sum(0))
+        smooth /= np.maximum(smooth.sum(1, keepdims=True), 1e-12)
+        smooth = (1 - PRIOR_FLOOR) * smooth + PRIOR_FLOOR / len(years)
+        return (recipe.age_balance * np.log(smooth)).astype(np.float32)[self.store]
 
     def has_no_mask(self, index: int) -> bool:
         """Whether the label of a face says that no mask is worn."""
@@ -97,11 +131,20 @@ def standardise(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return ((features - features[finite].mean(0)) / (features[finite].std(0) + 1e-6)).astype(np.float32)
 
 
+class NetworkView(NamedTuple):
+    """What one network sees of a crop: its preprocessing, and the side of its images in pixels."""
+
+    preprocessing: Preprocessing
+    size: int
+
+
 class Batch(NamedTuple):
     """R rows: first every face once, clean or occluded, then the clean pairs of P of the occluded ones.
 
     images: (R, S, S, 3) uint8. occlusion: (R, S, S) float32. has_occlusion_mask: (R,) bool, whether that is known.
     candidates, soft_labels: task to (R, classes). features: (R, F). occluded, clean: (P,) rows of each pair.
+    age_prior: (R, 101), see FaceDataset. teacher_images: like images, of the views that teachers with another
+    preprocessing take, in their order.
     """
 
     images: Tensor
@@ -112,11 +155,15 @@ class Batch(NamedTuple):
     features: Tensor
     occluded: Tensor
     clean: Tensor
+    age_prior: Tensor
+    teacher_images: tuple[Tensor, ...] = ()
 
     def mixup(self) -> "Batch":
         """The batch with its images mixed and without labels, for a teacher to predict."""
+        images, *teacher_images = mixup([self.images, *self.teacher_images])
         return self._replace(
-            images=mixup(self.images),
+            images=images,
+            teacher_images=tuple(teacher_images),
             has_occlusion_mask=torch.zeros_like(self.has_occlusion_mask),
             candidates={task: torch.ones_like(table) for task, table in self.candidates.items()},
             occluded=self.occluded[:0],
@@ -128,6 +175,7 @@ class EpochDataset(Dataset[Batch]):
     """The batches of one epoch, augmented. An item is a whole batch, so that workers pass on finished tensors.
 
     groups: the faces of every batch. seed: of the augmentation, together with the face's index.
+    age_prior: of all faces.
     """
 
     def __init__(
@@ -136,8 +184,10 @@ class EpochDataset(Dataset[Batch]):
         groups: Sequence[npt.NDArray[np.int64]],
         augmenter: Augmenter,
         seed: tuple[int, ...],
+        age_prior: npt.NDArray[np.float32],
     ) -> None:
         self.faces, self.groups, self.augmenter, self.seed = faces, groups, augmenter, seed
+        self.age_prior = age_prior
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -162,6 +212,7 @@ class EpochDataset(Dataset[Batch]):
             features=torch.from_numpy(faces.features[index]),
             occluded=torch.tensor(paired, dtype=torch.long),
             clean=torch.arange(len(views), len(rows)),
+            age_prior=torch.from_numpy(self.age_prior[index]),
         )
 
     def _views(self, index: int) -> list[View]:
@@ -187,16 +238,12 @@ def epoch_batches(
     Order and augmentation follow from recipe.seed, epoch and face. rank, world_size: this process gets its part of
     every batch.
     """
-    rng, repeated = np.random.default_rng((recipe.seed, epoch)), np.repeat(np.arange(len(faces)), faces.repeat)
-    order = rng.permutation(repeated)
-    while len(order) < recipe.samples_per_epoch:
-        order = np.concatenate([order, rng.permutation(repeated)])
-    order, size = order[: recipe.samples_per_epoch or None], phase.batch_size
+    order, size = draw_order(faces, recipe, epoch), phase.batch_size
     batches = [order[at * size : (at + 1) * size] for at in range(skip, len(order) // size)]
     augmenter = Augmenter(phase.image_size, preprocessing, recipe.occlusion_probability, recipe.clean_pair_probability)
     groups = [np.array_split(batch, world_size)[rank] for batch in batches]
     loader = DataLoader(
-        EpochDataset(faces, groups, augmenter, (recipe.seed, epoch)),
+        EpochDataset(faces, groups, augmenter, (recipe.seed, epoch), faces.age_prior(recipe)),
         batch_size=None,
         shuffle=False,
         num_workers=workers,
@@ -204,6 +251,18 @@ def epoch_batches(
         pin_memory=torch.cuda.is_available(),
     )
     return iter(loader)
+
+
+def draw_order(faces: FaceDataset, recipe: Recipe, epoch: int) -> npt.NDArray[np.int64]:
+    """The faces of epoch `epoch` (from 0) in their order; each as often as Recipe.repeat says, or drawn by group."""
+    rng, repeated = np.random.default_rng((recipe.seed, epoch)), np.repeat(np.arange(len(faces)), faces.repeat)
+    if recipe.group_balance:
+        count = recipe.samples_per_epoch or len(repeated)
+        return rng.choice(len(faces), count, p=faces.drawing_weights(recipe.group_balance))
+    order = rng.permutation(repeated)
+    while len(order) < recipe.samples_per_epoch:
+        order = np.concatenate([order, rng.permutation(repeated)])
+    return order[: recipe.samples_per_epoch or None]
 
 
 def steps_per_epoch(faces: FaceDataset, batch_size: int, samples_per_epoch: int = 0) -> int:

@@ -12,10 +12,11 @@ from oamface.datasets.store import Store
 from oamface.errors import ModelError
 from oamface.labels import TASKS
 from oamface.models.backbones import DLIB_CHANNELS, DLIB_IMAGE_SIZE, DLIB_PREPROCESSING, FaceResNet, load_dlib_weights
-from oamface.models.oam_cnn import preprocess_batch, resize_batch
+from oamface.models.oam_cnn import normalise, preprocess_batch, resize_batch
 from oamface.preprocessing import Preprocessing
 from oamface.training.checkpoint import load_network
-from oamface.training.dataset import Batch, FaceDataset
+from oamface.training.config import TeacherRef
+from oamface.training.dataset import Batch, FaceDataset, NetworkView
 from oamface.training.losses import age_mean_loss, partial_label_nll, smooth_age_candidates
 
 DISTILLED = ("age", "gender", "race")  # tasks whose soft labels are made once; masks are drawn on the faces later
@@ -39,24 +40,21 @@ class Teacher:
         self.image_size: int = progress["recipe"]["phases"][-1]["image_size"]
 
     @torch.no_grad()
-    def predict(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def predict(self, images: Tensor, *, mirrored: bool = True) -> tuple[dict[str, Tensor], Tensor]:
         """(B, 3, S, S) as the network takes them to probabilities, task to (B, classes), and embeddings (B, C)."""
         images = resize_batch(images, self.image_size)
         # On a CPU without native bfloat16 that would be eight times as slow as float32.
         with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
-            logits, _, embedding = self.model(torch.cat([images, images.flip(3)]))
-        probabilities = {task: _mean_of_halves(logits[task].float().softmax(1)) for task in self.tasks}
-        return probabilities, _mean_of_halves(embedding.float())
+            logits, _, embedding = self.model(torch.cat([images, images.flip(3)]) if mirrored else images)
+        probabilities = {task: logits[task].float().softmax(1) for task in self.tasks}
+        if not mirrored:
+            return probabilities, embedding.float()
+        means = {task: _mean_of_halves(values) for task, values in probabilities.items()}
+        return means, _mean_of_halves(embedding.float())
 
-    def label(self, batch: Batch, images: Tensor) -> Batch:
-        """The batch with soft labels and features of its own augmented images, given as the network takes them.
-
-        Consistent teaching, after Beyer et al., 2022.
-        """
-        soft_labels, features = self.predict(images)
-        return batch._replace(soft_labels=soft_labels, features=features)
-
-    def label_faces(self, faces: FaceDataset) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    def label_faces(
+        self, faces: FaceDataset, *, mirrored: bool
+    ) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
         """Soft labels, task to (N, classes), and embeddings (N, C) of the unchanged crops of all faces."""
         soft_labels = {task: np.empty((len(faces), len(TASKS[task])), np.float32) for task in self.tasks}
         embeddings = np.empty((len(faces), self.model.channels), np.float32)
@@ -64,16 +62,87 @@ class Teacher:
             rows = slice(start, start + _BATCH)
             crops = (faces.crop(row)[0] for row in range(len(faces))[rows])
             images = preprocess_batch(crops, self.model.preprocessing, self.image_size, self.device)
-            probabilities, embedding = self.predict(images)
+            probabilities, embedding = self.predict(images, mirrored=mirrored)
             for task, table in soft_labels.items():
                 table[rows] = probabilities[task].cpu().numpy()
             embeddings[rows] = embedding.cpu().numpy()
         return soft_labels, embeddings
 
-    def check_preprocessing(self, preprocessing: Preprocessing) -> None:
-        """Raises ModelError: a network with that preprocessing sees other images than this one."""
-        if self.model.preprocessing != preprocessing:
-            raise ModelError(f"{self.checkpoint}: its preprocessing differs, so it cannot predict every view")
+
+def label_faces(
+    teachers: Sequence[TeacherRef], faces: FaceDataset, device: torch.device
+) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """The teachers' mean soft labels of all faces, task to (N, classes), and the first one's embeddings (N, C).
+
+    Of the tasks in DISTILLED that a teacher is asked for. One teacher alone also predicts the mirror images.
+    """
+    predicted: dict[str, list[npt.NDArray[np.float32]]] = {}
+    embeddings = []
+    for reference in teachers:
+        tasks = [task for task in DISTILLED if task in reference.tasks]
+        teacher = Teacher(Path(reference.checkpoint), tasks, device)
+        soft_labels, embedding = teacher.label_faces(faces, mirrored=len(teachers) == 1)
+        embeddings.append(embedding)
+        for task, table in soft_labels.items():
+            predicted.setdefault(task, []).append(table)
+    return {task: np.mean(tables, 0) for task, tables in predicted.items()}, embeddings[0]
+
+
+class Ensemble:
+    """Several teachers that predict every augmented image together; the features are the first one's.
+
+    One teacher alone also predicts the mirror image. device_augmentation: teachers may have another preprocessing than
+    the network's, `preprocessing`. Raises ModelError: see Teacher; or one with another preprocessing.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[TeacherRef],
+        preprocessing: Preprocessing,
+        device: torch.device,
+        *,
+        device_augmentation: bool = False,
+    ) -> None:
+        self.teachers = [Teacher(Path(teacher.checkpoint), teacher.tasks, device) for teacher in teachers]
+        if missing := [task for task in TASKS if not any(task in teacher.tasks for teacher in self.teachers)]:
+            raise ModelError(f"no teacher is asked for {', '.join(missing)}")
+        self.views: list[NetworkView] = []  # that batches have to hold besides the network's own
+        self._view_of: list[int | None] = []
+        for teacher in self.teachers:
+            if teacher.model.preprocessing == preprocessing:
+                self._view_of.append(None)
+                continue
+            if not device_augmentation:
+                raise ModelError(f"{teacher.checkpoint}: its preprocessing differs, so it cannot predict every view")
+            view = NetworkView(teacher.model.preprocessing, teacher.image_size)
+            if view not in self.views:
+                self.views.append(view)
+            self._view_of.append(self.views.index(view))
+
+    @property
+    def channels(self) -> int:
+        """Of the features."""
+        return self.teachers[0].model.channels
+
+    def compile(self) -> None:
+        """See torch.compile."""
+        for teacher in self.teachers:
+            teacher.model.compile(mode="reduce-overhead")
+
+    def label(self, batch: Batch, images: Tensor) -> Batch:
+        """The batch with soft labels and features of its own augmented images, given as the network takes them.
+
+        Consistent teaching, after Beyer et al., 2022.
+        """
+        features, predicted = torch.empty(0), {task: list[Tensor]() for task in TASKS}
+        for teacher, view in zip(self.teachers, self._view_of, strict=True):
+            own = images if view is None else normalise(batch.teacher_images[view], teacher.model.preprocessing)
+            probabilities, embedding = teacher.predict(own, mirrored=len(self.teachers) == 1)
+            features = features if len(features) else embedding
+            for task, values in probabilities.items():
+                predicted[task].append(values)
+        soft_labels = {task: torch.stack(values).mean(0) for task, values in predicted.items()}
+        return batch._replace(soft_labels=soft_labels, features=features)
 
 
 @torch.no_grad()

@@ -8,26 +8,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from oamface.errors import OamfaceError, TrainError
+from oamface.errors import ModelError, OamfaceError, TrainError
 from oamface.labels import TASKS
 from oamface.models.backbones import DLIB_STAGES, FACE_RESNET, FaceResNet, load_dlib_weights
 from oamface.models.oam_cnn import OamCnn, normalise, resize_batch
-from oamface.models.onnx_import import is_model_file, load_from_onnx, read_metadata, recalibrate_batchnorm
+from oamface.models.onnx_import import is_model_file, recalibrate_batchnorm
 from oamface.models.pruning import prune
-from oamface.training.checkpoint import EMA_MODEL
+from oamface.preprocessing import Preprocessing
+from oamface.training.checkpoint import EMA_MODEL, load_network, read_progress
 from oamface.training.config import Recipe
 from oamface.training.dataset import FaceDataset, epoch_batches
 
-RECALIBRATION_FACES = 4000  # on which the batch norms of a model file are recalibrated
+RECALIBRATION_FACES = 2000  # on which the batch norms of a model file are recalibrated
 PRUNING_FACES = 768  # of these, on which a pruned network is fitted
 
 
 def initial_model(recipe: Recipe, faces: FaceDataset, *, resuming: bool = False) -> OamCnn:
     """The recipe's network with the initial weights that recipe.pretrained names.
 
-    A model file such as "oam" gives all weights; it is pruned if the recipe's backbone_stages are others, and its batch
-    norms are recalibrated on some of the faces (neither when resuming: the checkpoint has them). For the other names
-    see `load_pretrained`. Raises OamfaceError: they do not fit the network; TrainError: likewise, of a model file.
+    A model file such as "oam", or the checkpoint of a face network with other stages, gives all weights; it is pruned
+    if the recipe's backbone_stages are others, and its batch norms are recalibrated on some of the faces (neither when
+    resuming: the checkpoint has them). For the other names see `load_pretrained`. Raises OamfaceError: they do not fit
+    the network; TrainError: likewise, of a model file or a checkpoint that would be pruned.
     """
     torch.manual_seed(recipe.seed)
     model = OamCnn(
@@ -35,30 +37,43 @@ def initial_model(recipe: Recipe, faces: FaceDataset, *, resuming: bool = False)
         backbone_stages=recipe.backbone_stages,
         tasks=recipe.tasks,
         attention=recipe.attention,
+        crop_box=recipe.crop_box,
         dropout=recipe.dropout,
     )
-    if not is_model_file(recipe.pretrained):
+    if not is_model_file(recipe.pretrained) and not _has_other_stages(recipe):
         load_pretrained(model, recipe.pretrained)
         return model
     if recipe.backbone != FACE_RESNET or set(recipe.tasks) != set(TASKS) or not recipe.attention:
         raise TrainError(
-            f"recipe {recipe.name}: a model file is for the backbone {FACE_RESNET!r} with attention and all tasks"
+            f"recipe {recipe.name}: {recipe.pretrained} has the backbone {FACE_RESNET!r}, with attention and all tasks"
         )
-    pretrained = load_from_onnx(recipe.pretrained)
+    pretrained, progress = load_network(Path(recipe.pretrained))
     if not resuming:
-        model.load_state_dict(_adapt(pretrained, recipe, faces).state_dict())
+        size = progress["recipe"]["phases"][-1]["image_size"]
+        model.load_state_dict(_adapt(pretrained, size, recipe, faces, model.preprocessing).state_dict())
     return model
 
 
-def _adapt(pretrained: OamCnn, recipe: Recipe, faces: FaceDataset) -> OamCnn:
-    """A model file's network pruned to the recipe's stages, with recalibrated batch norms."""
+def _has_other_stages(recipe: Recipe) -> bool:
+    """Whether the recipe starts from the checkpoint of a face network with other stages than its own."""
+    if recipe.backbone != FACE_RESNET or recipe.pretrained in ("scratch", "hub", "package"):
+        return False
+    try:
+        other = read_progress(Path(recipe.pretrained))["recipe"]
+    except ModelError:  # weights of a backbone alone, or no file at all: see load_pretrained
+        return False
+    stages = tuple(tuple(stage) for stage in other.get("backbone_stages", ())) or DLIB_STAGES
+    return other.get("backbone") == FACE_RESNET and stages != (recipe.backbone_stages or DLIB_STAGES)
+
+
+def _adapt(pretrained: OamCnn, size: int, recipe: Recipe, faces: FaceDataset, preprocessing: Preprocessing) -> OamCnn:
+    """A network for images of `size` pixels, pruned to the recipe's stages, with recalibrated batch norms."""
     phase, stages = recipe.phases[0], recipe.backbone_stages or DLIB_STAGES
     settings = replace(recipe, samples_per_epoch=RECALIBRATION_FACES, clean_pair_probability=0.0)
-    batches = epoch_batches(faces, settings, phase, 0, pretrained.preprocessing)
-    images: Iterator[Tensor] = (normalise(batch.images, pretrained.preprocessing) for batch in batches)
+    batches = epoch_batches(faces, settings, phase, 0, preprocessing)
+    images: Iterator[Tensor] = (normalise(batch.images, preprocessing) for batch in batches)
     if pretrained.backbone_stages != stages:
         first = list(islice(images, -(-PRUNING_FACES // phase.batch_size)))
-        size = read_metadata(recipe.pretrained)["input"]["size"]
         pruning_images = resize_batch(torch.cat(first)[:PRUNING_FACES], size)
         pretrained = prune(pretrained, stages, pruning_images, phase.image_size)
         images = chain(first, images)

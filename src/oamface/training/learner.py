@@ -18,7 +18,7 @@ from oamface.training.balancing import METHODS
 from oamface.training.checkpoint import EMA_MODEL
 from oamface.training.config import Recipe
 from oamface.training.dataset import Batch
-from oamface.training.distillation import Teacher
+from oamface.training.distillation import Ensemble
 from oamface.training.distributed import sync_batchnorm
 
 MAX_GRADIENT_NORM = 5.0
@@ -52,24 +52,25 @@ class TrainingModel(nn.Module):
 class Learner:
     """A network in training, with its optimizer, learning rate schedule and exponential moving average (EMA).
 
-    model: with the initial weights; it is trained in place. teacher: for distill_every_view. feature_width: of the
-    features in the batches. total_steps: of the run. ema: counts its steps in ema.n_averaged.
+    model: with the initial weights; it is trained in place. teachers: for distill_every_view. feature_width: of the
+    features in the batches. total_steps: of the run; it may be changed, and so the schedule. ema: counts its steps in
+    ema.n_averaged.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         model: OamCnn,
-        teacher: Teacher | None,
+        teachers: Ensemble | None,
         fabric: Fabric,
         *,
         feature_width: int,
         total_steps: int,
         compiled: bool = False,
     ) -> None:
-        self.recipe, self.teacher, self.fabric, self.total_steps = recipe, teacher, fabric, total_steps
+        self.recipe, self.teachers, self.fabric, self.total_steps = recipe, teachers, fabric, total_steps
         torch.manual_seed(recipe.seed)  # the same whether a teacher has predicted now or in an earlier start
-        feature_width = teacher.model.channels if teacher else feature_width
+        feature_width = teachers.channels if teachers else feature_width
         training_model = TrainingModel(model, recipe, feature_width)
         training_model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training_model = sync_batchnorm(training_model, fabric)
@@ -79,13 +80,13 @@ class Learner:
         # What a checkpoint has besides the optimizer.
         self.modules = {"training_model": self.training_model, EMA_MODEL: self.ema_model}
         self.optimizer = _optimizer(recipe, self.training_model)
-        self.scheduler = LambdaLR(self.optimizer, lambda step: lr_factor(step + 1, recipe.warmup, total_steps))
+        self.scheduler = LambdaLR(self.optimizer, lambda step: lr_factor(step + 1, recipe.warmup, self.total_steps))
         # Not by fabric.setup_module, which forbids the gradients at the embedding that balancing takes.
         self.network: Any = fabric.strategy.setup_module(self.training_model)
         if compiled:
             self.network = torch.compile(self.network, mode="reduce-overhead")
-            if teacher:
-                teacher.model.compile(mode="reduce-overhead")
+            if teachers:
+                teachers.compile()
 
     def restore(self, step: int, ema_steps: int) -> None:
         """Go on after `step` steps, once `modules` and the optimizer are loaded."""
@@ -109,8 +110,8 @@ class Learner:
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         self.model.train()
         images = normalise(batch.images, self.model.preprocessing)
-        if self.teacher:
-            batch = self.teacher.label(batch, images)
+        if self.teachers:
+            batch = self.teachers.label(batch, images)
         with self.fabric.autocast():
             outputs, features = self.network(images)
         values = self._losses(outputs, features, batch)
@@ -127,9 +128,10 @@ class Learner:
         for task in self.recipe.tasks:
             candidates = batch.candidates[task]
             weights = losses.smooth_age_candidates(candidates) if task == "age" else candidates.float()
-            values[task] = losses.partial_label_nll(logits[task], weights)
+            adjusted = logits[task] + batch.age_prior if task == "age" else logits[task]
+            values[task] = losses.partial_label_nll(adjusted, weights)
             if task == "age":
-                values["age_mean"] = losses.age_mean_loss(logits[task], candidates)
+                values["age_mean"] = losses.age_mean_loss(adjusted, candidates)
             if task in batch.soft_labels:
                 values[f"kd_{task}"] = losses.kd_loss(logits[task], batch.soft_labels[task])
         if self.recipe.attention:

@@ -20,11 +20,19 @@ from oamface.atomic import make_folder, write_whole
 from oamface.datasets.near_duplicates import find_near_duplicates
 from oamface.datasets.store import Store, open_stores
 from oamface.errors import TrainError
-from oamface.labels import TASKS
 from oamface.training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from oamface.training.config import Phase, Recipe
-from oamface.training.dataset import Batch, FaceDataset, epoch_batches, load_faces, standardise, steps_per_epoch
-from oamface.training.distillation import DISTILLED, Teacher, soft_labels_from_features
+from oamface.training.dataset import (
+    Batch,
+    FaceDataset,
+    NetworkView,
+    epoch_batches,
+    load_faces,
+    standardise,
+    steps_per_epoch,
+)
+from oamface.training.device_batches import DeviceBatches
+from oamface.training.distillation import Ensemble, label_faces, soft_labels_from_features
 from oamface.training.distributed import is_process_lost, launch, sum_over_processes
 from oamface.training.initialization import initial_model
 from oamface.training.learner import Learner, lr_factor
@@ -32,7 +40,7 @@ from oamface.training.run_log import OnEvent, RunLog
 from oamface.training.validation import validate
 
 CHECKPOINT = "checkpoint.safetensors"
-SAVE_EVERY = 180.0  # seconds of work that an interruption costs at most
+SAVE_EVERY = 120.0  # seconds of work that an interruption costs at most
 LOG_EVERY = 20  # steps
 TIMED_STEPS = 10  # from whose time that of all others is estimated
 
@@ -57,7 +65,8 @@ class Trainer:
     """One training run in a folder; `train` starts it, or goes on from the checkpoint in the folder.
 
     stores: folders. workers: processes that load batches. compiled: torch.compile the network, which is faster on a GPU
-    after a minute or two. on_event: gets every line of the log as it is written.
+    after a minute or two. minutes: of training, if it is to end by the clock instead of after the recipe's epochs; the
+    learning rate then falls with the time. on_event: gets every line of the log as it is written.
     Raises StoreError, FileError, TrainError (no face to train on).
     """
 
@@ -69,9 +78,10 @@ class Trainer:
         *,
         workers: int = 1,
         compiled: bool = False,
+        minutes: float | None = None,
         on_event: OnEvent = lambda line: None,
     ) -> None:
-        self.recipe, self.out, self.workers, self.compiled = recipe, out, workers, compiled
+        self.recipe, self.out, self.workers, self.compiled, self.minutes = recipe, out, workers, compiled, minutes
         opened = open_stores(stores, size=CROP_SIZE)
         near_duplicates = [find_near_duplicates(store) for store in opened]
         self.faces = load_faces(opened, "train", repeat=recipe.repeat, exclude=near_duplicates)
@@ -82,6 +92,7 @@ class Trainer:
         self.identity = hashlib.sha256(json.dumps([recipe.to_dict(), self.data], sort_keys=True).encode()).hexdigest()
         self.epochs = _epochs(recipe, self.faces)
         self.total_steps = self.epochs[-1].last_step
+        self._device_batches: DeviceBatches | None = None
         make_folder(out)
         self.log = RunLog(out, on_event)
 
@@ -105,9 +116,11 @@ class Trainer:
                 f"another process of this run was lost ({str(error).splitlines()[0]}); start all of them again to "
                 f"go on from the checkpoint in {self.out}"
             ) from error
+        finally:
+            self._close_device_batches()
 
     def _train(self) -> Path:
-        fabric = launch(self.recipe.precision)
+        clock, fabric = _Clock(self.minutes), launch(self.recipe.precision)
         self._check(fabric)
         learner, faces = self._build(fabric)
         step = start = self._resume(learner)
@@ -120,20 +133,26 @@ class Trainer:
             if epoch.starts_phase and step == epoch.first_step:
                 learner.ema.n_averaged.zero_()  # an EMA over two image sizes would fit neither
             for batch in self._batches(learner, faces, epoch, step):
+                if clock.is_over():
+                    break
                 step += 1
+                learner.total_steps = clock.total_steps(step, learner.total_steps)
                 losses = learner.step(batch, step)
                 if step == start + 1:
                     timed = time.monotonic()  # the first step includes the startup
                 elif step == start + 1 + TIMED_STEPS and fabric.is_global_zero:
                     seconds = (time.monotonic() - timed) / TIMED_STEPS
-                    self.log.write("estimate", step, minutes=round(self._minutes_left(seconds, epoch, step), 1))
+                    left = self._minutes_left(seconds, epoch, step) if self.minutes is None else clock.minutes_left()
+                    self.log.write("estimate", step, minutes=round(left, 1))
                 if step % LOG_EVERY == 0:
-                    self._log_step(fabric, epoch, step, losses, len(batch.images))
+                    self._log_step(fabric, epoch, step, losses, len(batch.images), learner.total_steps)
                 if time.monotonic() - saved > SAVE_EVERY:
                     self._save(learner, step)
                     saved = time.monotonic()
-            self._finish_epoch(learner, epoch)
+            self._finish_epoch(learner, epoch, step)
             saved = time.monotonic()
+            if clock.is_over():
+                break
         fabric.barrier()  # every process returns a complete checkpoint
         return self.out / CHECKPOINT
 
@@ -143,23 +162,29 @@ class Trainer:
             raise TrainError(
                 f"recipe {self.recipe.name}: {fabric.world_size} processes share a batch; give each at least 2 faces"
             )
+        if fabric.world_size > 1 and (self.recipe.device_augmentation or self.minutes is not None):
+            raise TrainError(f"recipe {self.recipe.name}: device_augmentation and minutes are for one process")
         path = self.out / CHECKPOINT
         if path.exists() and read_progress(path)["identity"] != self.identity:
             raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")
 
     def _build(self, fabric: Fabric) -> tuple[Learner, FaceDataset]:
         """The learner, and the faces with what a teacher predicts of them."""
-        recipe, faces, teacher = self.recipe, self.faces, None
+        recipe, faces, teachers = self.recipe, self.faces, None
         model = initial_model(recipe, faces, resuming=(self.out / CHECKPOINT).exists())
         if recipe.distill_every_view:
-            teacher = Teacher(Path(recipe.teacher), tuple(TASKS), fabric.device)
-            teacher.check_preprocessing(model.preprocessing)
+            teachers = Ensemble(
+                recipe.teachers,
+                model.preprocessing,
+                fabric.device,
+                device_augmentation=recipe.device_augmentation,
+            )
         elif recipe.loss_weights.kd and recipe.tasks and not faces.soft_labels:
             faces = self._with_soft_labels(fabric)
         learner = Learner(
             recipe,
             model,
-            teacher,
+            teachers,
             fabric,
             feature_width=faces.features.shape[1],
             total_steps=self.total_steps,
@@ -172,12 +197,11 @@ class Trainer:
         path = self.out / f"teacher-{self.identity[:12]}.npz"
         arrays: dict[str, Any] = {}
         if not fabric.broadcast(path.exists()):
-            if not self.recipe.teacher:
+            if not self.recipe.teachers:
                 arrays = dict(soft_labels_from_features(self.faces, seed=self.recipe.seed))
             elif fabric.is_global_zero:
                 self.log.write("teacher", 0, faces=len(self.faces))
-                teacher = Teacher(Path(self.recipe.teacher), DISTILLED, fabric.device)
-                soft_labels, embeddings = teacher.label_faces(self.faces)
+                soft_labels, embeddings = label_faces(self.recipe.teachers, self.faces, fabric.device)
                 arrays = {"features": standardise(embeddings), **soft_labels}
             if fabric.is_global_zero:
                 write_whole(path, lambda file: np.savez(file, **arrays))
@@ -187,6 +211,15 @@ class Trainer:
         return replace(self.faces, features=arrays.pop("features", self.faces.features), soft_labels=arrays)
 
     def _batches(self, learner: Learner, faces: FaceDataset, epoch: Epoch, step: int) -> Iterator[Batch]:
+        if self.recipe.device_augmentation:
+            if self._device_batches is None or epoch.starts_phase:
+                self._close_device_batches()
+                views = [NetworkView(learner.model.preprocessing, epoch.phase.image_size)]
+                views += learner.teachers.views if learner.teachers else []
+                self._device_batches = DeviceBatches(
+                    faces, self.recipe, views, learner.fabric.device, workers=self.workers
+                )
+            return self._device_batches.epoch(epoch.number, epoch.phase.batch_size, skip=step - epoch.first_step)
         return epoch_batches(
             faces,
             self.recipe,
@@ -198,6 +231,11 @@ class Trainer:
             rank=learner.fabric.global_rank,
             world_size=learner.fabric.world_size,
         )
+
+    def _close_device_batches(self) -> None:
+        if self._device_batches is not None:
+            self._device_batches.close()
+            self._device_batches = None
 
     def _resume(self, learner: Learner) -> int:
         """The steps that the checkpoint in the folder has done, loaded into the learner."""
@@ -214,23 +252,25 @@ class Trainer:
         progress = {
             "identity": self.identity,
             "step": step,
-            "steps": self.total_steps,
+            "steps": step if self.minutes is not None else self.total_steps,
             "ema_steps": int(learner.ema.n_averaged),
             "recipe": self.recipe.to_dict(),
             "data": self.data,
         }
         save_checkpoint(self.out / CHECKPOINT, learner.modules, learner.optimizer, progress)
 
-    def _finish_epoch(self, learner: Learner, epoch: Epoch) -> None:
+    def _finish_epoch(self, learner: Learner, epoch: Epoch, step: int) -> None:
         metrics = validate(learner.ema_model, self.validation_faces, epoch.phase, learner.fabric)
         if learner.fabric.is_global_zero:
             image_size = epoch.phase.image_size
-            self.log.write("epoch", epoch.last_step, epoch=epoch.number, image_size=image_size, **metrics)
-        self._save(learner, epoch.last_step)
+            self.log.write("epoch", step, epoch=epoch.number, image_size=image_size, **metrics)
+        self._save(learner, step)
         if learner.fabric.is_global_zero:
             self.log.draw_curves()
 
-    def _log_step(self, fabric: Fabric, epoch: Epoch, step: int, losses: dict[str, Tensor], samples: int) -> None:
+    def _log_step(
+        self, fabric: Fabric, epoch: Epoch, step: int, losses: dict[str, Tensor], samples: int, total_steps: int
+    ) -> None:
         """Log the losses of the whole batch. Raises TrainError: one is not finite."""
         samples = int(sum_over_processes(fabric, torch.tensor(samples)))
         totals = sum_over_processes(fabric, torch.stack(list(losses.values()))) / fabric.world_size
@@ -238,7 +278,7 @@ class Trainer:
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainError(f"the loss is not finite at step {step}: {values}; lower the learning rate")
         if fabric.is_global_zero:
-            lr = self.recipe.lr * lr_factor(step, self.recipe.warmup, self.total_steps)
+            lr = self.recipe.lr * lr_factor(step, self.recipe.warmup, total_steps)
             about = {"epoch": epoch.number, "image_size": epoch.phase.image_size, "lr": lr, "samples": samples}
             self.log.write("step", step, **about, **values)
 
@@ -248,6 +288,33 @@ class Trainer:
             max(0, other.last_step - max(other.first_step, step)) * _pixels(other.phase) for other in self.epochs
         )
         return seconds * pixels / _pixels(epoch.phase) / 60
+
+
+class _Clock:
+    """The time of a run that ends after some minutes; one without an end where these are None."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.start = time.monotonic()
+        self.end = math.inf if minutes is None else self.start + 60 * minutes
+        self.first: tuple[int, float] | None = None
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.end
+
+    def minutes_left(self) -> float:
+        return max(0.0, self.end - time.monotonic()) / 60
+
+    def total_steps(self, step: int, planned: int) -> int:
+        """The steps that the run will have at its speed so far; `planned` without an end, or too early to tell."""
+        if math.isinf(self.end):
+            return planned
+        now = time.monotonic()
+        if self.first is None:
+            self.first = step, now
+        first, started = self.first
+        if step - first < TIMED_STEPS:
+            return planned
+        return step + max(0, round((self.end - now) * (step - first) / (now - started)))
 
 
 def _pixels(phase: Phase) -> int:
