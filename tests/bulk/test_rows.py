@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from oamface.analyzer import Analyzer
 from oamface.bulk.rows import SCHEMA, to_rows
@@ -12,7 +13,7 @@ from oamface.results import Failure, ImageResult
 def test_to_rows_flattens_schema(portrait) -> None:
     result = Analyzer("oam", threads=1).analyze(portrait)
     (row,) = to_rows(result)
-    assert set(row) | {"error"} == set(SCHEMA.names)
+    assert set(row) | {"error", "age_at_least"} == set(SCHEMA.names)
     table = pa.Table.from_pylist([row], SCHEMA)
     (face,) = result.to_dict()["faces"]
     (stored,) = table.to_pylist()
@@ -50,3 +51,11 @@ def test_names_that_are_not_utf8_are_escaped() -> None:
     (row,) = to_rows(Failure(os.fsdecode(b"\xff\n.jpg"), ImageError(os.fsdecode(b"\xff: damaged"))))
     (stored,) = pa.Table.from_pylist([row], SCHEMA).to_pylist()
     assert (stored["source"], stored["error"]) == ("\\udcff\n.jpg", "\\udcff: damaged")
+
+
+def test_probabilities_of_ages_are_a_map(portrait, untrained_model) -> None:
+    result = Analyzer(untrained_model, at_least=(21, 18)).analyze(portrait)
+    (row,) = to_rows(result)
+    stored = pa.Table.from_pylist([row], SCHEMA).to_pylist()[0]["age_at_least"]
+    assert [years for years, _ in stored] == [18, 21]
+    assert dict(stored)[18] == pytest.approx(result[0].age.at_least(18), abs=1e-4)

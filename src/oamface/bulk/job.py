@@ -51,6 +51,7 @@ def run_bulk(
     *,
     weights: str = WEIGHTS[0],
     tasks: tuple[str, ...],
+    at_least: tuple[int, ...] = (),
     crop: bool = False,
     shard_size: int = SHARD_SIZE,
     column: str = "image",
@@ -63,9 +64,10 @@ def run_bulk(
 
     A run that was killed resumes when it is started again: every shard of the manifest is one file, written completely
     or not at all, so that each image is in the output exactly once.
-    crop, shard_size, column: see Analyzer.analyze_batch and list_shards. device: see `devices.DEVICES`; with
-    "cuda" or "tensorrt" each worker takes one GPU. workers: processes with one thread each, as many as the cluster has
-    cores or GPUs if None. address: of a running Ray cluster ("auto" finds it); None starts one here.
+    at_least: see Analyzer. crop, shard_size, column: see Analyzer.analyze_batch and list_shards.
+    device: see `devices.DEVICES`; with "cuda" or "tensorrt" each worker takes one GPU. workers: processes with one
+    thread each, as many as the cluster has cores or GPUs if None. address: of a running Ray cluster ("auto" finds it);
+    None starts one here.
     on_progress: called with the shards done, all shards, and the images of this run.
     Raises DataError (the source, or a folder with other content), FileError, ModelError, LabelError, OptionError
     (another device), DeviceError (fewer GPUs than workers).
@@ -74,8 +76,9 @@ def run_bulk(
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
     check_device(device)
     source_location, folder = locate(source), OutputFolder(locate(output))
-    analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1)  # raises once, here, and not in every worker
-    settings = JobSettings(source, analyzer.digest, analyzer.tasks, crop, shard_size, column)
+    # Raises once, here, and not in every worker.
+    analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1, at_least=at_least)
+    settings = JobSettings(source, analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least)
     total = folder.start(settings, source_location)
     folder.remove_drafts()
     missing = folder.missing(total)
@@ -88,6 +91,7 @@ def run_bulk(
             "output": _absolute(output),
             "weights": weights if weights in WEIGHTS else _absolute(weights),
             "tasks": analyzer.tasks,
+            "at_least": analyzer.at_least,
             "crop": crop,
             "device": device,
         }
@@ -109,11 +113,20 @@ def run_bulk(
 class Worker:
     """A Ray process: an analyzer with one thread, which writes the shards whose numbers it gets."""
 
-    def __init__(self, source: str, output: str, weights: str, tasks: tuple[str, ...], crop: bool, device: str) -> None:
+    def __init__(
+        self,
+        source: str,
+        output: str,
+        weights: str,
+        tasks: tuple[str, ...],
+        at_least: tuple[int, ...],
+        crop: bool,
+        device: str,
+    ) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # the other cores have workers of their own
-        self.analyzer = Analyzer(weights, tasks=tasks, device=device, threads=1)
+        self.analyzer = Analyzer(weights, tasks=tasks, device=device, threads=1, at_least=at_least)
         self.source, self.folder, self.crop = locate(source), OutputFolder(locate(output)), crop
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         ("detected", pa.bool_()),  # False where landmarks were only assumed, so that there may be no face at all
         *((f"{landmark}_{axis}", pa.float32()) for landmark in _LANDMARKS for axis in "xy"),
         *((name, pa.float32()) for name in ("age", "age_low", "age_high")),
+        ("age_at_least", pa.map_(pa.int32(), pa.float32())),  # of the years that were asked for
         *(
             column
             for task in ("gender", "race", "mask")
@@ -51,6 +52,8 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
             row |= {f"{landmark}_x": x, f"{landmark}_y": y}
         if "age" in face:
             row |= {"age": face["age"]["years"], "age_low": face["age"]["low"], "age_high": face["age"]["high"]}
+            if tails := face["age"].get("at_least"):
+                row["age_at_least"] = [(int(years), probability) for years, probability in tails.items()]
         for task in ("gender", "race", "mask"):
             if task in face:
                 row[task], row[f"{task}_probability"] = face[task]["label"], face[task]["probability"]

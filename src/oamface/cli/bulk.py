@@ -25,6 +25,7 @@ def bulk(
     column: Annotated[str, typer.Option(help="Which column of Parquet files holds the images.")] = "image",
     crops: opt.Crops = False,
     tasks: opt.Tasks = opt.ALL_TASKS,
+    at_least: opt.AtLeast = "",
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "cpu",
     workers: Annotated[
@@ -56,6 +57,7 @@ def bulk(
             output,
             weights=weights,
             tasks=tuple(opt.split_names(tasks)),
+            at_least=tuple(opt.split_years(at_least)),
             crop=crops,
             shard_size=shard_size,
             column=column,

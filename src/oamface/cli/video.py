@@ -47,6 +47,7 @@ def video(
     min_face: opt.MinFace = None,
     max_side: opt.MaxSide = None,
     tasks: opt.Tasks = opt.ALL_TASKS,
+    at_least: opt.AtLeast = "",
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "auto",
     threads: opt.Threads = 0,
@@ -67,7 +68,9 @@ def video(
         check_output(annotate, inputs=inputs, suffixes=(".mp4",))
     if output is not None:
         check_output(output, inputs=[] if local is None else [local], suffixes=suffixes(output, ".jsonl", ".json"))
-    analyzer = opt.load_analyzer(weights, tasks, device, threads, min_face=min_face, max_side=max_side)
+    analyzer = opt.load_analyzer(
+        weights, tasks, device, threads, min_face=min_face, max_side=max_side, at_least=at_least
+    )
     file = None if output is None else OutputFile(output, lines=True)
     count, finished, stdout = 0, False, Stdout()
     with stop_on_signals() as stop, ProgressBar("video", shown=sys.stderr.isatty() and output is not None) as bar:
