@@ -14,7 +14,8 @@ from oamface.images import read_image
 from oamface.labels import candidate_mask
 from oamface.occlusion import occlude
 from oamface.predictor import Predictor
-from oamface.weights import WEIGHTS
+from oamface.weights import RESEARCH_ONLY, WEIGHTS, terms
+from oamface.zoo import is_research_only
 
 pytestmark = pytest.mark.slow
 
@@ -26,17 +27,29 @@ def analyzer(request) -> Analyzer:
     return Analyzer(request.param)
 
 
-@pytest.mark.parametrize(
-    ("weights", "learnt_from"),
-    [(name, {"fairface", "masks"} | ({"utkface"} if name != "oam-open" else set())) for name in WEIGHTS],
-)
-def test_weights_are_small_and_describe_themselves(weights, learnt_from) -> None:
+LEARNT_FROM = {
+    "oam-int8": {"utkface", "aaf", "fairface", "masks"},
+    "oam": {"utkface", "aaf", "fairface", "masks"},
+    "oam-open": {"fairface", "masks"},
+    "oam-small": {"utkface", "fairface", "masks"},
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_weights_are_small_and_describe_themselves(weights) -> None:
     predictor = Predictor(weights)
     assert predictor.path.stat().st_size < 14e6
     assert predictor.description["parameters"] < 6.5e6
     assert predictor.description["intervals"]["level"] == 0.9
-    assert set().union(*(run["data"] for run in predictor.description["training"])) == learnt_from
-    assert set(predictor.description["figures"]["data_sets"]) == {"utkface", "fairface", "masks"}
+    learnt_from = set().union(*(run["data"] for run in predictor.description["training"]))
+    assert learnt_from == LEARNT_FROM[weights]
+    assert {"utkface", "fairface", "masks"} <= set(predictor.description["figures"]["data_sets"])
+    assert (weights in RESEARCH_ONLY) == is_research_only(predictor.description["training"])
+    assert bool(terms(weights)) == (weights in RESEARCH_ONLY)
+
+
+def test_all_weights_together_take_less_than_40_mb() -> None:
+    assert sum(Predictor(weights).path.stat().st_size for weights in WEIGHTS) < 40e6
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

@@ -55,7 +55,7 @@ def test_model_file_is_loaded_like_a_checkpoint() -> None:
     model, run = load_network("oam")
     assert not model.training
     assert run["recipe"]["phases"][-1]["image_size"] == 150
-    assert [past["recipe"]["name"] for past in history("oam")][:2] == ["oam-open", "oam"]
+    assert [past["recipe"]["name"] for past in history("oam")][-2:] == ["oam-open-wide", "oam"]
 
 
 def test_load_from_onnx_rejects_other_files(untrained_model, tmp_path) -> None:

@@ -132,7 +132,8 @@ def _run(run: dict[str, Any]) -> str:
     initial = INITIAL_WEIGHTS.get(recipe["pretrained"], f"`{recipe['pretrained']}`")
     teachers = " and ".join(f"`{name}`" for name in teacher_names(recipe))
     distilled = f", distilled from {teachers}" if teachers else ""
-    mixup = f", each {recipe['mixup_repeats']} more times with mixup" if recipe.get("mixup_repeats") else ""
+    repeats = recipe.get("mixup_repeats", 0)
+    mixup = f", each {'once' if repeats == 1 else f'{repeats} times'} more with mixup" if repeats else ""
     return (
         f"Recipe `{recipe['name']}`, from {initial}{distilled}: {run['step']:,} steps {phases}{mixup},"
         f" {recipe['occlusion_probability']:.0%} of the faces occluded.\n"
