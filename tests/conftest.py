@@ -4,10 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
+from hypothesis import settings
 
 from helpers.drawn import write_store
 from oamface.images import RGBImage
 from oamface.occlusion.contact_sheet import plain_face
+
+settings.register_profile("oamface", deadline=None)  # a busy machine is no failure
+settings.load_profile("oamface")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -232,3 +232,11 @@ def test_read_keys_rejects_missing_and_short_keys(tmp_path, text) -> None:
 def test_read_keys_gives_one_key_per_line(tmp_path) -> None:
     (tmp_path / "keys").write_text("# team\nlong-enough-for-a-key\n\n  another-one-of-the-keys  \n")
     assert read_keys(tmp_path / "keys") == ["long-enough-for-a-key", "another-one-of-the-keys"]
+
+
+@pytest.mark.parametrize("weights", ["oam-small", "oam-open"])
+def test_terms_of_the_weights_are_said_in_a_line_at_the_start(weights, tmp_path) -> None:
+    with run_server(tmp_path / "one", weights):
+        said = (tmp_path / "one/output").read_text()
+    assert ("for research only" in said) == (weights == "oam-small")
+    assert said.count("\n") == (2 if weights == "oam-small" else 1)

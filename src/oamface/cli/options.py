@@ -88,9 +88,9 @@ RenderWorkers = Annotated[
 ]
 
 
-def show_terms(weights: str, *, always: bool = False) -> None:
-    """Say on standard error what the weights may be used for, where a person reads it, or always."""
-    if (line := terms(weights)) and (always or sys.stderr.isatty()):
+def show_terms(weights: str) -> None:
+    """Say on standard error what the weights may be used for, where a person reads it."""
+    if (line := terms(weights)) and sys.stderr.isatty():
         print(f"oamface: {line}", file=sys.stderr)
 
 

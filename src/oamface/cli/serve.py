@@ -45,7 +45,6 @@ def serve(
     """Serve a REST API and a page. Keeps and logs nothing of the images it receives."""
     from oamface.server.run import run
 
-    opt.show_terms(weights, always=True)
     run(
         host,
         port,

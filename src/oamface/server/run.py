@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from oamface.analyzer import Analyzer
 from oamface.errors import Interrupted, ServeError
 from oamface.server.app import create_app
 from oamface.server.limits import Limits
+from oamface.weights import terms
 
 _MIN_KEY_LENGTH = 16
 _REASONS = {
@@ -56,6 +58,8 @@ def run(
             timeout_keep_alive=10,
             timeout_graceful_shutdown=round(timeout) + 1,
         )
+        if line := terms(weights):
+            print(f"oamface: {line}", file=sys.stderr, flush=True)
         print(f"oamface: {_url(host, sockets[0].getsockname()[1])}", flush=True)
         with suppress(Interrupted):  # uvicorn re-raises the signal after a graceful stop, which is not an error
             uvicorn.Server(config).run(sockets=sockets)
