@@ -64,7 +64,7 @@ bench: install
 stores/%: | install
 	$(OAMFACE) data prepare $* $(DATA)/$*.tar --output $@
 
-# On a GPU: a run ends after MINUTES of the clock. Without one give it a day.
+# A run ends after MINUTES of the clock, which are for a GPU. On a CPU: make weights MINUTES=1440
 LIMIT = --minutes $(MINUTES)
 runs/oam-small%: LIMIT :=
 STORES := $(ALL)

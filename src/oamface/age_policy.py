@@ -79,10 +79,10 @@ class AgePolicy:
             return AgeDecision("refer", probability, reasons)
         if probability <= self.max_false_refuse:
             return AgeDecision("refuse", probability)
-        too_likely = 1 - probability > self.max_false_accept
-        if face.age.years >= self.least_estimate and not too_likely:
+        may_be_younger = 1 - probability > self.max_false_accept
+        if face.age.years >= self.least_estimate and not may_be_younger:
             return AgeDecision("accept", probability)
-        if too_likely:
+        if may_be_younger:
             return AgeDecision("refer", probability, (f"may be younger than {self.age}",))
         return AgeDecision("refer", probability, (f"looks younger than {self.least_estimate}",))
 

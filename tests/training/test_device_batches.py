@@ -64,7 +64,7 @@ def equal(one, other) -> bool:
 def view(change: Change, crops: torch.Tensor, network_view: NetworkView = WHOLE) -> torch.Tensor:
     """What one network sees of (B, H, H, 3) uint8 crops."""
     generator = torch.Generator()
-    return change.view(change.degrade(crops.permute(0, 3, 1, 2).float(), generator), network_view, generator)
+    return change.view(change.degrade(crops.permute(0, 3, 1, 2).float()), network_view, generator)
 
 
 def test_shapes_and_types(faces) -> None:

@@ -70,6 +70,8 @@ class FaceDataset:
         What logit adjustment (Menon et al., 2021) adds to the logits of a face in its labels' loss.
         """
         ages = self.candidates["age"]
+        if not recipe.age_balance:  # asked for in every epoch, and most recipes have none
+            return np.zeros(ages.shape, np.float32)
         table = np.zeros((len(self.stores), ages.shape[1]))
         weights = self.drawing_weights(recipe.group_balance) * ~ages.all(1)
         np.add.at(table, self.store, (weights / ages.sum(1))[:, None] * ages)

@@ -6,6 +6,7 @@ The distributions are those of `augmentation`, and low resolution.
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import count
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import NamedTuple
@@ -124,7 +125,7 @@ class DeviceBatches:
         """Queue what the workers draw, and the error that one of them ends with, for the training to raise."""
         try:
             loader = DataLoader(
-                self.drawn, batch_size=None, sampler=_CountingSampler(), num_workers=self.workers, prefetch_factor=4
+                self.drawn, batch_size=None, sampler=count(), num_workers=self.workers, prefetch_factor=4
             )
             for chunk in loader:
                 if not self._queue(chunk):
@@ -159,12 +160,12 @@ class DeviceBatches:
     def _put(self, chunk: DrawnFaces | Exception) -> None:
         if isinstance(chunk, Exception):
             raise chunk
-        capacity, count = len(self.pool.faces), len(chunk.faces)
-        slots = torch.arange(self.next_slot, self.next_slot + count, device=self.device) % capacity
+        capacity, faces = len(self.pool.faces), len(chunk.faces)
+        slots = torch.arange(self.next_slot, self.next_slot + faces, device=self.device) % capacity
         for stored, new in zip(self.pool, chunk, strict=True):
             stored[slots] = new.to(self.device, non_blocking=True)
-        self.next_slot = (self.next_slot + count) % capacity
-        self.filled = min(capacity, self.filled + count)
+        self.next_slot = (self.next_slot + faces) % capacity
+        self.filled = min(capacity, self.filled + faces)
 
     def _batch(self, index: Tensor, generator: torch.Generator) -> Batch:
         rows, device = len(index), self.device
@@ -178,7 +179,7 @@ class DeviceBatches:
         classes = torch.arange(len(MASKS), device=device)
         candidates["mask"] = torch.where(masks[:, None] >= 0, classes == masks[:, None], candidates["mask"])
         change = Change.sample(rows, images.shape[1], generator, device)
-        source = change.degrade(images.permute(0, 3, 1, 2).float(), generator)
+        source = change.degrade(images.permute(0, 3, 1, 2).float())
         first, *others = (change.view(source, view, generator) for view in self.views)
         return Batch(
             images=first,
@@ -192,16 +193,6 @@ class DeviceBatches:
             age_prior=self.age_prior[index],
             teacher_images=tuple(others),
         )
-
-
-class _CountingSampler:
-    """0, 1, 2, ... without end."""
-
-    def __iter__(self) -> Iterator[int]:
-        at = 0
-        while True:
-            yield at
-            at += 1
 
 
 class Change(NamedTuple):
@@ -250,7 +241,7 @@ class Change(NamedTuple):
             warp, border, gain * exposure[:, None], offset, blur, noise, chance(0.05), chance(0.08), min(least, side)
         )
 
-    def degrade(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def degrade(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) crops in 0..255 with borders of grey, blur and low resolution."""
         side = images.shape[2]
         at = torch.arange(side, device=images.device)
@@ -287,9 +278,8 @@ class Change(NamedTuple):
         left, top, right, bottom = (2 * edge - 1 for edge in view.preprocessing.crop_box)
         steps = (torch.arange(view.size, device=self.warp.device) + 0.5) / view.size
         x, y = left + steps * (right - left), top + steps * (bottom - top)
-        points = torch.stack(
-            [x.expand(view.size, -1), y[:, None].expand(-1, view.size), torch.ones_like(x)[None] + 0 * y[:, None]]
-        )
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        points = torch.stack([columns, rows, torch.ones_like(rows)])
         return torch.einsum("bij,jyx->byxi", self.warp, points)
 
 

@@ -294,8 +294,7 @@ class _Clock:
     """The time of a run that ends after some minutes; one without an end where these are None."""
 
     def __init__(self, minutes: float | None) -> None:
-        self.start = time.monotonic()
-        self.end = math.inf if minutes is None else self.start + 60 * minutes
+        self.end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.first: tuple[int, float] | None = None
 
     def is_over(self) -> bool:
