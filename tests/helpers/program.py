@@ -1,8 +1,11 @@
-"""Calls of the command line: as a program of its own, or in this process, which saves its start."""
+"""Calls of the command line: as a program of its own, in this process, or in processes that have torch imported."""
 
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,28 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     (line,) = output.err.strip().splitlines()
     assert line.startswith("oamface: ")
     return line
+
+
+def start_ranks(count: int, errors: Path, *arguments: object) -> list[BaseProcess]:
+    """A call in `count` processes that train together, as torchrun starts them. errors: what they write to stderr."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    group |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["oamface.training.trainer", "oamface.cli.training"])
+    processes: list[BaseProcess] = []
+    for rank in range(count):
+        environment = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
+        processes.append(context.Process(target=_call, args=(environment, errors, [*map(str, arguments)])))
+        processes[-1].start()
+    return processes
+
+
+def _call(environment: dict[str, str], errors: Path, arguments: list[str]) -> None:
+    os.environ.update(environment)
+    with errors.open("a") as file:
+        os.dup2(file.fileno(), 2)
+    sys.argv = ["oamface", *arguments]
+    main()
