@@ -7,6 +7,7 @@ import subprocess
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -33,6 +34,21 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return line
 
 
+# Fork processes that have torch imported, which takes seconds.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["oamface.training.trainer", "oamface.cli.training", "oamface.cli.paper"])
+
+
+def run_forked(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """As `run`, for the training half."""
+    with TemporaryDirectory() as folder:
+        outputs = Path(folder, "stdout"), Path(folder, "stderr")
+        process = FORKS.Process(target=_call, args=({}, outputs, [*map(str, arguments)]))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in outputs))
+
+
 def start_ranks(count: int, errors: Path, *arguments: object) -> list[BaseProcess]:
     """A call in `count` processes that train together, as torchrun starts them. errors: what they write to stderr."""
     with socket.socket() as free:
@@ -40,19 +56,19 @@ def start_ranks(count: int, errors: Path, *arguments: object) -> list[BaseProces
         port = free.getsockname()[1]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     group |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["oamface.training.trainer", "oamface.cli.training"])
     processes: list[BaseProcess] = []
     for rank in range(count):
         environment = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
-        processes.append(context.Process(target=_call, args=(environment, errors, [*map(str, arguments)])))
+        outputs = Path(os.devnull), errors
+        processes.append(FORKS.Process(target=_call, args=(environment, outputs, [*map(str, arguments)])))
         processes[-1].start()
     return processes
 
 
-def _call(environment: dict[str, str], errors: Path, arguments: list[str]) -> None:
+def _call(environment: dict[str, str], outputs: tuple[Path, Path], arguments: list[str]) -> None:
     os.environ.update(environment)
-    with errors.open("a") as file:
-        os.dup2(file.fileno(), 2)
+    for stream, path in enumerate(outputs, 1):
+        with path.open("a") as file:
+            os.dup2(file.fileno(), stream)
     sys.argv = ["oamface", *arguments]
     main()
