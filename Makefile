@@ -12,7 +12,7 @@ MINUTES ?= 4
 # Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test test-fast docs lint format bench weights card report
+.PHONY: demo install test test-fast docs lint format bench audit dist sbom weights card report
 
 # The light half alone: enough to analyze images.
 .venv/light: pyproject.toml constraints.txt
@@ -55,6 +55,21 @@ format: install
 
 bench: install
 	$(OAMFACE) models benchmark
+
+# Known vulnerabilities of the pinned packages; strict: a package that could not be looked up is an error.
+audit: .venv/light
+	.venv/bin/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+# Wheel and source distribution, and what a user of the wheel installs, as an SBOM (CycloneDX).
+dist: .venv/light
+	rm -rf dist
+	.venv/bin/uv build --quiet --out-dir dist
+
+sbom: dist
+	.venv/bin/uv venv --quiet --clear out/sbom
+	.venv/bin/uv pip install --quiet --python out/sbom/bin/python --constraint constraints.txt dist/*.whl
+	.venv/bin/uv tool run --from cyclonedx-bom cyclonedx-py environment out/sbom/bin/python --pyproject pyproject.toml \
+		--output-reproducible --output-file out/oamface.cdx.json
 
 # The shipped weights, from the data sets' archives in $(DATA); docs/weights.md says what it takes.
 .venv/dlib: | install

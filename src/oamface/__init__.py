@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
     from oamface.zoo import ModelInfo, list_models
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Where each name lives: the networks' runtime takes most of a second to import, which `oamface --help` need not.
 _HOMES = {

@@ -1,46 +1,96 @@
-"""Draws results onto an image: boxes, predictions, and which parts of a face the network takes to be visible."""
+"""Draws results onto an image: boxes, labels on plates, and which parts of a face the network takes to be visible."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from oamface.alignment import CROP_SIZE, crop_corners, crop_transform
 from oamface.images import RGBImage, check_image
-from oamface.results import UNCERTAIN, Age, Face, ImageResult
+from oamface.label_placement import overlap, place_label
+from oamface.results import UNCERTAIN, Age, Box, Classification, Face, ImageResult
+
+Colour = tuple[int, int, int]
 
 _MASKS = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}
-_BOX, _TEXT, _SHADE = (64, 200, 120), (255, 255, 255), (20, 20, 20)
+# Okabe and Ito's colours, which colour-blind people tell apart too; labels say the same in words.
+_BLUE, _ORANGE, _VERMILION, _GREY = (86, 180, 233), (230, 159, 0), (213, 94, 0), (187, 187, 187)
+_BOX_COLOURS = {"none": _BLUE, "worn": _ORANGE, "incorrect": _VERMILION, UNCERTAIN: _GREY}
+_TEXT, _PLATE = (255, 255, 255), (24, 24, 27)
+_SMALLEST_TEXT = 11  # pixels of the font that can still be read
 
 
-def annotate(image: RGBImage, result: ImageResult, *, attention: bool = True) -> RGBImage:
+class Label(NamedTuple):
+    """A label as it is drawn. place: of its plate, in whole pixels. size: of the font, in pixels."""
+
+    place: Box
+    lines: tuple[str, ...]
+    size: int
+
+
+def annotate(
+    image: RGBImage, result: ImageResult, *, attention: bool = True, titles: Sequence[str] | None = None
+) -> RGBImage:
     """A copy of the (H, W, 3) uint8 RGB image with every face's box and predictions.
 
+    A label lies inside the image and never over another face or label: it becomes smaller where there is little room,
+    then shows its first line alone, and is left out where even that has no place.
+    A dashed box is a face that was not detected or whose mask is uncertain.
     The image may be smaller than its file, whose pixels the result is in.
-    attention: tint the parts of a face that the network takes to be occluded red, visible ones green.
-    Raises ImageError for another array.
+    attention: tint the parts of a face that the network takes to be occluded orange, visible ones blue.
+    titles: a first line for each face's label, such as its number. Raises ImageError for another array.
     """
     drawn = check_image(image).copy()
     faces = [_scaled(face, drawn.shape[1] / result.width) for face in result.faces]
     if attention:
         for face in faces:
             _tint(drawn, face)
-    # Lines and letters grow with the image, so that they show at any size.
-    scale = max(0.4, min(drawn.shape[:2]) / 900)
-    for face in faces:
-        x, y, width, height = (round(value) for value in face.box)
-        cv2.rectangle(drawn, (x, y), (x + width, y + height), _BOX, max(1, round(2 * scale)), cv2.LINE_AA)
-        lines = describe(face)
-        step = round(26 * scale)
-        below = y + height + step * len(lines) < drawn.shape[0]
-        first = y + height + step if below else max(step, y - step * (len(lines) - 1) - round(8 * scale))
-        for number, line in enumerate(lines):
-            where = (max(0, x), first + number * step)
-            for colour, thickness in ((_SHADE, 3), (_TEXT, 1)):
-                weight = max(1, round(thickness * scale * 1.2))
-                cv2.putText(drawn, line, where, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * scale, colour, weight, cv2.LINE_AA)
+    texts = [(*([titles[number]] if titles else []), *describe(face)) for number, face in enumerate(faces)]
+    labels = place_labels([face.box for face in faces], texts, drawn.shape[1::-1])
+    for face, label in zip(faces, labels, strict=True):
+        _draw_box(drawn, face)
+        if label is not None:
+            _draw_leader(drawn, face, label.place)
+    for face, label in zip(faces, labels, strict=True):
+        if label is not None:
+            _draw_label(drawn, label, _colour(face))
     return drawn
+
+
+def place_labels(boxes: Sequence[Box], texts: Sequence[tuple[str, ...]], image: tuple[int, int]) -> list[Label | None]:
+    """The label of every face, or None where it has no lines or no place. image: width and height in pixels."""
+    visible = [box if overlap(box, Box(0, 0, *image)) > 0 else None for box in boxes]
+    placed: list[Label | None] = []
+    for number, (box, lines) in enumerate(zip(visible, texts, strict=True)):
+        others = [other for other in (*visible[:number], *visible[number + 1 :]) if other is not None]
+        taken = [*others, *(label.place for label in placed if label is not None)]
+        placed.append(_fit(lines, box, taken, image) if box is not None and lines else None)
+    return placed
+
+
+def _fit(lines: tuple[str, ...], face: Box, taken: Sequence[Box], image: tuple[int, int]) -> Label | None:
+    """A large label that touches its face, else a smaller or farther one, else the first line alone."""
+    short = min(image)
+    size = max(_SMALLEST_TEXT, round(np.clip(0.11 * face.height, short / 70, short / 26)))
+    best: Label | None = None
+    least = np.inf
+    for scale in (1.0, 0.8, 0.6):
+        font = max(_SMALLEST_TEXT, round(scale * size))
+        placement = place_label(_plate_size(lines, font), face, taken, image)
+        if placement is not None and placement.cost + 2 * (1 - scale) < least:
+            best, least = Label(placement.place, lines, font), placement.cost + 2 * (1 - scale)
+        if placement is not None and placement.near:
+            break
+    for fewer in (lines, lines[:1]):
+        last = None if best else place_label(_plate_size(fewer, _SMALLEST_TEXT), face, taken, image)
+        if last is not None:
+            best = Label(last.place, fewer, _SMALLEST_TEXT)
+    return best
 
 
 def describe(face: Face) -> list[str]:
@@ -55,6 +105,83 @@ def describe(face: Face) -> list[str]:
         else:
             lines.append(f"{_MASKS.get(prediction.label, prediction.label)} {prediction.probability:.0%}")
     return lines
+
+
+def _colour(face: Face) -> Colour:
+    mask = face.predictions.get("mask")
+    return _BOX_COLOURS[mask.label] if isinstance(mask, Classification) else _BLUE
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font.font_variant(layout_engine=ImageFont.Layout.BASIC)  # quick; ASCII needs no more
+
+
+def _line_height(size: int) -> int:
+    return round(1.3 * size)
+
+
+@lru_cache(maxsize=1024)
+def _plate_size(lines: tuple[str, ...], size: int) -> tuple[int, int]:
+    """Width and height of a label's plate: a bar on the left, then the lines with a margin around them."""
+    width = max(_font(size).getlength(line) for line in lines)
+    return round(width + 1.3 * size), _line_height(size) * len(lines) + round(0.4 * size)
+
+
+@lru_cache(maxsize=1024)  # a video shows most lines again and again
+def _line(text: str, size: int) -> RGBImage:
+    """A line of a label as wide as its text."""
+    image = Image.new("RGB", (round(_font(size).getlength(text)) + 1, _line_height(size)), _PLATE)
+    ImageDraw.Draw(image).text((0, image.height / 2), text, font=_font(size), fill=_TEXT, anchor="lm")
+    return np.asarray(image)
+
+
+def _draw_label(image: RGBImage, label: Label, colour: Colour) -> None:
+    x, y, width, height = (int(value) for value in label.place)
+    plate = image[y : y + height, x : x + width]
+    plate[:] = _PLATE
+    plate[:, : max(2, round(0.3 * label.size))] = colour
+    left, top = round(0.8 * label.size), round(0.2 * label.size)
+    for number, text in enumerate(label.lines):
+        line = _line(text, label.size)
+        start = top + number * len(line)
+        plate[start : start + len(line), left : left + line.shape[1]] = line
+
+
+def _draw_box(image: RGBImage, face: Face) -> None:
+    left, top, right, bottom = (round(value) for value in face.box.xyxy)
+    mask = face.predictions.get("mask")
+    solid = face.detected and not (isinstance(mask, Classification) and mask.label == UNCERTAIN)
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    ends = zip(corners, np.roll(corners, -1, 0), strict=True)
+    dashes = np.concatenate([np.linspace(start, end, 2 if solid else 14).reshape(-1, 2, 2) for start, end in ends])
+    _draw_lines(image, face, dashes)
+
+
+def _draw_leader(image: RGBImage, face: Face, place: Box) -> None:
+    """A line from a label that does not touch its face."""
+    (left, top, right, bottom), (x1, y1, x2, y2) = place.xyxy, face.box.xyxy
+    ends = np.array([_nearest(left, right, x1, x2), _nearest(top, bottom, y1, y2)]).T
+    if np.ptp(ends, axis=0).max() > 2:
+        _draw_lines(image, face, ends[None])
+
+
+def _nearest(low: float, high: float, start: float, stop: float) -> tuple[float, float]:
+    """Where two intervals are nearest to each other: in the middle of what they share, or at the ends that face."""
+    if max(low, start) <= min(high, stop):
+        middle = (max(low, start) + min(high, stop)) / 2
+        return middle, middle
+    return (high, start) if high < start else (low, stop)
+
+
+def _draw_lines(image: RGBImage, face: Face, lines: npt.NDArray[np.float64]) -> None:
+    """(n, 2, 2) lines from point to point in the face's colour, with a dark rim that shows on any ground."""
+    thickness = max(1, round(min(*image.shape[:2], 6 * face.box.height) / 450))
+    points = list(lines.round().astype(np.int32))
+    for colour, weight in ((_PLATE, thickness + 2), (_colour(face), thickness)):
+        cv2.polylines(image, points, False, colour, weight, cv2.LINE_AA)
 
 
 def _scaled(face: Face, scale: float) -> Face:
@@ -83,11 +210,6 @@ def _tint(image: RGBImage, face: Face) -> None:
     to_pixels[:, 2] -= low
     size = (pixels.shape[1], pixels.shape[0])
     visible, rim = (cv2.warpAffine(layer, to_pixels, size, flags=cv2.INTER_LINEAR) for layer in (visible, rim))
-    colour = _colours(visible)
-    alpha = 0.4 * rim[..., None]
-    pixels[:] = np.clip(pixels * (1 - alpha) + colour * alpha, 0, 255).astype(np.uint8)
-
-
-def _colours(visible: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    red, green = np.array([230, 50, 40], np.float32), np.array([40, 200, 90], np.float32)
-    return visible[..., None] * green + (1 - visible[..., None]) * red
+    for shown, colour, strength in ((visible, _BLUE, 0.15), (1 - visible, _VERMILION, 0.5)):
+        alpha = (strength * rim * shown)[..., None]
+        pixels[:] = (pixels * (1 - alpha) + np.array(colour, np.float32) * alpha).astype(np.uint8)

@@ -22,7 +22,6 @@ from oamface.video.tracker import Track
 
 _TICKS = 60000  # of the video's clock per second: exact for 24, 25, 30 and 30000/1001 frames per second
 _FRAGMENT = 50  # frames from one key frame to the next
-_WHITE = (255, 255, 255)
 
 
 class VideoWriter:
@@ -44,10 +43,8 @@ class VideoWriter:
     def add(self, frame: RGBImage, faces: Sequence[tuple[Track, Face]], seconds: float) -> None:
         """Append a frame, (H, W, 3) uint8 RGB, at its time; one of another size than the first is resized to that."""
         height, width = frame.shape[:2]
-        drawn = annotate(frame, ImageResult(width, height, tuple(face for _, face in faces)), attention=False)
-        for track, face in faces:
-            origin = (round(face.box.x), max(12, round(face.box.y) - 6))
-            cv2.putText(drawn, f"#{track.id}", origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _WHITE, 1, cv2.LINE_AA)
+        result = ImageResult(width, height, tuple(face for _, face in faces))
+        drawn = annotate(frame, result, attention=False, titles=[f"#{track.id}" for track, _ in faces])
         if self._stream is None:
             self._stream = self._add_stream(width, height)
         resized = _fit(drawn, self._stream.width, self._stream.height)
