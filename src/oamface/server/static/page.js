@@ -116,15 +116,18 @@ function highlight(id) {
   faceList.highlight(id);
 }
 
-/** @param {number} id @param {boolean} [focus] */
-function openCard(id, focus = false) {
+/** @param {number} id */
+function openCard(id) {
   open = id;
-  faceList.open(id, focus);
+  faceList.open(id);
 }
 
 /** @param {number} id @param {"enter" | "leave" | "click"} event */
 function pointAtBox(id, event) {
-  if (event === "click") openCard(id, true);
+  if (event === "click") {
+    openCard(id);
+    faceList.focus(id);
+  }
   highlight(event === "leave" ? null : id);
 }
 
@@ -156,7 +159,7 @@ function leaveCamera() {
 function showState() {
   const { place, text, share } = answers.state();
   const moving = view === "live" || view === "video"; // only the device answers for them
-  const by = moving ? { place: "device", text: t("place.by.device") }
+  const by = moving ? { place: answers.canLive ? "device" : "none", text: t(answers.canLive ? "place.by.device" : "place.none") }
     : images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : { place, text };
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;

@@ -17,6 +17,7 @@ export class Answers {
     this.engine = null;
     /** @type {Promise<Engine> | null} */
     this.liveEngine = null;
+    this.canLive = true; // as far as is known
     this.hasServer = false;
     this.share = 0; // of the networks that is here
     /** @type {EngineError | null} */
@@ -37,9 +38,7 @@ export class Answers {
 
   /** Looks for a server, and loads the networks unless the visitor saves data. */
   async start() {
-    const health = fetch("healthz", { cache: "no-store" }).then(({ ok }) => ok, () => false);
-    const index = await readIndex(options.key()).catch(() => null);
-    this.hasServer = index && "server" in index ? Boolean(index.server) : await health;
+    this.hasServer = await readIndex(options.key()).then(({ service }) => service, ({ code }) => code === "key");
     options.allowPlace("server", this.hasServer);
     this.changed();
     const { connection } = /** @type {any} */ (navigator);
@@ -91,8 +90,11 @@ export class Answers {
 
   /** The engine for moving images. @param {(progress: { loaded: number, total: number }) => void} onProgress */
   openLive(onProgress) {
+    this.canLive = true;
     this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).catch((error) => {
       this.liveEngine = null;
+      this.canLive = false;
+      this.changed();
       throw error;
     });
     return this.liveEngine;

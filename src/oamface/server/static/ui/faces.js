@@ -47,13 +47,17 @@ export class FaceList {
     for (const [each, { item }] of this.cards) item.classList.toggle("current", each === id);
   }
 
-  /** Shows all of one face, brings it into view and closes the others. @param {number} id @param {boolean} [focus] */
-  open(id, focus = false) {
+  /** Shows all of one face and closes the others. @param {number} id */
+  open(id) {
     for (const [each, card] of this.cards) card.expand(each === id);
+  }
+
+  /** Moves to a face's card. @param {number} id */
+  focus(id) {
     const card = this.cards.get(id);
     const smooth = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     card?.item.scrollIntoView({ block: "nearest", inline: "nearest", behavior: smooth ? "smooth" : "auto" });
-    if (focus) card?.button.focus({ preventScroll: true });
+    card?.button.focus({ preventScroll: true });
   }
 }
 
