@@ -51,6 +51,7 @@
  *   networks and the runtime, downloaded or from the cache; terms: what the model may be used for, "" for everything
  * @typedef {{ bytes: number, sha256: string }} ListedFile
  * @typedef {object} Index what models/index.json lists
+ * @property {boolean} service whether the site has a service that analyzes: POST v1/analyze
  * @property {string | null} model the served one; null: no browser can run it
  * @property {string | null} live the one for the live view
  * @property {Record<string, ListedFile & { terms: string }>} models by name: models/NAME.onnx
