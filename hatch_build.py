@@ -85,7 +85,10 @@ def free_size(data: bytes) -> bytes:
 
 
 def bring_ort_web(folder: Path) -> None:
-    """Write the page's runtime, its WebAssembly compressed, as it is sent. Raises OSError, ValueError or SubprocessError: no npm, no registry, or another file."""
+    """Write the page's runtime, its WebAssembly compressed, as it is sent.
+
+    Raises OSError, ValueError or SubprocessError: no npm, no registry, or another file.
+    """
     version = folder / "version.txt"
     content = "\n".join((ORT_WEB, *ORT_WEB_FILES))
     if version.exists() and version.read_text() == content:

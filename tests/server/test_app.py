@@ -169,7 +169,7 @@ def test_other_origins_are_allowed_only_when_named(analyzer, client, jpeg) -> No
 
 def test_page_loads_nothing_from_elsewhere(client) -> None:
     response = client.get("/")
-    assert "<h1>oamface</h1>" in response.text
+    assert "<title>oamface" in response.text
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy

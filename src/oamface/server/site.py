@@ -1,4 +1,4 @@
-"""What the page consists of: its files, the pipeline's constants, the networks. Served by `app`, written by `export`."""
+"""What the page consists of: its files, the pipeline's constants, the networks. Served by `app`, or exported."""
 
 import gzip
 import hashlib
@@ -31,10 +31,10 @@ SERVICE_WORKER = "service-worker.js"
 
 @dataclass(frozen=True)
 class File:
-    """A file of the page. read: gives its content, of so many bytes, with this SHA-256. gzipped: likewise compressed."""
+    """A file of the page. read: gives its content, of so many bytes (size), with this SHA-256. gzipped: compressed."""
 
     read: Callable[[], bytes] = field(repr=False)
-    bytes: int
+    size: int
     sha256: str
     gzipped: Callable[[], bytes] | None = field(default=None, repr=False)
 
@@ -55,7 +55,7 @@ class File:
         return cls.by(lambda: content)
 
     def listed(self) -> dict[str, Any]:
-        return {"bytes": self.bytes, "sha256": self.sha256}
+        return {"bytes": self.size, "sha256": self.sha256}
 
 
 class Site:
