@@ -17,8 +17,9 @@ const MAX_DISTANCE = 1; // face widths between these boxes; grows by as much eve
 const EMBEDDING_UPDATE = 0.3; // weight of a new embedding in a track's running mean
 const EMBEDDING_SIDE = 16; // pixels
 const CLEAR_EYES = 30; // pixels between the eyes from which a larger face does not count more
-const STILL = 0.35; // weight of a new place of a face that does not move; grows to 1 with its motion:
-const MOTION = 6; // by so much a face's side
+// A new place is mixed with the expected one, since detections jitter. Its weight, and how it grows with the distance
+// between both, in sides of the face; and the weight of the speed that it shows.
+const STILL = 0.25, SURPRISE = 4, ACCELERATION = 0.1;
 
 /**
  * @typedef {import("./detection.js").Detection} Detection
@@ -78,13 +79,13 @@ export class Tracker {
   async follow(image, seconds) {
     if (!this.tracks.length) return false;
     const expected = this.tracks.map(({ shown, velocity, seen }) => {
-      const [dx, dy] = velocity.map((speed) => speed * Math.min(Math.max(seconds - seen, 0), 0.2));
-      return shifted(shown, dx, dy);
+      const elapsed = Math.min(Math.max(seconds - seen, 0), 0.2);
+      return shifted(shown, velocity[0] * elapsed, velocity[1] * elapsed);
     });
     const found = await this.detector.follow(image, expected);
     this.tracks.forEach((track, number) => {
       const face = found[number];
-      if (face) move(track, face, seconds);
+      if (face) move(track, expected[number], face, seconds);
     });
     const held = this.tracks.filter(({ seen }) => seen === seconds);
     // Two tracks on one face: the younger ends.
@@ -144,22 +145,22 @@ function shifted({ box: [x, y, width, height], landmarks, score }, dx, dy) {
   return { box: [x + dx, y + dy, width, height], landmarks: landmarks.map(([u, v]) => [u + dx, v + dy]), score };
 }
 
-/** To a new place, steadied: the less a face moves, the more. @param {Track} track @param {Detection} face
+/** To a new place, steadied. @param {Track} track @param {Detection} expected @param {Detection} face
  * @param {number} seconds */
-function move(track, face, seconds) {
-  const [before, now] = [centerOf(track.shown), centerOf(face)];
-  const change = Math.hypot(now.x - before.x, now.y - before.y) + Math.abs(now.side - before.side);
-  const weight = Math.min(1, STILL + MOTION * change / before.side);
+function move(track, expected, face, seconds) {
+  const [before, now] = [centerOf(expected), centerOf(face)];
+  const surprise = Math.hypot(now.x - before.x, now.y - before.y, now.side - before.side) / before.side;
+  const weight = Math.min(1, STILL + SURPRISE * surprise);
   const mix = (/** @type {number} */ old, /** @type {number} */ fresh) => old + (fresh - old) * weight;
   track.shown = {
-    box: track.shown.box.map((value, index) => mix(value, face.box[index])),
-    landmarks: track.shown.landmarks.map((point, index) => point.map((value, axis) => mix(value, face.landmarks[index][axis]))),
+    box: expected.box.map((value, index) => mix(value, face.box[index])),
+    landmarks: expected.landmarks.map((point, index) => point.map((value, axis) => mix(value, face.landmarks[index][axis]))),
     score: face.score,
   };
   const elapsed = seconds - track.seen;
   if (elapsed > 0) {
-    const speed = [(now.x - before.x) / elapsed, (now.y - before.y) / elapsed];
-    track.velocity = track.velocity.map((value, axis) => (value + speed[axis]) / 2);
+    const share = ACCELERATION * weight / STILL / elapsed;
+    track.velocity = [track.velocity[0] + share * (now.x - before.x), track.velocity[1] + share * (now.y - before.y)];
   }
   track.seen = seconds;
 }
