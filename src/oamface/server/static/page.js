@@ -142,7 +142,7 @@ function pointAtCard(id, event) {
 }
 
 async function openCamera() {
-  images.shown = null;
+  images.hide();
   clearFaces();
   drawn = live;
   setView("live");

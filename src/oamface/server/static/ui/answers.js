@@ -22,7 +22,7 @@ export class Answers {
     this.share = 0; // of the networks that is here
     /** @type {EngineError | null} */
     this.problem = null; // why the device cannot answer
-    this.loading = false;
+    this.loading = true; // until `start` knows better
     /** @type {(() => void)[]} */
     this.waiting = [];
   }
@@ -38,8 +38,10 @@ export class Answers {
 
   /** Looks for a server, and loads the networks unless the visitor saves data. */
   async start() {
+    this.onChange();
     this.hasServer = await readIndex(options.key()).then(({ service }) => service, ({ code }) => code === "key");
     options.allowPlace("server", this.hasServer);
+    this.loading = false;
     this.changed();
     const { connection } = /** @type {any} */ (navigator);
     if (!connection?.saveData) await this.load();

@@ -10,18 +10,26 @@ export class Frames {
     this.onResult = onResult;
     this.stopped = false;
     this.busy = false;
+    this.late = false; // a frame came while another was computed
     this.request();
   }
 
   request() {
     if (this.stopped) return;
-    this.video.requestVideoFrameCallback((now, { mediaTime }) => this.take(mediaTime));
+    this.video.requestVideoFrameCallback((now, { mediaTime }) => {
+      this.request();
+      this.take(mediaTime);
+    });
   }
 
   /** @param {number} seconds */
   async take(seconds) {
-    this.request();
-    if (this.busy || this.stopped) return; // this frame is left out
+    if (this.stopped) return;
+    if (this.busy) {
+      this.late = true;
+      return;
+    }
+    this.late = false;
     this.busy = true;
     try {
       const frame = await createImageBitmap(this.video);
@@ -29,6 +37,7 @@ export class Frames {
       if (!this.stopped) this.onResult({ ...result, seconds });
     } catch { /* the video or the engine was closed meanwhile */ }
     this.busy = false;
+    if (this.late && this.video.paused && this.video.readyState > 1) this.take(this.video.currentTime); // the last frame stays in view
   }
 
   stop() {

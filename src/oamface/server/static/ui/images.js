@@ -58,11 +58,18 @@ export class Images {
 
   /** @param {Item | null} item */
   show(item) {
+    this.hide();
     this.shown = item;
-    for (const each of this.items) each.element.firstElementChild?.setAttribute("aria-current", String(each === item));
+    item?.element.firstElementChild?.setAttribute("aria-current", "true");
     item?.element.scrollIntoView({ block: "nearest", inline: "nearest" });
     this.onShow(item);
     this.process();
+  }
+
+  /** Something else is shown. */
+  hide() {
+    this.shown?.element.firstElementChild?.removeAttribute("aria-current");
+    this.shown = null;
   }
 
   /** Answers what has no answer to the present request. */

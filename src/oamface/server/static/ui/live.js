@@ -80,7 +80,6 @@ export class Live {
 
   /** @param {import("./frames.js").FrameResult} result */
   draw(result) {
-    if (this.video.paused) return;
     this.stage.draw(result.faces, result);
     $("rate").textContent = t("live.rate", { rate: number(result.frames_per_second, 1) });
     const now = performance.now();
