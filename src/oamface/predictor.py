@@ -21,6 +21,11 @@ FORMAT = "oamface-model/3"
 BATCH = 32  # crops of one pass; more gain no speed on a CPU and cost memory
 OUTPUTS = (*TASKS, "attention")
 
+# The oval of an aligned face, in shares of the crop.
+OVAL_EYES = 0.4  # weight of the eyes' middle in its centre, beside the mouth's
+OVAL_RADIUS = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
+OVAL_SAMPLES = 8  # of a cell of the attention in each direction
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -68,13 +73,12 @@ def age_std(ages: FloatArray) -> FloatArray:
 
 def face_oval(height: int, width: int) -> FloatArray:
     """(height, width): the share of every cell of a grid over the crop that lies in the oval of an aligned face."""
-    fine = 8  # samples of a cell in each direction
+    fine = OVAL_SAMPLES
     landmarks = template(1)
-    middle = landmarks[:2].mean(0) * 0.4 + landmarks[3:].mean(0) * 0.6
-    radius = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
+    middle = landmarks[:2].mean(0) * OVAL_EYES + landmarks[3:].mean(0) * (1 - OVAL_EYES)
     y = (np.arange(height * fine) + 0.5)[:, None] / (height * fine)
     x = (np.arange(width * fine) + 0.5) / (width * fine)
-    inside = ((x - middle[0]) / radius[0]) ** 2 + ((y - middle[1]) / radius[1]) ** 2 <= 1
+    inside = ((x - middle[0]) / OVAL_RADIUS[0]) ** 2 + ((y - middle[1]) / OVAL_RADIUS[1]) ** 2 <= 1
     return inside.reshape(height, fine, width, fine).mean((1, 3)).astype(np.float32)
 
 
