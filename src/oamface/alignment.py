@@ -76,6 +76,18 @@ def align(image: RGBImage, landmarks: npt.ArrayLike, size: int = CROP_SIZE) -> t
     return crop_face(image, landmarks, size), apply(landmarks, crop_transform(landmarks, size))
 
 
+def face_oval(height: int, width: int) -> npt.NDArray[np.float32]:
+    """(height, width): the share of every cell of a grid over the crop that lies in the oval of an aligned face."""
+    fine = 8  # samples of a cell in each direction
+    landmarks = template(1)
+    middle = landmarks[:2].mean(0) * 0.4 + landmarks[3:].mean(0) * 0.6
+    radius = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
+    y = (np.arange(height * fine) + 0.5)[:, None] / (height * fine)
+    x = (np.arange(width * fine) + 0.5) / (width * fine)
+    inside = ((x - middle[0]) / radius[0]) ** 2 + ((y - middle[1]) / radius[1]) ** 2 <= 1
+    return inside.reshape(height, fine, width, fine).mean((1, 3)).astype(np.float32)
+
+
 def crop_corners(transform: npt.NDArray[np.floating], size: int = CROP_SIZE) -> npt.NDArray[np.float64]:
     """(4, 2): where a crop's corners lie in the image, clockwise from the upper left, given its `crop_transform`."""
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]])
