@@ -6,7 +6,7 @@ is relative to that of people of the same age, so that the score says nothing ab
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -21,7 +21,15 @@ from oamface.results import FloatArray, Quality
 
 # Of the aligned crop and the landmarks, in the order of `measure`; the last is the network's visibility.
 MEASURES = ("eye_distance", "sharpness", "light", "glare", "contrast", "turn", "visibility")
-REASONS = ("too small", "blurred", "too dark", "overexposed", "low contrast", "turned", "occluded")
+REASONS = {
+    "eye_distance": "too small",
+    "sharpness": "blurred",
+    "glare": "overexposed",
+    "contrast": "low contrast",  # "too dark" in dark light
+    "turn": "turned",
+    "visibility": "occluded",
+}
+DARK = 0.5  # light below which a low contrast is one of darkness
 LEAST_FACTOR = 0.85  # of a measure; below it is a reason
 LEAST_QUALITY = 0.6  # below which a policy refers: errors two thirds larger than in a good image are to be expected
 GLARE = 250  # grey level from which a pixel is overexposed
@@ -29,7 +37,11 @@ GLARE = 250  # grey level from which a pixel is overexposed
 
 @cache
 def constants() -> dict[str, Any]:
-    """What was fitted: "curves", measure to "at" and "penalty", and "widening" of the age interval by score."""
+    """What was fitted.
+
+    "curves": measure to "at" and "penalty", the logarithm of how much the error grows; linear between these points,
+    constant outside them. "widening": score "at" to "factor" of the age interval, likewise.
+    """
     fitted: dict[str, Any] = json.loads((files("oamface") / "quality.json").read_text())
     return fitted
 
@@ -61,24 +73,22 @@ def measure(crop: RGBImage, landmarks: npt.ArrayLike) -> FloatArray:
 def assess(measures: npt.ArrayLike) -> Quality:
     """The quality of a face by its MEASURES (7,)."""
     values = dict(zip(MEASURES, np.asarray(measures, float).tolist(), strict=True))
-    factors = {name: float(np.exp(-_penalty(constants()["curves"], name, value))) for name, value in values.items()}
+    factors = {
+        name: float(np.exp(-np.interp(values[name], curve["at"], curve["penalty"])))
+        for name, curve in constants()["curves"].items()
+    }
     score = float(np.prod(list(factors.values())))
-    reasons = dict(zip(MEASURES, REASONS, strict=True))
-    found = [name for name in MEASURES if factors[name] < LEAST_FACTOR]
+    found = [name for name, factor in factors.items() if factor < LEAST_FACTOR]
     if score < LEAST_QUALITY and not found:
         found = [min(factors, key=lambda name: factors[name])]
+    reasons = REASONS | ({"contrast": "too dark"} if values["light"] < DARK else {})
     return Quality(score, tuple(reasons[name] for name in found), values)
 
 
-def widening(score: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def widening(score: Sequence[float] | npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """By how much the age interval of a face of that score is wider, at least 1."""
     table = constants()["widening"]
     return np.interp(score, table["at"], table["factor"])
-
-
-def _penalty(curves: Mapping[str, Any], name: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The logarithm of how much the error grows: linear between the fitted points, constant outside them."""
-    return np.interp(value, curves[name]["at"], curves[name]["penalty"])
 
 
 @cache

@@ -51,6 +51,12 @@ def markdown(evaluation: dict[str, Any]) -> str:
     return markdown_table(HEADINGS, rows(evaluation))
 
 
+def rate_text(rate: Sequence[float]) -> str:
+    """An `age_thresholds.Rate`, which may come from JSON: the share, its interval and the count."""
+    value, low, high, count = rate
+    return f"{value:.1%} ({low:.1%} to {high:.1%}, n = {count:.0f})" if count else "-"
+
+
 def headline_markdown(evaluation: dict[str, Any]) -> str:
     """The figures of HEADLINE, clean beside held-out masks, as a Markdown table."""
     lines = []
