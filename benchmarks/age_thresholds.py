@@ -93,7 +93,7 @@ def measured(faces: Faces) -> dict[str, Any]:
     by_group = {
         name: {
             "n": len(rows),
-            "calibration_error": calibration_error(at_least(rows, 18), ages(rows).true, 18),
+            "error": calibration_error(at_least(rows, 18), ages(rows).true, 18),
             "accepted": false_accept(*ages(rows), 18, 25),
             "refused": false_refuse(*ages(rows), 18, 25),
         }
@@ -159,7 +159,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     by_group = [
         (
             f"{name}, {one['n']}",
-            f"{one['calibration_error']:.1%}",
+            f"{one['error']:.1%}",
             rate_text(one["accepted"]),
             rate_text(one["refused"]),
         )

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,13 +37,13 @@ def fit(faces: Faces, model: str) -> None:
     write_fitted({**fitted, "curves": curves, "widening": widening})
 
 
-def write_fitted(fitted: dict) -> None:
+def write_fitted(fitted: dict[str, Any]) -> None:
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fitted.items())
     write_text(FITTED, f"{{\n{lines}\n}}\n")
     constants.cache_clear()
 
 
-def measured(faces: Faces, predictor: Predictor) -> dict:
+def measured(faces: Faces, predictor: Predictor) -> dict[str, Any]:
     """Everything that RESULTS holds."""
     natural, degraded = (with_quality(faces.exact("test", name)) for name in ("natural", "degraded"))
     parts = {"natural": natural, "degraded": degraded, "both": pd.concat([natural, degraded], ignore_index=True)}
@@ -59,7 +60,7 @@ def measured(faces: Faces, predictor: Predictor) -> dict:
     }
 
 
-def groups(faces: pd.DataFrame) -> Iterator[tuple[str, dict]]:
+def groups(faces: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
     """Mean score, share below LEAST_QUALITY and count of every group of 100 faces and more."""
     for column in ("data_set", "gender", "race"):
         for name, rows in faces[faces[column] != ""].groupby(column):
@@ -78,7 +79,7 @@ def cost() -> float:
     return (time.perf_counter() - started) / count * 1000
 
 
-def markdown(results: dict) -> str:
+def markdown(results: dict[str, Any]) -> str:
     """The tables of docs/age-thresholds.md."""
 
     def cell(values: Sequence[float], form: str) -> str:
@@ -117,3 +118,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    import subprocess, sys  # TEMPORARY
+    subprocess.run([sys.executable, "benchmarks/age_thresholds.py", "stores/utkface", "stores/aaf", "--predictions", "/tmp/q/pred"])

@@ -6,10 +6,11 @@ from typing import Any
 
 from oamface.evaluation.conditions import CLEAN
 
-_UNITLESS = {"mae", "rmse", "r", "width", "auc", "leakage", "age_mae"}  # all others are shown in percent
+_UNITLESS = {"mae", "rmse", "r", "width", "auc", "leakage", "age_mae", "mae_18_30"}  # all others are shown in percent
 SHOWN = {
     "age": ("mae", "rmse", "r", "within_5", "within_10"),
     "age_interval": ("coverage", "width"),
+    "age_threshold": ("false_accept", "false_refuse", "mae_18_30"),
     "age_group": ("accuracy", "f1", "auc"),
     "gender": ("accuracy", "precision", "recall", "f1", "auc"),
     "race": ("accuracy", "precision", "recall", "f1", "auc"),
