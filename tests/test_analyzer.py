@@ -342,7 +342,7 @@ def test_tasks_that_were_not_requested_raise(untrained_model, portrait) -> None:
     for task in ("gender", "race"):
         with pytest.raises(TaskError, match=task):
             getattr(face, task)
-    assert set(face.to_dict()) == {"box", "score", "detected", "landmarks", "age", "mask", "visibility"}
+    assert set(face.to_dict()) == {"box", "score", "detected", "landmarks", "age", "mask", "visibility", "quality"}
     assert Analyzer(untrained_model, tasks="mask,age").tasks == ("mask", "age")
     for tasks in (["hair"], [], None, [1]):
         with pytest.raises(LabelError, match="gender"):

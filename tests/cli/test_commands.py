@@ -35,7 +35,8 @@ def test_analyze_json_prints_a_line_an_image(images, untrained_model) -> None:
     assert [os.path.basename(line["source"]) for line in lines] == ["a.png", "b.jpg", "broken.png", "missing.png"]  # noqa: PTH119
     assert all(line["schema"] == "oamface/1" for line in lines)
     face = lines[0]["faces"][0]
-    assert list(face) == ["box", "score", "detected", "landmarks", "age", "gender", "race", "mask", "visibility"]
+    keys = ["box", "score", "detected", "landmarks", "age", "gender", "race", "mask", "visibility", "quality"]
+    assert list(face) == keys
     assert face["age"]["low"] <= face["age"]["years"] <= face["age"]["high"]
     assert sum(face["race"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert lines[2]["error"]["type"] == lines[3]["error"]["type"] == "ImageError"

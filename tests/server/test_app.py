@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from oamface import face_detector, face_scanner
+from oamface import AgePolicy, face_detector, face_scanner
 from oamface.errors import ServeError
 from oamface.server.app import create_app
 from oamface.server.limits import Limits
@@ -52,6 +52,46 @@ def test_at_least_adds_probabilities_of_ages(client, jpeg) -> None:
         assert "at_least" in check_problem(client.post(f"/v1/analyze?at_least={years}", content=jpeg), 422)
     assert "0 to 100" in check_problem(client.post("/v1/analyze?at_least=101", content=jpeg), 422)
     check_problem(client.post("/v1/analyze", json={"image": image, "at_least": ["18"]}), 422)
+
+
+def test_policy_decides_about_each_face_and_about_an_image_without_one(client, analyzer, jpeg) -> None:
+    policy = AgePolicy(18, challenge=25, max_false_accept=0.2)
+    expected = policy.apply(analyzer.analyze(jpeg)).to_dict()
+    image = base64.b64encode(jpeg).decode()
+    body = {"age": 18, "challenge": 25, "max_false_accept": 0.2}
+    for response in (
+        client.post("/v1/analyze?policy=age=18,challenge=25,max_false_accept=0.2", content=jpeg),
+        client.post("/v1/analyze", json={"image": image, "policy": body}),
+        client.post("/v1/analyze", files={"image": ("a.jpg", jpeg)}, data={"policy": str(policy)}),
+    ):
+        assert response.json()["faces"] == json.loads(json.dumps(expected["faces"]))
+        assert response.json()["faces"][0]["decision"]["outcome"] in ("accept", "refuse", "refer")
+    blank = client.post("/v1/analyze?policy=age=18", content=encode(np.zeros((64, 64, 3), np.uint8))).json()
+    assert blank["decision"] == {"outcome": "refer", "probability": None, "reasons": ["no face"]}
+    assert "decision" not in client.post("/v1/analyze", content=jpeg).json()["faces"][0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("", "unknown field"),
+        ("adult=18", "known are age, challenge"),
+        ("age=18,challenge=17", "below the age 18"),
+        ("max_false_accept=2", "within 0 to 1"),
+        ("age=old", "whole number"),
+        ("age=18&policy=age=21", "given twice"),
+        ("age=18&tasks=mask", "needs the task age"),
+    ],
+)
+def test_wrong_policies_are_422(client, jpeg, policy, reason) -> None:
+    assert reason in check_problem(client.post(f"/v1/analyze?policy={policy}", content=jpeg), 422)
+
+
+def test_wrong_policies_in_json_are_422(client, jpeg) -> None:
+    image = base64.b64encode(jpeg).decode()
+    for policy in ("age=18", {"age": "18"}, {"age": True}, {"adult": 18}, {"age": 18.5}, [18], {}, {"a=1,age": 18}):
+        detail = check_problem(client.post("/v1/analyze", json={"image": image, "policy": policy}), 422)
+        assert "policy" in detail
 
 
 def test_attention_has_values_and_corners(client, jpeg) -> None:

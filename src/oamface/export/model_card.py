@@ -1,9 +1,10 @@
 """The model card: Markdown made from a model file's description, so that no figure is written by hand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from oamface.errors import ModelError
-from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown
+from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown, markdown_table, rate_text
 from oamface.zoo import is_research_only, teacher_names
 
 LICENCES = {
@@ -19,8 +20,10 @@ INITIAL_WEIGHTS = {
 }
 
 
-def model_card(description: dict[str, Any]) -> str:
+def model_card(description: dict[str, Any], operating_points: Sequence[dict[str, Any]] = ()) -> str:
     """Markdown: what the model predicts, its training data, its figures, its terms of use.
+
+    operating_points: as `oamface.weights.operating_points` gives them.
 
     Raises ModelError: a file that does not say how it was trained.
     """
@@ -72,7 +75,7 @@ Age intervals by label-conditional split conformal prediction: a year is inside 
 For faces that were not detected (`"detected": false`): {_undetected_quantiles(intervals)}.
 A class is reported as "uncertain" below a probability of {thresholds}.
 
-## Figures on the test splits
+{_thresholds(operating_points)}## Figures on the test splits
 
 Held-out masks (respirators, checked and floral cloth) and phones are drawn on the same faces; training never drew
 these. `occlusion_drop` is how much worse occluded faces are predicted than the same faces clean. `leakage` is the share
@@ -121,6 +124,26 @@ def _undetected_quantiles(intervals: dict[str, Any]) -> str:
         f"{min(quantiles):.2f} to {max(quantiles):.2f}, from the same faces cropped as if undetected, raised to cover\n"
         "faces of the training and calibration splits that really were not detected"
     )
+
+
+def _thresholds(points: Sequence[dict[str, Any]]) -> str:
+    """Which challenge age gives which false accepts; "" where that was not measured."""
+    if not points:
+        return ""
+    rows = [
+        (f"{point['wanted']:.1%}", str(point["challenge"]), rate_text(point["accepted"]), rate_text(point["passed"]))
+        for point in points
+    ]
+    headings = ("wanted", "challenge", "13 to 17 accepted", "25 and more who pass")
+    return f"""## Age thresholds
+
+The least challenge age at which at most so many faces of 13 to 17 years of the calibration parts are estimated at that
+age or more, and what it gives on the test parts of UTKFace and All-Age-Faces, with 95 % intervals. Faces of 13 to 17
+are few, and their labels are estimates: see docs/age-thresholds.md.
+
+{markdown_table(headings, rows)}
+
+"""
 
 
 def _run(run: dict[str, Any]) -> str:

@@ -250,7 +250,7 @@ async def _reject_query(request: Request) -> None:
 
 def _to_dict(result: ImageResult, options: Options, max_faces: int) -> dict[str, Any]:
     """Schema oamface/1 with the requested tasks; `more` counts the faces beyond the limit."""
-    content = result.to_dict()
+    content = (result if options.policy is None else options.policy.apply(result)).to_dict()
     for values, face in zip(content["faces"], result, strict=True):
         for task in TASKS:
             if task not in options.tasks:

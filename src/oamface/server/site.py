@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from oamface import age_policy, age_thresholds, centerface, detection, face_detector, face_scanner, predictor
-from oamface.alignment import CROP_SIZE, template
+from oamface import age_thresholds, alignment, centerface, detection, face_detector, face_scanner, quality
 from oamface.analyzer import LEAST_FACE
 from oamface.atomic import make_folder, write_bytes
 from oamface.centerface import centerface_model
 from oamface.errors import ServeError
 from oamface.face_detector import FaceDetector
 from oamface.face_scanner import face_scanner_model
+from oamface.predictor import FORMAT
 from oamface.runtime import OPENVINO
 from oamface.weights import RESEARCH_ONLY, WEIGHTS, terms, weights_file
 
@@ -138,12 +138,13 @@ class Site:
             "THRESHOLD": signature(FaceDetector).parameters["threshold"].default,
             "LEAST_FACE": LEAST_FACE,
             "CELL": centerface.STRIDE,
-            "TEMPLATE": template(1).astype(float),
-            "CROP_SIZE": CROP_SIZE,
+            "FORMAT": FORMAT,
+            "TEMPLATE": alignment.template(1).astype(float),
             "FIRST_THRESHOLD": age_thresholds.FIRST,
-            **{name: getattr(predictor, name) for name in ("FORMAT", "OVAL_EYES", "OVAL_RADIUS", "OVAL_SAMPLES")},
+            "CURVES": quality.constants()["curves"],
+            "WIDENING": quality.constants()["widening"],
         }
-        for module in (age_policy, detection, face_scanner, face_detector):
+        for module in (alignment, detection, face_detector, face_scanner, quality):
             values |= {name: value for name, value in vars(module).items() if name.isupper() and name[0] != "_"}
-        lines = {name: json.dumps(np.asarray(value).tolist()) for name, value in sorted(values.items())}
+        lines = {name: json.dumps(value, default=np.ndarray.tolist) for name, value in sorted(values.items())}
         return "".join(f"export const {name} = {value};\n" for name, value in lines.items())

@@ -13,6 +13,7 @@
  * @typedef {{ years: number, low: number, high: number, level: number, at_least?: Record<string, number> }} Age
  * @typedef {{ label: string, probability: number, probabilities: Record<string, number> }} Classification label may be
  *   "uncertain"
+ * @typedef {{ score: number, reasons: string[], measures: Record<string, number> }} Quality score: 0..1
  * @typedef {object} Face as in schema oamface/1; lengths in the image's pixels
  * @property {[number, number, number, number]} box x, y, width, height; may reach outside the image
  * @property {number | null} score 0..1
@@ -23,6 +24,7 @@
  * @property {Classification} [race]
  * @property {Classification} [mask]
  * @property {number} visibility 0..1, the share of the face that is not covered
+ * @property {Quality} [quality] how far the age can be relied on, by the image alone
  * @property {{ values: number[][], corners: [number, number][] }} [attention] values: over the aligned crop, 0..1, 1
  *   where the face is visible; corners: of the crop in the image, clockwise
  * @typedef {Face & { id: number }} TrackedFace id: from 1, in order of appearance

@@ -1,9 +1,10 @@
 // From an image and a face's landmarks to its predictions, as in oamface/alignment.py, preprocessing.py, predictor.py.
 
 import {
-  CROP_SHARE, CROP_SIZE, FIRST_THRESHOLD, LANDMARKS_IN_BOX, LEAST_FACE, OVAL_EYES, OVAL_RADIUS, OVAL_SAMPLES, TEMPLATE,
+  CROP_SHARE, CROP_SIZE, FIRST_THRESHOLD, LANDMARKS_IN_BOX, LEAST_FACE, MEASURES, OVAL_SAMPLES, TEMPLATE,
 } from "./constants.js";
 import { apply, cutRegion, invert, resize, round, warp } from "./pixels.js";
+import { assess, inOval, measure, widening } from "./quality.js";
 
 /**
  * @typedef {import("./detection.js").Detection} Detection
@@ -12,8 +13,8 @@ import { apply, cutRegion, invert, resize, round, warp } from "./pixels.js";
  * @typedef {import("./pixels.js").Point} Point
  * @typedef {import("./pixels.js").Matrix} Matrix
  * @typedef {import("./runtime.js").Tensor} Tensor
- * @typedef {{ probabilities: Record<Task, number[]>, attention: number[][] }} Predictions of one face; attention: over
- *   the crop, 0..1, 1 where the face is visible
+ * @typedef {{ probabilities: Record<Task, number[]>, attention: number[][], crop: Pixels }} Predictions of one face;
+ *   attention: over the crop, 0..1, 1 where the face is visible
  */
 
 /** @type {Task[]} */
@@ -44,23 +45,27 @@ export class Predictor {
     const probabilities = /** @type {Record<Task, number[]>} */ (Object.fromEntries(
       TASKS.map((task) => [task, softmax(outputs[task].data, temperatures[task])]),
     ));
-    return { probabilities, attention: attentionOverCrop(outputs.attention, input.crop_box) };
+    return { probabilities, attention: attentionOverCrop(outputs.attention, input.crop_box), crop };
   }
 
   /**
    * In schema oamface/1. @param {Detection} detection @param {Predictions} predictions
    * @param {import("./engine.js").AnalyzeOptions} options @returns {import("./engine.js").Face}
    */
-  face(detection, { probabilities, attention }, { tasks = TASKS, attention: asked = false, atLeast = [] }) {
+  face(detection, { probabilities, attention, crop }, { tasks = TASKS, attention: asked = false, atLeast = [] }) {
     const tiny = Math.max(detection.box[2], detection.box[3]) < LEAST_FACE; // nothing is predicted
     const detected = !detection.assumed;
+    const visible = visibility(attention);
+    const quality = assess({ ...measure(crop, detection.landmarks), visibility: visible });
     /** @type {any} */
     const face = { ...placeOf(detection), detected };
     for (const task of TASKS.filter((name) => tasks.includes(name))) {
-      if (task === "age") face.age = this.age(probabilities.age, detected, tiny, atLeast);
+      if (task === "age") face.age = this.age(probabilities.age, detected, tiny, atLeast, widening(quality.score));
       else face[task] = this.classification(task, probabilities[task], tiny);
     }
-    face.visibility = fine(visibility(attention));
+    face.visibility = fine(visible);
+    const measures = Object.fromEntries(MEASURES.map((name) => [name, fine(quality.measures[name])]));
+    face.quality = { score: fine(quality.score), reasons: quality.reasons, measures };
     if (asked) {
       const values = attention.map((row) => row.map((value) => Math.round(value * 100) / 100));
       const corners = cropCorners(cropTransform(detection.landmarks)).map((corner) => corner.map(tenth));
@@ -103,14 +108,14 @@ export class Predictor {
   }
 
   /** @param {number[]} probabilities of every year @param {boolean} detected @param {boolean} tiny @param {number[]} atLeast
-   * @returns {import("./engine.js").Age} */
-  age(probabilities, detected, tiny, atLeast) {
+   * @param {number} wider factor of the interval @returns {import("./engine.js").Age} */
+  age(probabilities, detected, tiny, atLeast, wider) {
     const { intervals: { level, quantiles, undetected }, at_least: calibration = [] } = this.description;
     const table = detected ? quantiles : undetected || quantiles.map(() => Infinity); // infinite: excludes no year
     const mean = probabilities.reduce((sum, probability, year) => sum + probability * year, 0);
     const meanSquare = probabilities.reduce((sum, probability, year) => sum + probability * year * year, 0);
     const std = Math.sqrt(Math.max(meanSquare - mean * mean, 0));
-    const years = [...probabilities.keys()].filter((year) => tiny || Math.abs(mean - year) <= table[year] * (std + 1));
+    const years = [...probabilities.keys()].filter((year) => tiny || Math.abs(mean - year) <= wider * table[year] * (std + 1));
     const [low, high] = [Math.min(mean, ...years), Math.max(mean, ...years)];
     const age = { years: tenth(mean), low: tenth(low), high: tenth(high), level };
     if (!atLeast.length) return age;
@@ -224,17 +229,11 @@ function attentionOverCrop({ data, dims }, [left, top, right, bottom]) {
 
 /** The mean attention over the oval of the face. @param {number[][]} map */
 function visibility(map) {
-  const [leftEye, rightEye, , leftMouth, rightMouth] = TEMPLATE;
-  const center = [0, 1].map((axis) => (
-    (leftEye[axis] + rightEye[axis]) / 2 * OVAL_EYES + (leftMouth[axis] + rightMouth[axis]) / 2 * (1 - OVAL_EYES)
-  ));
   let count = 0, sum = 0;
   map.forEach((row, y) => row.forEach((value, x) => {
     for (let v = 0; v < OVAL_SAMPLES; v += 1) {
       for (let u = 0; u < OVAL_SAMPLES; u += 1) {
-        const dx = ((x + (u + 0.5) / OVAL_SAMPLES) / row.length - center[0]) / OVAL_RADIUS[0];
-        const dy = ((y + (v + 0.5) / OVAL_SAMPLES) / map.length - center[1]) / OVAL_RADIUS[1];
-        if (dx * dx + dy * dy <= 1) {
+        if (inOval((x + (u + 0.5) / OVAL_SAMPLES) / row.length, (y + (v + 0.5) / OVAL_SAMPLES) / map.length)) {
           count += 1;
           sum += value;
         }

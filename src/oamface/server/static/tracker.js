@@ -189,7 +189,7 @@ function average(track, predictions, weight, seconds) {
     const old = probabilities[/** @type {import("./engine.js").Task} */ (task)];
     return [task, values.map((value, index) => old[index] + (value - old[index]) * share)];
   });
-  track.average = { probabilities: Object.fromEntries(mean), attention: predictions.attention };
+  track.average = { probabilities: Object.fromEntries(mean), attention: predictions.attention, crop: predictions.crop };
 }
 
 /** The middle of a crop as a vector of length 1; the product of two, -1..1, is their similarity. @param {Pixels} crop */

@@ -1,6 +1,6 @@
 // What is predicted about a face, in words.
 
-import { LEAST_FACE, LEAST_VISIBILITY } from "../constants.js";
+import { LEAST_FACE } from "../constants.js";
 import { hasText, percent, t } from "./messages.js";
 
 /** @typedef {import("../engine.js").Face} Face */
@@ -26,10 +26,13 @@ export function className(task, name) {
   return hasText(`${task}.${name}`) ? t(`${task}.${name}`) : name;
 }
 
+/** @param {Face} face */
+const isCovered = (face) => Boolean(face.quality?.reasons.includes("occluded"));
+
 /** Why a prediction is uncertain. @param {Face} face @param {ClassTask} task */
 export function whyUncertain(face, task) {
   if (Math.max(face.box[2], face.box[3]) < LEAST_FACE) return t("why.small", { pixels: LEAST_FACE });
-  if (face.visibility < LEAST_VISIBILITY) return t("why.covered");
+  if (isCovered(face)) return t("why.covered");
   const probabilities = Object.entries(face[task]?.probabilities ?? {}).sort((one, other) => other[1] - one[1]);
   const [first, second] = probabilities.map(([name]) => className(task, name));
   return t("why.close", { first, second });
@@ -37,7 +40,7 @@ export function whyUncertain(face, task) {
 
 /** @param {Face} face */
 export function visible(face) {
-  const level = face.visibility < LEAST_VISIBILITY ? "low" : face.visibility < 0.85 ? "middle" : "high";
+  const level = isCovered(face) ? "low" : face.visibility < 0.85 ? "middle" : "high";
   return t(`visible.${level}`, { percent: percent(face.visibility) });
 }
 
