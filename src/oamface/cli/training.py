@@ -1,5 +1,6 @@
 """`oamface train`, `export`, `evaluate`: a prepared data set to a network, a model file, and its figures."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -140,6 +141,7 @@ def export(
     from oamface.datasets.store import open_stores
     from oamface.export.exporter import check_export
     from oamface.export.exporter import export as export_model
+    from oamface.export.model_card import kept_calibration, terms_of_use
 
     if output.suffix == ".xml" and precision != "float16":
         raise typer.BadParameter("an .xml file for OpenVINO keeps the precision of what it is made from")
@@ -147,7 +149,7 @@ def export(
     stores = open_stores([*own, *(test_store or [])])
     check_export(source, stores[: len(own)], output, precision)
     with ProgressBar("export") as bar:
-        export_model(
+        description = export_model(
             source,
             stores[: len(own)],
             output,
@@ -155,6 +157,12 @@ def export(
             test_stores=stores[len(own) :],
             on_progress=bar.update_stage,
         )
+    if line := kept_calibration(description):
+        print(f"oamface: {line}", file=sys.stderr)
+    if output.suffix == ".onnx" and description["figures"] is None:
+        print("oamface: no figures are in the file: the stores hold no face of the split 'test'", file=sys.stderr)
+    if start := description.get("fine_tuned_from"):
+        print(f"oamface: fine-tuned from {start['weights']}: {terms_of_use(description['training'])}", file=sys.stderr)
     print(output)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from oamface.atomic import append_line, write_whole
-from oamface.labels import TASKS
 
 LOG = "log.jsonl"
 CURVES = "curves.png"
@@ -41,9 +40,9 @@ class RunLog:
             return
         figure = Figure(figsize=(15, 4.5), layout="constrained")
         losses, years, accuracy = figure.subplots(1, 3)
-        ends = [(0, 0), *((line["step"], line["epoch"] + 1) for line in epochs if line["step"])]
+        last_steps, numbers = [0, *(line["step"] for line in epochs)], [0, *(line["epoch"] + 1 for line in epochs)]
         for name in dict.fromkeys(key for line in steps for key in line if key not in _NOT_A_LOSS):
-            points = [(np.interp(line["step"], *zip(*ends, strict=True)), line[name]) for line in steps if name in line]
+            points = [(np.interp(line["step"], last_steps, numbers), line[name]) for line in steps if name in line]
             losses.plot(*zip(*points, strict=True), label=name, linewidth=0.8)
         _plot_metrics(losses, epochs, {"valid_loss": "all labels, calibration split"})
         losses.set(xlabel="epoch", ylabel="loss, unweighted", yscale="log")
