@@ -53,7 +53,7 @@ def analyze(
     analyzer = opt.load_analyzer(
         weights, tasks, device, threads, min_face=min_face, max_side=max_side, at_least=at_least, policy=policy
     )
-    opt.show_terms(weights)
+    opt.show_terms(weights, analyzer.description)
     if csv is not None:
         check_output(csv, inputs=inputs, suffixes=suffixes(csv, ".csv"))
     run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -98,9 +98,13 @@ RenderWorkers = Annotated[
 ]
 
 
-def show_terms(weights: str) -> None:
-    """Say on standard error what the weights may be used for, where a person reads it."""
-    if (line := terms(weights)) and sys.stderr.isatty():
+def show_terms(weights: str, description: dict[str, Any]) -> None:
+    """Say on standard error what the weights may be used for, where a person reads it.
+
+    description: of the model file, which names the terms of the weights that it was fine-tuned from.
+    """
+    line = terms(weights) or description.get("fine_tuned_from", {}).get("terms", "")
+    if line and sys.stderr.isatty():
         print(f"oamface: {line}", file=sys.stderr)
 
 

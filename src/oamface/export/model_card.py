@@ -11,6 +11,8 @@ LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
     "aaf": "All-Age-Faces: research use, citation asked for",
     "fairface": "FairFace: CC BY 4.0",
+    "csv": "the model's maker's own faces, from a CSV file",
+    "folders": "the model's maker's own faces, from folders",
     "masks": "mask images of Face-Mask-Detection and RMFRD: MIT, images from the web",
 }
 INITIAL_WEIGHTS = {
@@ -58,7 +60,7 @@ The test splits, with 95 % intervals; race in the data set's own classes, age in
 
 ## Terms of use
 
-{_terms(runs)}
+{terms_of_use(runs)}
 Do not use predictions to decide about people: not for identification, surveillance, hiring, policing or access.
 
 ## Training data
@@ -73,6 +75,7 @@ A tenth of the training splits, never trained on, clean and with drawn occlusion
 Age intervals by label-conditional split conformal prediction: a year is inside where the mean lies within
 {min(quantiles):.2f} to {max(quantiles):.2f} (by year) times (the standard deviation of the distribution + 1) of it.
 For faces that were not detected (`"detected": false`): {_undetected_quantiles(intervals)}.
+{_kept_calibration(description)}\
 A class is reported as "uncertain" below a probability of {thresholds}.
 
 {_thresholds(operating_points)}## Figures on the test splits
@@ -94,12 +97,14 @@ is the share of faces whose label lies inside; {intervals["level"]:.0%} is promi
 """
 
 
-def _terms(runs: list[dict[str, Any]]) -> str:
+def terms_of_use(runs: list[dict[str, Any]]) -> str:
+    """What the licences of all data that led to a network allow. runs: as in a model file's description."""
+    names = {name for run in runs for name in run["data"]}
+    own = " Your own faces have terms of their own." if names & {"csv", "folders"} else ""
     if is_research_only(runs):
-        aaf = any("aaf" in run["data"] for run in runs)
-        names = "UTKFace and All-Age-Faces" if aaf else "UTKFace"
-        return f"{names} may be used for non-commercial research only, and so may these weights."
-    return "The data sets allow commercial use with attribution."
+        sets = "UTKFace and All-Age-Faces" if "aaf" in names else "UTKFace"
+        return f"{sets} may be used for non-commercial research only, and so may these weights.{own}"
+    return f"The data sets allow commercial use with attribution.{own}"
 
 
 def _training_data(run: dict[str, Any]) -> list[str]:
@@ -114,6 +119,20 @@ def _training_data(run: dict[str, Any]) -> list[str]:
             item += f", {data['with_features']} with embeddings of a frozen teacher"
         items.append(item)
     return items
+
+
+def kept_calibration(description: dict[str, Any]) -> str:
+    """Which calibration a fine-tuned model has from the one before, for too few faces; "" if none."""
+    if not (kept := description.get("kept")):
+        return ""
+    parts = [*kept["tasks"], *([f"the age intervals of {kept['ages']} of 101 ages"] if kept["ages"] else [])]
+    start = description["fine_tuned_from"]["weights"]
+    return f"too few calibration faces for {', '.join(parts)}: the calibration of {start} is kept there"
+
+
+def _kept_calibration(description: dict[str, Any]) -> str:
+    line = kept_calibration(description)
+    return f"{line[:1].upper()}{line[1:]}.\n" if line else ""
 
 
 def _undetected_quantiles(intervals: dict[str, Any]) -> str:

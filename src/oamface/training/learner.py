@@ -75,6 +75,7 @@ class Learner:
         training_model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training_model = sync_batchnorm(training_model, fabric)
         self.model = self.training_model.model
+        self.batch_norms = [layer for layer in self.model.modules() if isinstance(layer, _BatchNorm)]
         self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.ema_model: Any = self.ema.module
         # What a checkpoint has besides the optimizer.
@@ -109,6 +110,9 @@ class Learner:
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         self.model.train()
+        if self.recipe.freeze_batchnorm:
+            for layer in self.batch_norms:
+                layer.eval()
         images = normalise(batch.images, self.model.preprocessing)
         if self.teachers:
             batch = self.teachers.label(batch, images)

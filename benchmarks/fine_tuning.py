@@ -1,0 +1,82 @@
+"""What fine-tuning gains: python benchmarks/fine_tuning.py STORE [--faces 300] [--start oam-open].
+
+Fine-tunes on some faces of a prepared data set (an eighth of them for calibration) by the commands that anyone would
+use, and prints the start and the result on the data set's whole test split.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from oamface.datasets.index import Index, Record
+from oamface.datasets.store import Store, save_store
+
+SHOWN = (
+    ("age", "mae"),
+    ("age", "within_5"),
+    ("age_interval", "coverage"),
+    ("age_interval", "width"),
+    ("gender", "accuracy"),
+    ("race", "accuracy"),
+)
+CALIBRATION = 1 / 8
+
+
+def subset(store: Store, faces: int, folder: Path) -> Path:
+    """A store of so many faces to train on and calibrate with, and all of the test split."""
+    counts = {"calibrate": round(faces * CALIBRATION), "train": faces - round(faces * CALIBRATION), "test": None}
+    rng, rows = np.random.default_rng(0), list[int]()
+    for split, count in counts.items():
+        rows += [int(row) for row in rng.permutation([r for r, s in enumerate(store.splits) if s == split])[:count]]
+    folder.mkdir()
+    records = [Record(store.names[row], store.splits[row], store.labels[row]) for row in rows]
+    crops = np.stack([store.crops[row] for row in rows])
+    save_store(folder, Index(store.data_set, records), crops, store.landmarks[rows], np.ones(len(rows)))
+    return folder
+
+
+def run(*arguments: object) -> float:
+    """Call the command line; the seconds that it took."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-m", "oamface", *map(str, arguments)], check=True)
+    return time.monotonic() - started
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--faces", type=int, nargs="+", default=[300, 1000])
+    parser.add_argument("--start", default="oam-open")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        folder, store, models = Path(temporary), Store.open(arguments.store), {"start": arguments.start}
+        for faces in arguments.faces:
+            own, runs, model = subset(store, faces, folder / f"store-{faces}"), folder / f"run-{faces}", f"{faces}.onnx"
+            seconds = run("train", "--from", arguments.start, "--store", own, "--output", runs)
+            epochs = [json.loads(line) for line in (runs / "log.jsonl").read_text().splitlines()]
+            best = min((line for line in epochs if line["event"] == "epoch"), key=lambda line: line["valid_loss"])
+            print(f"{faces} faces: trained for {seconds:.0f} s, the best epoch was {best['epoch'] + 1}")
+            run("export", runs / "checkpoint.safetensors", "--store", own, "--output", folder / model)
+            models[f"{faces} faces"] = str(folder / model)
+        print("| figure | " + " | ".join(models) + " |\n|---|" + "---|" * len(models))
+        figures = {}
+        for name, model in models.items():
+            run("evaluate", "--store", own, "--weights", model, "--output", folder / "figures.json")
+            data_sets = json.loads((folder / "figures.json").read_text())["data_sets"]
+            figures[name] = data_sets[store.data_set]["conditions"]
+        for condition in ("clean", "masks"):
+            for task, metric in SHOWN:
+                values = [figures[name][condition].get(task, {}).get(metric) for name in models]
+                if all(values):
+                    cells = [f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in values]
+                    print(f"| {condition}: {task} {metric} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
