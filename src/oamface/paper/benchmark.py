@@ -16,8 +16,7 @@ from oamface.atomic import make_folder, write_text
 from oamface.datasets.store import Store
 from oamface.errors import ResultError
 from oamface.evaluation.bootstrap import RESAMPLES, describe_interval
-from oamface.evaluation.conditions import CLEAN, CONDITIONS, CORE, select_rows
-from oamface.evaluation.corruptions import CORRUPTIONS
+from oamface.evaluation.conditions import CLEAN, CONDITIONS, CORE, CORRUPTED_FACES, select_rows
 from oamface.evaluation.error_analysis import analyze_errors
 from oamface.evaluation.fairness import fairness
 from oamface.evaluation.inference import run_predictors
@@ -28,7 +27,7 @@ from oamface.labels import Label
 from oamface.paper.scenarios import scenarios
 
 FORMAT = "oamface-result/2"
-VERSION = 1  # of the protocol; changes whenever a metric would change for the same predictor and faces
+VERSION = 2  # of the protocol; changes whenever a metric would change for the same predictor and faces
 SPLIT, SEED = "test", 0
 TIMED_FACES = 24
 TIMED_ROUNDS = 5
@@ -41,7 +40,7 @@ def protocol() -> dict[str, Any]:
         "split": SPLIT,
         "seed": SEED,
         "conditions": {name: asdict(condition) for name, condition in CONDITIONS.items()},
-        "corruptions": {name: [*corruption.strengths, corruption.unit] for name, corruption in CORRUPTIONS.items()},
+        "corrupted_faces": CORRUPTED_FACES,
     }
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     return {"name": "oamface-benchmark", "version": VERSION, "digest": digest}
