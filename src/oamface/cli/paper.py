@@ -123,6 +123,12 @@ def report(
     log: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A training run's log.jsonl; repeat, oldest first.")
     ] = None,
+    study: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Results of a study, instead of the folder's checkpoints.")
+    ] = None,
+    compact: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also write results small enough to commit here.")
+    ] = None,
     faces: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="Show the worst faces of this prepared data set.")
     ] = None,
@@ -143,6 +149,9 @@ def report(
         with ProgressBar("report") as bar:
             summary = quick_report(output, on_progress=bar.update_stage)
     else:
-        summary = write_report(results, output, main=main, logs=log or [], faces_of=open_stores(faces or []))
+        stores = open_stores(faces or [])
+        summary = write_report(
+            results, output, main=main, study=study, compact=compact, logs=log or [], faces_of=stores
+        )
     print(*(f"{count} {verdict}" for verdict, count in summary["verdicts"].items()), sep=", ")
     print(output / "index.html")
