@@ -109,7 +109,7 @@ def sensitivity(
         )
     if output is not None:
         write_text(output, json_text(figures))
-    print(json_text(figures) if json else markdown(figures, Path(weights).stem), end="")
+    print(json_text(figures) if json else markdown(figures), end="")
 
 
 @app.command()
@@ -155,3 +155,14 @@ def report(
         )
     print(*(f"{count} {verdict}" for verdict, count in summary["verdicts"].items()), sep=", ")
     print(output / "index.html")
+
+
+@app.command()
+@needs("train")
+def tables(
+    root: Annotated[Path, typer.Argument(help="The repository's folder.")] = Path(),
+) -> None:
+    """Write the generated tables of README and docs again, from docs/results."""
+    from oamface.paper.generated import update
+
+    print(*update(root), sep="\n")

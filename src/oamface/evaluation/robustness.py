@@ -66,6 +66,8 @@ def _figures(errors: FloatArray, resamples: int) -> dict[str, Any]:
     ce = corrupted[:, 0] / corrupted[:, 1]
     named = [list(CORRUPTIONS).index(name) for name in IMAGENET_C]
     growth = corrupted[..., named] - clean[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample whose errors do not grow is left out
+        relative = growth[:, 0] / growth[:, 1]
     overall = corrupted[..., named].mean(2)
     return {
         "clean": _figure(clean[:, 0]),
@@ -74,7 +76,7 @@ def _figures(errors: FloatArray, resamples: int) -> dict[str, Any]:
         "baseline_corrupted": _figure(overall[:, 1]),
         "ce": {name: _figure(ce[:, number]) for number, name in enumerate(CORRUPTIONS)},
         "mce": _figure(ce[:, named].mean(1)),
-        "relative_mce": _figure((growth[:, 0] / growth[:, 1]).mean(1)),
+        "relative_mce": _figure(relative.mean(1)),
     }
 
 
