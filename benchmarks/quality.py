@@ -118,5 +118,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    import subprocess, sys  # TEMPORARY
+    import subprocess
+    import sys  # TEMPORARY
     subprocess.run([sys.executable, "benchmarks/age_thresholds.py", "stores/utkface", "stores/aaf", "--predictions", "/tmp/q/pred"])

@@ -78,8 +78,9 @@ def run_bulk(
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
     check_device(device)
     source_location, folder = locate(source), OutputFolder(locate(output))
-    # Raises once, here, and not in every worker.
-    analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1, at_least=at_least, policy=policy)
+    # Raises once, here, and not in every worker; other machines may have what this one lacks.
+    here = device if address is None else "cpu"
+    analyzer = Analyzer(weights, tasks=tasks, device=here, threads=1, at_least=at_least, policy=policy)
     decided = "" if policy is None else str(policy)
     settings = JobSettings(
         source, analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least, decided

@@ -15,7 +15,7 @@ from oamface.cli.image_list import ANNOTATED, STDIN, InputImage, is_annotated
 from oamface.cli.stdout import printable
 from oamface.images import decode, write_image
 from oamface.labels import TASKS
-from oamface.results import Age, AgeDecision, Face, Failure, ImageResult, Quality
+from oamface.results import UNCERTAIN, Age, AgeDecision, Face, Failure, ImageResult, Quality
 
 _NAME_WIDTH = 40  # terminal cells; longer names get a line of their own
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -75,7 +75,8 @@ def _cells(face: Face) -> Iterator[str]:
             tails = (f", {years}+: {prediction.at_least(years):.0%}" for years in prediction.thresholds)
             yield f"{prediction.years:.0f} ({prediction.low:.0f}-{prediction.high:.0f}){''.join(tails)}"
         else:
-            yield f"{prediction.label} {prediction.probability:.0%}"
+            likely = "" if prediction.label == UNCERTAIN else f" {prediction.probability:.0%}"
+            yield f"{prediction.label}{likely}"
 
 
 class CsvWriter:

@@ -79,20 +79,23 @@ export class FaceDetector {
     return suppress(candidates);
   }
 
-  /** The faces that close-ups show there; a place inside a better one waits for that. @param {Pyramid} pyramid
+  /** The faces that close-ups show there; turned ones come last: a large thing around an upright face may look like one. @param {Pyramid} pyramid
    * @param {Candidate[]} candidates */
   async confirm(pyramid, candidates) {
     /** @type {Detection[]} */
     const faces = [];
-    let waiting = candidates;
-    while (waiting.length) {
-      const first = waiting.filter((place, index) => !isWithin(place, waiting.slice(0, index)));
-      let missed = (await this.detectAt(pyramid, first, 0, faces)).filter(({ score }) => score >= CERTAIN_SCORE);
-      for (const degrees of ROTATIONS) missed = await this.detectAt(pyramid, missed, degrees, faces);
-      await this.detectAt(pyramid, missed.map(({ x, y, side, score }) => candidate(x, y, WIDER * side, score)), 0, faces);
-      const confirmed = faces.map(placeOf);
-      waiting = waiting.filter((place) => !first.includes(place) && !isWithin(place, confirmed));
-    }
+    /** @type {Candidate[]} */
+    const missed = [];
+    await judge(candidates, faces, async (places) => {
+      missed.push(...(await this.detectAt(pyramid, places, 0, faces)).filter(({ score }) => score >= CERTAIN_SCORE));
+    });
+    const certain = faces.filter(({ score }) => Number(score) >= CERTAIN_SCORE).map(placeOf);
+    const unsolved = missed.filter((place) => !certain.some((face) => isWithin(face, [place])));
+    await judge(unsolved.sort((one, other) => other.score - one.score), faces, async (places) => {
+      let left = places;
+      for (const degrees of ROTATIONS) left = await this.detectAt(pyramid, left, degrees, faces);
+      await this.detectAt(pyramid, left.map(({ x, y, side, score }) => candidate(x, y, WIDER * side, score)), 0, faces);
+    });
     /** @type {Detection[]} */
     const best = [];
     for (const face of suppress(faces)) if (!isWithin(placeOf(face), best.map(placeOf))) best.push(face);
@@ -190,6 +193,22 @@ const isCrowd = (/** @type {Candidate[]} */ candidates, /** @type {number} */ sc
 );
 
 const largest = (/** @type {number} */ longSide, /** @type {number} */ scale) => Math.min(scale, MAX_SCAN_SIDE / longSide);
+
+/**
+ * Has all places looked at but those within a face. Inside a face smaller places look like faces too: a place inside a
+ * better one waits until that is judged.
+ *
+ * @param {Candidate[]} places @param {Detection[]} faces @param {(places: Candidate[]) => Promise<void>} look
+ */
+async function judge(places, faces, look) {
+  let waiting = places;
+  while (waiting.length) {
+    const first = waiting.filter((place, index) => !isWithin(place, waiting.slice(0, index)));
+    await look(first);
+    const confirmed = faces.map(placeOf);
+    waiting = waiting.filter((place) => !first.includes(place) && !isWithin(place, confirmed));
+  }
+}
 
 /** @param {Detection} face @returns {Place} */
 export function placeOf({ box: [x, y, width, height] }) {
