@@ -107,6 +107,7 @@ export class Answers {
 async function askServer(file, { tasks, crop, attention, atLeast }) {
   const query = new URLSearchParams({ tasks: tasks.join(), crop: String(crop), attention: String(attention) });
   if (atLeast.length) query.set("at_least", atLeast.join());
+  /** @type {Record<string, string>} */
   const headers = options.key() ? { Authorization: `Bearer ${options.key()}` } : {};
   for (let attempt = 1; ; attempt += 1) {
     const response = await fetch(`v1/analyze?${query}`, { method: "POST", headers, body: file }).catch(() => null);
@@ -118,6 +119,7 @@ async function askServer(file, { tasks, crop, attention, atLeast }) {
       continue;
     }
     if (response.status === 401) options.askForKey();
+    /** @type {Record<number, string>} */
     const codes = { 401: "key", 413: "pixels", 415: "image", 503: "busy", 504: "busy" };
     const { detail } = await response.json().catch(() => ({ detail: String(response.status) }));
     throw new EngineError(codes[response.status] ?? "failed", detail);
