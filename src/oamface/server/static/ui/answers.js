@@ -42,15 +42,16 @@ export class Answers {
     this.hasServer = await readIndex(options.key()).then(({ service }) => service, ({ code }) => code === "key");
     options.allowPlace("server", this.hasServer);
     this.loading = false;
-    this.changed();
     const { connection } = /** @type {any} */ (navigator);
-    if (!connection?.saveData) await this.load();
+    if (connection?.saveData) this.changed();
+    else await this.load();
   }
 
   async load() {
     if (this.engine || this.loading) return;
     this.loading = true;
     this.problem = null;
+    this.onChange();
     try {
       this.engine = await openEngine({ key: options.key(), onProgress: ({ loaded, total }) => {
         this.share = total ? loaded / total : 0;
