@@ -29,8 +29,10 @@ def serve() -> Iterator[str]:
     command = [sys.executable, "-m", "oamface", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().split()[-1] + "/"
-        process.terminate()
+        try:
+            yield process.stdout.readline().split()[-1] + "/"
+        finally:
+            process.terminate()
 
 
 def moving_frames(image: RGBImage, count: int) -> Iterator[RGBImage]:
@@ -53,12 +55,13 @@ def write_camera(path: Path, sample: str) -> None:
 
 
 def write_video(path: Path) -> None:
-    """A video of two scenes."""
+    """A video of two scenes, with nobody between them."""
+    nobody = np.full((480, 640, 3), 96, np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx", rate=20)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 640, 480, "yuv420p", 2_000_000
         for sample in ("portrait.webp", "masks.webp"):
-            for frame in moving_frames(read_image(SAMPLES / sample), 80):
+            for frame in (*moving_frames(read_image(SAMPLES / sample), 80), *[nobody] * 26):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
 
@@ -112,7 +115,9 @@ def main(folder: Path) -> None:
         save(page, folder / "video.webp")
 
         page = open_page(DESKTOP, "dark")
-        page.check("[name=attention]", force=True)
+        page.click("#options summary")
+        page.check("[name=attention]")
+        page.keyboard.press("Escape")
         page.click("[data-sample=masks]")
         answered(page)
         page.click(".card h3 button >> nth=1")

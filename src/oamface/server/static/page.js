@@ -76,8 +76,8 @@ async function showImage(item, isNew) {
   } else if (error) {
     showProblem(item, error);
   } else if (answers.state().share !== null) {
-    const ask = answers.hasServer ? /** @type {const} */ ([t("ask.server"), () => { options.choosePlace("server"); placeChanged(); }]) : [];
-    stage.note(t("status.waiting"), ...ask);
+    const ask = () => { options.choosePlace("server"); placeChanged(); };
+    stage.note(t("status.waiting"), t("ask.server"), answers.hasServer ? ask : undefined);
   } else {
     stage.note(t("status.looking"));
   }
@@ -89,9 +89,8 @@ const attentionNote = () => (options.request().attention ? t("attention.legend")
 function showProblem(item, error) {
   const text = t(`error.${error.code ?? "failed"}`);
   const askServer = answers.state().place === "device" && answers.hasServer && ["image", "pixels", "failed"].includes(error.code ?? "failed");
-  const action = askServer ? /** @type {const} */ ([t("ask.server"), () => images.analyze(item, "server")])
-    : /** @type {const} */ ([t("retry"), () => images.retry()]);
-  stage.note(text, ...action);
+  if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
+  else stage.note(text, t("retry"), () => images.retry());
   $("faces-title").textContent = "";
 }
 
@@ -190,13 +189,19 @@ function saveAs(kind) {
   else (kind === "csv" ? saveCsv : saveJson)(images.items);
 }
 
+/** @param {string} selector @param {(button: HTMLElement) => void} callback */
+function onClick(selector, callback) {
+  const buttons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector));
+  for (const button of buttons) button.addEventListener("click", () => callback(button));
+}
+
 function listen() {
-  const actions = { add: () => $("files").click(), camera: openCamera };
-  document.querySelectorAll("[data-action]").forEach((button) => button.addEventListener("click", actions[button.getAttribute("data-action")]));
-  document.querySelectorAll("[data-sample]").forEach((button) => button.addEventListener("click", () => trySample(button.getAttribute("data-sample"))));
-  $("files").addEventListener("change", ({ target }) => { images.add(target.files); target.value = ""; });
+  onClick("[data-action=add]", () => $("files").click());
+  onClick("[data-action=camera]", openCamera);
+  onClick("[data-sample]", (button) => trySample(button.dataset.sample ?? ""));
+  $("files").addEventListener("change", () => { images.add($("files").files); $("files").value = ""; });
   $("close").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
-  for (const kind of ["image", "csv", "json"]) $(kind).addEventListener("click", () => saveAs(kind));
+  for (const kind of /** @type {const} */ (["image", "csv", "json"])) $(kind).addEventListener("click", () => saveAs(kind));
   $("clear").addEventListener("click", () => { $("save").open = false; images.clear(); announce(t("status.cleared")); });
   options.onChange((what) => {
     if (what === "place") placeChanged();
@@ -248,7 +253,7 @@ function listenForMenus() {
 await loadMessages();
 document.title = t("title");
 $("language").append(...languageNames().map(([code, name]) => create("option", { value: code, textContent: name, selected: code === currentLanguage() })));
-$("language").addEventListener("change", ({ target }) => chooseLanguage(target.value));
+$("language").addEventListener("change", () => chooseLanguage($("language").value));
 listen();
 document.body.classList.add("ready");
 navigator.serviceWorker?.register("service-worker.js").catch(() => null); // the page works without it, but not offline

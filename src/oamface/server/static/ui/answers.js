@@ -42,15 +42,16 @@ export class Answers {
     this.hasServer = await readIndex(options.key()).then(({ service }) => service, ({ code }) => code === "key");
     options.allowPlace("server", this.hasServer);
     this.loading = false;
-    this.changed();
     const { connection } = /** @type {any} */ (navigator);
-    if (!connection?.saveData) await this.load();
+    if (connection?.saveData) this.changed();
+    else await this.load();
   }
 
   async load() {
     if (this.engine || this.loading) return;
     this.loading = true;
     this.problem = null;
+    this.onChange();
     try {
       this.engine = await openEngine({ key: options.key(), onProgress: ({ loaded, total }) => {
         this.share = total ? loaded / total : 0;
@@ -107,6 +108,7 @@ export class Answers {
 async function askServer(file, { tasks, crop, attention, atLeast }) {
   const query = new URLSearchParams({ tasks: tasks.join(), crop: String(crop), attention: String(attention) });
   if (atLeast.length) query.set("at_least", atLeast.join());
+  /** @type {Record<string, string>} */
   const headers = options.key() ? { Authorization: `Bearer ${options.key()}` } : {};
   for (let attempt = 1; ; attempt += 1) {
     const response = await fetch(`v1/analyze?${query}`, { method: "POST", headers, body: file }).catch(() => null);
@@ -118,6 +120,7 @@ async function askServer(file, { tasks, crop, attention, atLeast }) {
       continue;
     }
     if (response.status === 401) options.askForKey();
+    /** @type {Record<number, string>} */
     const codes = { 401: "key", 413: "pixels", 415: "image", 503: "busy", 504: "busy" };
     const { detail } = await response.json().catch(() => ({ detail: String(response.status) }));
     throw new EngineError(codes[response.status] ?? "failed", detail);

@@ -11,7 +11,7 @@ const ANSWERS = ["years", "low", "high", "gender", "gender_probability", "race",
 /** @param {import("../engine.js").Face} face */
 const answersOf = (face) => [
   face.age?.years, face.age?.low, face.age?.high,
-  ...["gender", "race", "mask"].flatMap((task) => [face[task]?.label, face[task]?.probability]), face.visibility, face.detected,
+  .../** @type {const} */ (["gender", "race", "mask"]).flatMap((task) => [face[task]?.label, face[task]?.probability]), face.visibility, face.detected,
 ];
 
 /** One row for each face. @param {Item[]} items */
@@ -23,7 +23,7 @@ export function saveCsv(items) {
 /** The results of schema oamface/1, each with its image's name. @param {Item[]} items */
 export function saveJson(items) {
   const images = items.filter(({ result }) => result).map(({ result }) => ({
-    ...result, faces: /** @type {any} */ (result).faces.map(({ id, ...face }) => face),
+    ...result, faces: /** @type {any} */ (result).faces.map((/** @type {any} */ { id, ...face }) => face),
   }));
   saveObject("oamface.json", { images });
 }
@@ -36,7 +36,7 @@ export function saveVideoCsv(name, people) {
 
 /** Every analyzed frame, and a summary of every person. @param {string} name @param {People} people */
 export function saveVideoJson(name, people) {
-  const withTrack = ({ id, ...face }) => ({ track: id, ...face });
+  const withTrack = (/** @type {any} */ { id, ...face }) => ({ track: id, ...face });
   const frames = people.frames.map(({ seconds, faces }) => ({ schema: "oamface/1", seconds, faces: faces.map(withTrack) }));
   const summary = people.list().map(({ box, landmarks, score, spans, ...person }) => ({
     ...withTrack(person), first: spans[0][0], last: spans[spans.length - 1][1], spans,
@@ -46,7 +46,7 @@ export function saveVideoJson(name, people) {
 
 /** @param {string} name @param {any[][]} rows */
 function saveRows(name, rows) {
-  const cell = (value) => {
+  const cell = (/** @type {any} */ value) => {
     const text = value === undefined || value === null ? "" : String(value);
     // A spreadsheet would run a name as a formula.
     const safe = /^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
@@ -78,7 +78,7 @@ export function saveImage(name, media, overlay) {
   const scale = width / overlay.frame.clientWidth;
   context.scale(scale, scale);
   const origin = overlay.frame.getBoundingClientRect();
-  const place = (element) => {
+  const place = (/** @type {Element} */ element) => {
     const { x, y, width: w, height: h } = element.getBoundingClientRect();
     return /** @type {[number, number, number, number]} */ ([x - origin.x, y - origin.y, w, h]);
   };

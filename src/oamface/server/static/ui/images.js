@@ -45,11 +45,12 @@ export class Images {
   #add(file) {
     this.count += 1;
     const kind = file.type.startsWith("video/") ? "video" : "image";
-    const item = /** @type {Item} */ ({ number: this.count, name: file.name || t("image.unnamed", { number: this.count }), file, kind,
-      url: URL.createObjectURL(file), asked: "", result: null, error: null, place: null });
+    /** @type {Item} */
+    const item = { number: this.count, name: file.name || t("image.unnamed", { number: this.count }), file, kind,
+      url: URL.createObjectURL(file), asked: "", result: null, error: null, place: null, element: create("li", { className: kind }) };
     const button = create("button", { type: "button", title: item.name, ariaLabel: item.name }, create("canvas", { width: 96, height: 96 }));
     button.addEventListener("click", () => this.show(item));
-    item.element = create("li", { className: kind }, button);
+    item.element.append(button);
     this.items.push(item);
     $("strip").append(item.element);
     if (kind === "image") drawThumbnail(file, button.firstChild);

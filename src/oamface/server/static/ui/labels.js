@@ -22,6 +22,7 @@ const SIDES = [
 ];
 const INSIDE = SIDES.length - 2;
 
+/** @param {Pick<Box, "x" | "y"> & Size} one @param {Pick<Box, "x" | "y"> & Size} other */
 const overlap = (one, other) => one.x < other.x + other.width && other.x < one.x + one.width
   && one.y < other.y + other.height && other.y < one.y + one.height;
 
@@ -56,7 +57,7 @@ export function placeLabels(boxes, variants, bounds, previous = new Map()) {
 function place(box, sizes, first, boxes, places, bounds, previous) {
   const labels = [...places].filter(([id]) => id !== box.id).map(([, label]) => label);
   const others = [...boxes.filter((other) => other !== box), ...labels];
-  const fit = (variant, side) => {
+  const fit = (/** @type {number} */ variant, /** @type {number} */ side) => {
     const size = sizes[variant];
     if (side >= INSIDE && size.height > 0.34 * box.height) return null;
     const [left, y] = SIDES[side](box, size);

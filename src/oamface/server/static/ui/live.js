@@ -73,7 +73,7 @@ export class Live {
       this.view = engine.live(liveRequest());
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
       this.stage.note();
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (this.stream === stream) this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
     }
   }
@@ -104,7 +104,7 @@ export class Live {
     const canvas = create("canvas", { width: this.video.videoWidth, height: this.video.videoHeight });
     canvas.getContext("2d").drawImage(this.video, 0, 0);
     this.snapshots += 1;
-    canvas.toBlob((blob) => this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" })), "image/jpeg", 0.92);
+    canvas.toBlob((/** @type {Blob} */ blob) => this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" })), "image/jpeg", 0.92);
   }
 
   /** Other options from now on. */

@@ -53,12 +53,13 @@ export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.flo
 
 function translate() {
   document.documentElement.lang = language;
-  const fill = (attribute, apply) => document.querySelectorAll(`[data-${attribute}]`).forEach((element) => {
-    apply(element, t(element.getAttribute(`data-${attribute}`) ?? ""));
-  });
-  fill("t", (element, text) => { element.textContent = text; });
-  fill("t-label", (element, text) => element.setAttribute("aria-label", text));
-  fill("t-alt", (element, text) => element.setAttribute("alt", text));
+  for (const [name, attribute] of [["data-t", ""], ["data-t-label", "aria-label"], ["data-t-alt", "alt"]]) {
+    document.querySelectorAll(`[${name}]`).forEach((element) => {
+      const text = t(element.getAttribute(name) ?? "");
+      if (attribute) element.setAttribute(attribute, text);
+      else element.textContent = text;
+    });
+  }
   document.querySelectorAll("option[data-years]").forEach((option) => {
     option.textContent = t("age.years", { count: Number(option.getAttribute("value")) });
   });

@@ -9,8 +9,8 @@ import { t } from "./messages.js";
 /** @type {Task[]} */
 export const TASKS = ["age", "mask", "gender", "race"];
 
-/** @returns {HTMLFormElement} */
 const form = () => $("options-form");
+/** @param {string} name @returns {any} one input, or the radio buttons of a name */
 const input = (name) => form().elements.namedItem(name);
 
 /** @returns {Request} */
@@ -46,8 +46,8 @@ export function askForKey() {
 
 /** @param {(what: "request" | "place" | "key") => void} callback called after every change */
 export function onChange(callback) {
-  form().addEventListener("submit", (event) => event.preventDefault());
-  form().addEventListener("change", ({ target }) => {
+  form().addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
+  form().addEventListener("change", (/** @type {any} */ { target }) => {
     if (!request().tasks.length) { // nothing would be asked for
       target.checked = true;
       $("status").textContent = t("options.least");

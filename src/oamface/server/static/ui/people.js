@@ -21,13 +21,15 @@ export class People {
 
   /** @param {number} seconds @param {TrackedFace[]} faces @returns {TrackedFace[]} with the numbers of people */
   add(seconds, faces) {
+    const before = this.frames.at(-1);
     const numbered = faces.map((face) => ({ ...face, id: face.id + this.offset }));
     this.frames.push({ seconds, faces: numbered });
     for (const face of numbered) {
       const person = this.byId.get(face.id);
       const spans = person?.spans ?? [];
       const last = spans.at(-1);
-      if (last && seconds - last[1] <= GAP && seconds >= last[0]) last[1] = seconds;
+      const stayed = before?.faces.some(({ id }) => id === face.id); // on a slow device frames are far apart
+      if (last && seconds >= last[1] && (stayed || seconds - last[1] <= GAP)) last[1] = seconds;
       else spans.push([seconds, seconds]);
       this.byId.set(face.id, { ...face, spans, frames: (person?.frames ?? 0) + 1 });
     }

@@ -33,7 +33,7 @@ export class VideoView {
     this.video.addEventListener("play", () => this.writeTime());
     this.video.addEventListener("pause", () => { this.writeTime(); this.showPeople(); });
     $("play").addEventListener("click", () => (this.video.paused ? this.video.play() : this.video.pause()));
-    $("seek").addEventListener("input", ({ target }) => this.seek(Number(target.value)));
+    $("seek").addEventListener("input", () => this.seek(Number($("seek").value)));
   }
 
   /** @returns {People | null} of the shown video */
@@ -75,7 +75,7 @@ export class VideoView {
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
       this.stage.note();
       await this.video.play();
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (this.item === item && error.name !== "AbortError") this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
     }
   }
