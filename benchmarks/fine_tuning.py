@@ -16,6 +16,7 @@ import numpy as np
 
 from oamface.datasets.index import Index, Record
 from oamface.datasets.store import Store, save_store
+from oamface.predictor import Predictor
 
 SHOWN = (
     ("age", "mae"),
@@ -41,7 +42,7 @@ def subset(store: Store, faces: int, folder: Path) -> Path:
     return folder
 
 
-def run(*arguments: object) -> float:
+def call(*arguments: object) -> float:
     """Call the command line; the seconds that it took."""
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "oamface", *map(str, arguments)], check=True)
@@ -55,24 +56,29 @@ def main() -> None:
     parser.add_argument("--start", default="oam-open")
     arguments = parser.parse_args()
     with TemporaryDirectory() as temporary:
-        folder, store, models = Path(temporary), Store.open(arguments.store), {"start": arguments.start}
-        for faces in arguments.faces:
-            own, runs, model = subset(store, faces, folder / f"store-{faces}"), folder / f"run-{faces}", f"{faces}.onnx"
-            seconds = run("train", "--from", arguments.start, "--store", own, "--output", runs)
-            epochs = [json.loads(line) for line in (runs / "log.jsonl").read_text().splitlines()]
-            best = min((line for line in epochs if line["event"] == "epoch"), key=lambda line: line["valid_loss"])
-            print(f"{faces} faces: trained for {seconds:.0f} s, the best epoch was {best['epoch'] + 1}")
-            run("export", runs / "checkpoint.safetensors", "--store", own, "--output", folder / model)
-            models[f"{faces} faces"] = str(folder / model)
-        print("| figure | " + " | ".join(models) + " |\n|---|" + "---|" * len(models))
+        folder, store = Path(temporary), Store.open(arguments.store)
         figures = {}
-        for name, model in models.items():
-            run("evaluate", "--store", own, "--weights", model, "--output", folder / "figures.json")
-            data_sets = json.loads((folder / "figures.json").read_text())["data_sets"]
-            figures[name] = data_sets[store.data_set]["conditions"]
+        for faces in arguments.faces:
+            own, run, model = (
+                subset(store, faces, folder / f"store-{faces}"),
+                folder / f"run-{faces}",
+                folder / "m.onnx",
+            )
+            seconds = call("train", "--from", arguments.start, "--store", own, "--output", run)
+            epochs = [line for line in map(json.loads, (run / "log.jsonl").open()) if line["event"] == "epoch"]
+            best = min(epochs, key=lambda line: line["valid_loss"])["epoch"] + 1
+            print(
+                f"{faces} faces: {seconds:.0f} s for {len(epochs) - 1} epochs, number {best} was the best", flush=True
+            )
+            call("export", run / "checkpoint.safetensors", "--store", own, "--output", model)
+            figures[f"{faces} faces"] = Predictor(model).description["figures"]
+        call("evaluate", "--store", own, "--weights", arguments.start, "--output", folder / "figures.json")
+        figures = {arguments.start: json.loads((folder / "figures.json").read_text()), **figures}
+        print("| figure | " + " | ".join(figures) + " |\n|---|" + "---|" * len(figures))
+        by_model = [measured["data_sets"][store.data_set]["conditions"] for measured in figures.values()]
         for condition in ("clean", "masks"):
             for task, metric in SHOWN:
-                values = [figures[name][condition].get(task, {}).get(metric) for name in models]
+                values = [conditions[condition].get(task, {}).get(metric) for conditions in by_model]
                 if all(values):
                     cells = [f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in values]
                     print(f"| {condition}: {task} {metric} | " + " | ".join(cells) + " |")

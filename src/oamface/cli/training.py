@@ -67,9 +67,7 @@ def validation_figures(event: dict[str, Any]) -> str:
 def _progress_line(event: dict[str, Any]) -> str:
     """What a person reads of an event in a training log, "" of most."""
     if event["event"] == "start":
-        unlabelled = [task for task, count in event["labels"].items() if not count]
-        kept = f", what is known of {', '.join(unlabelled)} is kept" if unlabelled and event["distils"] else ""
-        return f"{event['faces']} faces{kept}; at most {event['steps'] - event['step']} steps to go"
+        return f"{event['faces']} faces with {', '.join(event['tasks'])}; {event['steps'] - event['step']} steps to go"
     if event["event"] == "teacher":
         return f"the teacher predicts {event['faces']} faces first"
     if event["event"] == "estimate":

@@ -82,7 +82,8 @@ class Recipe:
     to 1: see FaceDataset.age_prior.
     loss_balancing: how the tasks' losses are combined, one of METHODS.
     warmup: the share of all steps in which the learning rate rises; then it falls as half a cosine.
-    freeze_batchnorm: batch norms keep the statistics of the initial weights, as suits few faces.
+    freeze_backbone: only the heads of tasks that have labels are trained; all else stays as in the initial weights,
+    batch norms and what is predicted for the other tasks too.
     patience: stop after so many epochs without a lower loss on the calibration split, and keep the best epoch's
     weights; 0 trains to the end and keeps the last.
     occlusion_probability: of a synthetic occlusion of a face. clean_pair_probability: that an occluded face also comes
@@ -111,7 +112,7 @@ class Recipe:
     warmup: float = 0.05
     ema_decay: float = 0.999
     dropout: float = 0.3
-    freeze_batchnorm: bool = False
+    freeze_backbone: bool = False
     patience: int = 0
     occlusion_probability: float = 0.5
     clean_pair_probability: float = 0.5

@@ -27,8 +27,8 @@ def initial_model(recipe: Recipe, faces: FaceDataset, *, resuming: bool = False)
     """The recipe's network with the initial weights that recipe.pretrained names.
 
     A model file such as "oam", or the checkpoint of a face network with other stages, gives all weights; it is pruned
-    if the recipe's backbone_stages are others, and its batch norms are recalibrated on some of the faces unless they
-    are frozen (neither when resuming: the checkpoint has them). For the other names see `load_pretrained`.
+    if the recipe's backbone_stages are others, and its batch norms are recalibrated on some of the faces unless the
+    backbone is frozen (neither when resuming: the checkpoint has them). For the other names see `load_pretrained`.
     Raises OamfaceError: they do not fit the network; TrainError: likewise, of a model file or a checkpoint that would
     be pruned.
     """
@@ -70,7 +70,7 @@ def _has_other_stages(recipe: Recipe) -> bool:
 def _adapt(pretrained: OamCnn, size: int, recipe: Recipe, faces: FaceDataset, preprocessing: Preprocessing) -> OamCnn:
     """A network for images of `size` pixels, pruned to the recipe's stages, with batch norms for training."""
     phase, stages = recipe.phases[0], recipe.backbone_stages or DLIB_STAGES
-    if recipe.freeze_batchnorm and pretrained.backbone_stages == stages:
+    if recipe.freeze_backbone and pretrained.backbone_stages == stages:
         return pretrained
     settings = replace(recipe, samples_per_epoch=RECALIBRATION_FACES, clean_pair_probability=0.0)
     batches = epoch_batches(faces, settings, phase, 0, preprocessing)

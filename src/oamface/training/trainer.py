@@ -162,6 +162,9 @@ class Trainer:
         fabric.barrier()  # every process returns a complete checkpoint
         return self.out / CHECKPOINT
 
+    def _labelled_tasks(self) -> list[str]:
+        return [task for task in self.recipe.tasks if not self.faces.candidates[task].all()]
+
     def _is_over(self, step: int) -> bool:
         """Whether a run that has done so many steps does no more."""
         done = sum(epoch.last_step <= step for epoch in self.epochs)
@@ -170,9 +173,8 @@ class Trainer:
     def _start(self, learner: Learner, step: int) -> None:
         """Log what is to come, and before the first step the metrics of the initial weights if they may be the best."""
         if learner.fabric.is_global_zero:
-            labels = {task: int((~self.faces.candidates[task].all(1)).sum()) for task in self.recipe.tasks}
-            about = {"faces": len(self.faces), "labels": labels, "distils": self.recipe.distill_every_view}
-            self.log.write("start", step, steps=self.total_steps, data=self.data, **about)
+            tasks = self._labelled_tasks()
+            self.log.write("start", step, steps=self.total_steps, data=self.data, faces=len(self.faces), tasks=tasks)
         if self._stopping and not step:
             self._validate(learner, self.epochs[0], 0, number=-1)
 
@@ -203,6 +205,10 @@ class Trainer:
             faces = self._with_soft_labels(fabric)
         if recipe.patience and any(not table.all() for table in self.validation_faces.candidates.values()):
             self._stopping = EarlyStopping(model, recipe.patience)
+        if recipe.freeze_backbone:
+            model.requires_grad_(False)
+            for task in self._labelled_tasks():
+                model.heads[task].requires_grad_(True)
         learner = Learner(
             recipe,
             model,
