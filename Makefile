@@ -40,6 +40,7 @@ test: install
 test-fast: install
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_TWO) -q -m "not (slow or browser or gpu or network)"
 
+docs: export NO_MKDOCS_2_WARNING := 1
 docs: install
 	$(PYTHON) -m mkdocs build --site-dir out/site
 

@@ -75,8 +75,8 @@ def place_labels(boxes: Sequence[Box], texts: Sequence[tuple[str, ...]], image: 
 
 def _fit(lines: tuple[str, ...], face: Box, taken: Sequence[Box], image: tuple[int, int]) -> Label | None:
     """A large label that touches its face, else a smaller or farther one, else the first line alone."""
-    short = min(image)
-    size = max(_SMALLEST_TEXT, round(np.clip(0.11 * face.height, short / 70, short / 26)))
+    side = np.sqrt(image[0] * image[1])
+    size = max(_SMALLEST_TEXT, round(np.clip(0.11 * face.height, side / 90, side / 34)))
     best: Label | None = None
     least = np.inf
     for scale in (1.0, 0.8, 0.6):
