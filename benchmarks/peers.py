@@ -95,7 +95,7 @@ class Window:
         return np.column_stack([scale * linear, shift])
 
 
-WINDOWS = (*map(Window, (0.6, 0.75, 0.9, 1.1, 1.4)), Window(0.75, upright=True), Window(1.1, upright=True), Window(0))
+WINDOWS = (*map(Window, (0.6, 0.75, 0.9, 1.1)), Window(0.75, upright=True), Window(0))
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _rounded(value: Any) -> Any:
 
 
 def measure_speed(work: Path, spec: dict[str, Any], faces: Sequence[Face]) -> dict[str, dict[str, float]]:
-    """Each network in a process of its own on one core, one after the other: ms of a face, and the process's memory."""
+    """Each network in a process of its own on one core, one by one: processor time of a face, and memory."""
     core, speeds = str(min(os.sched_getaffinity(0))), {}
     networks: dict[str, dict[str, Any]] = {name: {"size": CROP_SIZE} for name in spec["ours"]} | spec["peers"]
     for name, peer in networks.items():
@@ -312,6 +312,7 @@ def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, 
         read = [read_faces(store, split, path, detector) for store, path in zip(chosen[split], archives, strict=True)]
         faces[split] = [face for part in read for face in part]
     print("images read", flush=True)
+    speed = measure_speed(work, spec, faces["test"])
     accuracy, crops = {}, {}
     ours = [ModelPredictor(Predictor(name, device="cpu", threads=1), name) for name in spec["ours"]]
     for name, table in zip(spec["ours"], run_predictors(ours, chosen["test"], COMPARED), strict=True):
@@ -341,12 +342,12 @@ def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, 
         "models": {name: hashlib.sha256(weights_file(name).read_bytes()).hexdigest() for name in spec["ours"]},
         "packages": {"python": _versions(work), "node": spec["node"]["packages"]},
         "stores": {store.data_set: store.digest for store in stores},
-        "calibration_faces": options.calibration,
+        "faces": {"test": options.faces, "calibrate": options.calibration},
         "interval": describe_interval(RESAMPLES),
         "networks": describe(work, spec),
         "crops": crops,
         "accuracy": accuracy,
-        "speed": measure_speed(work, spec, faces["test"]),
+        "speed": speed,
         "published": spec["published"],
     }
 
@@ -363,13 +364,16 @@ def main() -> None:
     parser.add_argument("--archives", type=Path, default=ROOT / "../shared/datasets")
     parser.add_argument("--work", type=Path, default=ROOT / "out/peers")
     parser.add_argument("--faces", type=int, default=500, help="of each test part, in every condition")
-    parser.add_argument("--calibration", type=int, default=16, help="of each calibration part, to choose crops")
+    parser.add_argument("--calibration", type=int, default=10, help="of each calibration part, to choose crops")
+    parser.add_argument("--peers", nargs="*", help="only these of peers.toml")
     parser.add_argument("--tables", action="store_true", help="only write the tables, from the results that are there")
     options = parser.parse_args()
     results = ROOT / "docs/results/peers.json"
     if not options.tables:
         options.work.mkdir(parents=True, exist_ok=True)
-        measured = measure_all(options, tomllib.loads((HERE / "peers.toml").read_text()))
+        spec = tomllib.loads((HERE / "peers.toml").read_text())
+        spec["peers"] = {name: peer for name, peer in spec["peers"].items() if name in (options.peers or spec["peers"])}
+        measured = measure_all(options, spec)
         results.parent.mkdir(exist_ok=True)
         write_text(results, json.dumps(measured, indent=1) + "\n")
     update_documents(ROOT, tables(json.loads(results.read_text())))

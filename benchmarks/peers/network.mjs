@@ -1,8 +1,8 @@
 // One npm peer on crops: node network.mjs PACKAGES NAME CROPS.npy OUT.json [--one-by-one]
 //
 // PACKAGES: a folder with node_modules. CROPS.npy: (N, S, S, 3) uint8 RGB, as numpy writes it. OUT.json: for each face
-// its age, the probability of "male" and of each race, where the peer has them; one by one also ms, of each face, and
-// peak_mb, the process's memory.
+// its age, the probability of "male" and of each race, where the peer has them; one by one also ms,
+// processor time of each face, and peak_mb, the process's memory.
 // @vladmandic/human shows its networks only behind its own detector, so its steps before and after each network are
 // repeated here, from its src/face/faceres.ts and src/gear/*.ts.
 import fs from 'node:fs';
@@ -94,12 +94,13 @@ const results = { ms: [] };
 for (let start = mode ? -5 : 0; start < count; start += batchSize) { // one by one: five more to warm up
   const first = Math.max(0, start);
   const size = Math.min(batchSize, count - first);
-  const began = performance.now();
+  const began = process.cpuUsage();
   const batch = tf.tensor4d(data.subarray(first * pixels, (first + size) * pixels), [size, side, side, 3], 'float32');
   const found = await predict(batch);
   batch.dispose();
   if (start < 0) continue;
-  if (mode) results.ms.push(performance.now() - began);
+  const taken = process.cpuUsage(began);
+  if (mode) results.ms.push((taken.user + taken.system) / 1000);
   for (const [key, values] of Object.entries(found)) (results[key] ??= []).push(...values);
 }
 if (mode) results.peak_mb = Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status'))[1]) * 1.024e-3;

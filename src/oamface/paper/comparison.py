@@ -10,6 +10,7 @@ from oamface.errors import ResultError
 
 DOCUMENTS = {  # file to the tables between its markers
     "docs/comparison.md": (
+        "peers-run",
         "peers",
         "peers-fairface",
         "peers-balanced",
@@ -28,8 +29,9 @@ Results = Mapping[str, Any]
 
 
 def tables(results: Results) -> dict[str, str]:
-    """Name to table in Markdown, of what benchmarks/peers.py measured."""
+    """Name to table, or line, in Markdown, of what benchmarks/peers.py measured."""
     return {
+        "peers-run": _run(results),
         "peers": _years_and_gender(results),
         "peers-fairface": _fairface(results),
         "peers-balanced": _balanced(results),
@@ -60,6 +62,15 @@ def insert(text: str, name: str, table: str) -> str:
     if not between.search(text):
         raise ResultError(f"no markers for the generated table {name!r}: {start.strip()} ... <!-- /generated -->")
     return between.sub(lambda _: f"{start}\n{table}\n\n", text, count=1)
+
+
+def _run(results: Results) -> str:
+    machine, faces = results["machine"], results["faces"]
+    return (
+        f"Measured on {results['date']}: {faces['test']} random faces of each test part, crops chosen on "
+        f"{faces['calibrate']} faces of each calibration part, both in every condition; {machine['processor']}, "
+        f"Python {machine['python']}, Node {machine['node'].removeprefix('v')}."
+    )
 
 
 def _years_and_gender(results: Results) -> str:
@@ -124,7 +135,7 @@ def _published(results: Results) -> str:
 def _readme(results: Results) -> str:
     headings = ["network", "age MAE, UTKFace", "with a mask", "gender, FairFace", "with a mask", "ms a face", "MB"]
     rows = []
-    for name in README_ROWS:
+    for name in (name for name in README_ROWS if name in results["accuracy"]):
         measured = results["accuracy"][name]
         ages = (_age_error(measured["utkface"][condition], interval=False) for condition in CONDITIONS)
         genders = (_accuracy(measured["fairface"][condition], "gender", interval=False) for condition in CONDITIONS)
