@@ -56,6 +56,7 @@ COMPARED = {name: CONDITIONS[name] for name in (CLEAN, "masks")}
 RACES = ("White", "Black", "East Asian|Southeast Asian", "Indian", "Latino|Middle Eastern")  # of gear
 SUPERSAMPLED = 224  # pixels: smaller crops are drawn larger first, then shrunk, so that no pixel is skipped
 TIMED = 60  # faces
+KEPT = ("age", "age_group", "gender", "race")  # tasks
 
 
 @dataclass(frozen=True)
@@ -206,19 +207,24 @@ def write_table(path: Path, faces: Sequence[Face], predictions: Mapping[str, lis
 
 
 def best_window(stores: Sequence[Store], csvs: Mapping[Window, Path]) -> Window:
-    """The window with the least error, on average over tasks, data sets and conditions, each relative to its best."""
+    """The window with the least error: of every task relative to the best window's, on average over tasks."""
     predictors = [TablePredictor(path, str(window)) for window, path in csvs.items()]
     tables = run_predictors(predictors, stores, COMPARED, split="calibrate")
-    errors = np.array([[error for _, _, subset in table.subsets() for error in _errors(subset)] for table in tables])
-    relative = errors / errors.min(0).clip(0.02)
-    return list(csvs)[int(relative.mean(1).argmin())]
+    errors = np.array([_task_errors(table) for table in tables])
+    return list(csvs)[int((errors / errors.min(0).clip(0.01)).mean(1).argmin())]
 
 
-def _errors(subset: Subset) -> list[float]:
-    """The mean age error, and the share of wrong genders and races, of those that are predicted."""
-    metrics = mean_metrics(subset, resamples=1)
-    ages = [metrics["age"]["mae"]["value"]] if "mae" in metrics.get("age", {}) else []
-    return ages + [1 - metrics[task]["accuracy"]["value"] for task in ("gender", "race") if task in metrics]
+def _task_errors(table: PredictionTable) -> list[float]:
+    """The age error, and the shares of wrong genders and races, each the mean of data sets and conditions."""
+    errors: dict[str, list[float]] = {}
+    for _, _, subset in table.subsets():
+        metrics = mean_metrics(subset, resamples=1)
+        if "mae" in metrics.get("age", {}):
+            errors.setdefault("age", []).append(metrics["age"]["mae"]["value"])
+        for task in ("gender", "race"):
+            if "accuracy" in metrics.get(task, {}):
+                errors.setdefault(task, []).append(1 - metrics[task]["accuracy"]["value"])
+    return [float(np.mean(values)) for values in errors.values()]
 
 
 def balanced_mae(error: np.ndarray, decade: np.ndarray, *, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -238,9 +244,6 @@ def measure(table: PredictionTable) -> dict[str, Any]:
             kept["age"] |= _balanced(subset)
         measured.setdefault(data_set, {})[condition] = {"faces": len(subset), **_rounded(kept)}
     return measured
-
-
-KEPT = ("age", "age_group", "gender", "race")
 
 
 def _balanced(subset: Subset) -> dict[str, Any]:
