@@ -29,9 +29,9 @@ def row_of_people(head_model: HeadModel, analyzer: Analyzer) -> RGBImage:
     """Five people side by side, annotated."""
     people = [
         Person(34, "female", "Asian", 3),
-        Person(67, "male", "White", 11, Mask("surgical")),
-        Person(26, "male", "Black", 5),
-        Person(45, "female", "Black", 8, Mask("cloth", "below_nose")),
+        Person(67, "male", "Black", 12, Mask("surgical")),
+        Person(26, "male", "Asian", 5),
+        Person(45, "female", "Black", 9, Mask("cloth", "below_nose")),
         Person(8, "female", "White", 21),
     ]
     lights = {"studio": 0, "window left": 18, "overcast": -12, "office": 8, "window right": -5}

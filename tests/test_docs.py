@@ -39,6 +39,7 @@ def commands() -> list[tuple[str, str]]:
         for line in re.findall(r"^(?:    |\$ )?((?:\S+ \| )?oamface .*)$", text, re.MULTILINE):
             if "```" not in line:
                 found.append((name, line[line.index("oamface") :]))
+        found += [(name, line) for line in re.findall(r"`(oamface (?:[a-z]|--)[^`]*)`", text)]
     return found
 
 
@@ -86,7 +87,7 @@ def test_shown_command_and_its_options_exist(name, line) -> None:
     from oamface.cli.app import app
 
     command = typer.main.get_command(app)
-    words = shlex.split(line.split(" | ")[0].split(" > ")[0], comments=True)[1:]
+    words = shlex.split(re.split(r" [|>] ", line)[0], comments=True)[1:]
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
@@ -118,5 +119,15 @@ def test_docs_build(tmp_path) -> None:
     call = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "site/api/index.html").read_text()
-    assert "The predicted probability" in page  # of Age.at_least, from its docstring
+    site = tmp_path / "site"
+    assert "The predicted probability" in (site / "api/index.html").read_text()  # of Age.at_least, from its docstring
+    models = (site / "models/index.html").read_text()
+    for model in oamface.list_models():
+        assert f">{model.name}<" in models
+        assert "Training data" in (site / f"models/{model.name}/index.html").read_text()
+    assert oamface.__version__ in (site / "changelog/index.html").read_text()
+    assert (site / "files/recipes/oam.toml").read_bytes() == (ROOT / "recipes/oam.toml").read_bytes()
+
+
+def test_figures_are_small() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "docs/figures").iterdir()) < 300_000
