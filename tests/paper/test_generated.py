@@ -11,7 +11,7 @@ import pytest
 from oamface.errors import ResultError
 from oamface.paper import generated
 from oamface.paper.claims import CONTRADICTED, UNMEASURED, judge, load_claims
-from oamface.paper.generated import RESULTS, documents, fill, read_results, stale_digests, update
+from oamface.paper.generated import REPORTED, RESULTS, documents, fill, read_results, stale_digests, update
 from oamface.paper.report import claims_markdown
 from oamface.predictor import Predictor
 from oamface.weights import WEIGHTS, weights_file
@@ -41,9 +41,11 @@ def test_results_of_another_byte_are_stale(name, tmp_path, monkeypatch) -> None:
     changed[len(changed) // 2] ^= 1
     (tmp_path / f"{name}.onnx").write_bytes(changed)
     monkeypatch.setattr(generated, "weights_file", lambda weights: tmp_path / f"{weights}.onnx")
-    (found,) = stale_digests({"predictor": read_results(ROOT, name)["predictor"]})
+    digest = hashlib.sha256((ROOT / f"src/oamface/weights/{name}.onnx").read_bytes()).hexdigest()
+    (found,) = stale_digests({"models": {name: digest, "another": "0" * 64}})
     assert f"another {name}.onnx" in found
-    assert list(stale_digests({"models": {name: "0" * 64}}))
+    results = [load(path) for path in FILES]
+    assert (name in REPORTED) == any(list(stale_digests(content)) for content in results if "predictor" in content)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
@@ -88,7 +90,7 @@ def report() -> dict:
 
 
 def test_report_is_that_of_the_results(report) -> None:
-    assert report["models"] == {name: Predictor(name).digest for name in WEIGHTS}
+    assert report["models"] == {name: Predictor(name).digest for name in REPORTED}
     oam = read_results(ROOT, report["main"])
     assert report["stores"] == oam["stores"]
     compared = 0
@@ -119,10 +121,12 @@ def test_pages_of_the_report_are_those_of_its_json(report) -> None:
     assert {name: int(count) for count, name in counts} == report["verdicts"]
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_cards_and_results_agree(name) -> None:
-    """The model file was measured on its own at export: the same faces and conditions, so the same values."""
-    measured, card = read_results(ROOT, name)["measured"], Predictor(name).description["figures"]["data_sets"]
+def test_card_and_results_agree() -> None:
+    """The model file was measured on its own at export: the same faces and conditions, so the same values.
+
+    Not so oam-small's: it was exported before the detector and the drawn masks of today.
+    """
+    measured, card = read_results(ROOT, "oam")["measured"], Predictor("oam").description["figures"]["data_sets"]
     for data_set in measured.keys() & card.keys():
         for condition in ("clean", "masks"):
             for task, metric in (("age", "mae"), ("gender", "accuracy"), ("race", "accuracy"), ("mask", "accuracy")):
