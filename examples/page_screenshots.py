@@ -125,6 +125,7 @@ def main(folder: Path) -> None:
 
         page = open_page(TELEPHONE, "light")
         page.click("[data-sample=group]")
+        page.mouse.move(0, 0)
         answered(page)
         save(page, folder / "telephone.webp")
         browser.close()

@@ -298,10 +298,11 @@ def test_page_gets_every_constant_of_the_pipeline_from_python(client) -> None:
 
 @pytest.mark.skipif(not (STATIC / "vendor").is_dir(), reason="built without npm: the page has no runtime of its own")
 def test_runtime_is_sent_as_it_is_stored(client) -> None:
-    (path, listed), *_ = client.get("/models/index.json").json()["runtime"].items()
+    listed = client.get("/models/index.json").json()["runtime"]["wasm"]
     for accepted, encoding in (("gzip", "gzip"), ("identity", None)):
-        response = client.get(f"/{path}", headers={"accept-encoding": accepted})
+        response = client.get(f"/{listed['path']}", headers={"accept-encoding": accepted})
         assert response.headers.get("content-encoding") == encoding
+        assert "immutable" in response.headers["cache-control"]
         assert hashlib.sha256(response.content).hexdigest() == listed["sha256"]
 
 
@@ -318,7 +319,8 @@ def test_export_writes_a_site_for_any_web_server(tmp_path) -> None:
     assert not index["service"]
     assert list(index["models"]) == ["oam-small"]
     listed = {f"models/{name}.onnx": file for name, file in {**index["models"], **index["detectors"]}.items()}
-    for path, file in {**listed, **index["runtime"]}.items():
+    listed |= {file["path"]: file for file in index["runtime"].values()}
+    for path, file in listed.items():
         assert hashlib.sha256((tmp_path / "site" / path).read_bytes()).hexdigest() == file["sha256"]
     assert (tmp_path / "site" / "index.html").is_file()
     with pytest.raises(ServeError, match="not an empty folder"):

@@ -238,7 +238,7 @@ def test_engine_sends_no_request_once_opened(browser, address, portrait) -> None
         # Another engine takes the networks from the cache.
         tab.context.set_offline(False)
         assert tab.evaluate(OPEN, [address, {"live": True}])["bytes"] == info["bytes"]
-        assert not [url for url in urls if url.endswith((".onnx", ".wasm"))]
+        assert not [url for url in urls if url.endswith(".onnx")]
 
 
 def test_changed_networks_are_rejected(browser, address) -> None:

@@ -432,7 +432,7 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
     with open_page(browser, address) as page:
         page.set_input_files("#files", str(video_clip))
         expect(page.locator("#faces-title")).to_have_text("1 person found", timeout=60_000)
-        expect(page.locator("#time")).to_have_text("0:03 / 0:03", timeout=20_000)
+        expect(page.locator("#time")).to_contain_text("0:03 / 0:03", timeout=60_000)
         expect(page.locator("#play")).to_have_text("Play")
         assert page.locator("#timeline rect").count() == 1
         assert float(page.locator("#timeline rect").get_attribute("width")) < 900  # of 1000
@@ -446,7 +446,7 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         seconds = [frame["seconds"] for frame in content["frames"]]
         assert all(first < second for first, second in pairwise(seconds))
         page.click(".card h3 button")  # back to where the person is first seen
-        expect(page.locator("#time")).to_have_text("0:00 / 0:03")
+        expect(page.locator("#time")).to_contain_text("0:00 / 0:03")
 
 
 def test_every_control_is_reached_by_keyboard(page) -> None:

@@ -27,6 +27,7 @@ from oamface.server.responses import AsciiJson, add_error_handlers
 from oamface.server.site import File, Site
 from oamface.server.uploads import Upload, read_upload
 
+_IMMUTABLE = "public, max-age=31536000, immutable"
 # Not every system knows all of them, and browsers run scripts and install applications of the right type only.
 MEDIA_TYPES = {
     ".html": "text/html",
@@ -219,8 +220,8 @@ def _route(file: File, path: str) -> Callable[[Request], Response]:
 
 
 def _respond(file: File, path: str, request: Request) -> Response:
-    """A file, which clients may keep but have to validate each time."""
-    headers = {"etag": f'"{file.sha256}"', "cache-control": "no-cache"}
+    """A file, which clients may keep but have to validate each time, unless its path has its version."""
+    headers = {"etag": f'"{file.sha256}"', "cache-control": _IMMUTABLE if path.endswith(".wasm") else "no-cache"}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     media_type = MEDIA_TYPES.get(Path(path).suffix, "application/octet-stream")

@@ -81,12 +81,15 @@ class Site:
         return {**self.models, **self.detectors}
 
     @cached_property
-    def runtime(self) -> dict[str, File]:
-        """ONNX Runtime's WebAssembly by path; empty where the package was built without."""
-        return {
-            path.relative_to(STATIC).with_suffix("").as_posix(): File.at(path)
-            for path in STATIC.glob("vendor/*.wasm.gz")
-        }
+    def runtime(self) -> dict[str, tuple[str, File]]:
+        """ONNX Runtime's WebAssembly by backend, and its path; empty where the package was built without."""
+        binaries = {}
+        for path in sorted(STATIC.glob("vendor/*.wasm.gz")):
+            file = File.at(path)
+            # Browsers keep it compiled for as long as they need not ask for it, so each version has its own path.
+            name = f"vendor/{path.name.removesuffix('.wasm.gz')}.{file.sha256[:12]}.wasm"
+            binaries["webgpu" if "jspi" in path.name else "wasm"] = (name, file)
+        return binaries
 
     @cached_property
     def files(self) -> dict[str, File]:
@@ -96,7 +99,7 @@ class Site:
         shell["constants.js"] = File.of(self._constants().encode())
         digests = {path: file.sha256 for path, file in shell.items() if path != SERVICE_WORKER}
         shell["files.js"] = File.of(f"self.FILES = {json.dumps(digests, indent=1)};\n".encode())
-        return {**shell, **self.runtime}
+        return {**shell, **dict(self.runtime.values())}
 
     @property
     def live(self) -> str | None:
@@ -112,7 +115,7 @@ class Site:
             "live": self.live,
             "models": {name: {**file.listed(), "terms": terms(name)} for name, file in models.items()},
             "detectors": {name: file.listed() for name, file in self.detectors.items()},
-            "runtime": {path: file.listed() for path, file in self.runtime.items()},
+            "runtime": {backend: {"path": path, **file.listed()} for backend, (path, file) in self.runtime.items()},
         }
         return json.dumps(content, indent=1).encode()
 

@@ -83,8 +83,9 @@ async function digest(content) {
  * @param {Uint8Array<ArrayBuffer>} content */
 async function keep(cache, url, name, content) {
   if (!cache) return;
+  const plain = (/** @type {string} */ path) => path.replace(/\.[0-9a-f]{12}\.wasm$/, ".wasm"); // without its version
   for (const other of await cache.keys()) {
-    if (new URL(other.url).pathname === url.pathname) await cache.delete(other);
+    if (plain(new URL(other.url).pathname) === plain(url.pathname)) await cache.delete(other);
   }
   await cache.put(name, new Response(content)).catch(() => {}); // a full disk: downloaded again next time
 }

@@ -58,7 +58,7 @@
  * @property {string | null} live the one for the live view
  * @property {Record<string, ListedFile & { terms: string }>} models by name: models/NAME.onnx
  * @property {Record<string, ListedFile>} detectors likewise
- * @property {Record<string, ListedFile>} runtime by path; empty: built without ONNX Runtime Web
+ * @property {Partial<Record<Backend, ListedFile & { path: string }>>} runtime empty: built without ONNX Runtime Web
  */
 
 /** `code`: "key" (the server asks for one), "unreachable", "runtime" (this build or browser has none), "damaged" (a

@@ -15,7 +15,15 @@ const answers = new Answers(showState);
 const stage = new Stage(pointAtBox);
 const faceList = new FaceList(pointAtCard);
 const images = new Images(answers, show);
-const live = new Live({ answers, stage, showFaces, onSnapshot: (file) => { leaveCamera(); images.add([file]); } });
+const live = new Live({
+  answers,
+  stage,
+  showFaces,
+  onSnapshot: (file) => {
+    leaveCamera();
+    images.add([file]);
+  },
+});
 const video = new VideoView({ answers, stage, showFaces });
 let view = "start"; // or image, live, video
 /** @type {number | null} */
@@ -58,10 +66,15 @@ async function showImage(item, isNew) {
   let image = isNew ? null : current;
   if (isNew) {
     image = create("img", { src: item.url, alt: item.name });
-    const readable = await image.decode().then(() => true, () => false);
+    const readable = await image.decode().then(
+      () => true,
+      () => false,
+    );
     if (drawn !== item) return;
     if (!readable) image = null; // such as TIFF, which the server reads
-    const size = image ? { width: image.naturalWidth, height: image.naturalHeight } : item.result ?? { width: 4, height: 3 };
+    const size = image
+      ? { width: image.naturalWidth, height: image.naturalHeight }
+      : (item.result ?? { width: 4, height: 3 });
     stage.show(image, size);
   }
   const { result, error } = item;
@@ -76,7 +89,10 @@ async function showImage(item, isNew) {
   } else if (error) {
     showProblem(item, error);
   } else if (answers.state().share !== null) {
-    const ask = () => { options.choosePlace("server"); placeChanged(); };
+    const ask = () => {
+      options.choosePlace("server");
+      placeChanged();
+    };
     stage.note(t("status.waiting"), t("ask.server"), answers.hasServer ? ask : undefined);
   } else {
     stage.note(t("status.looking"));
@@ -88,7 +104,10 @@ const attentionNote = () => (options.request().attention ? t("attention.legend")
 /** @param {import("./ui/images.js").Item} item @param {Error & { code?: string }} error */
 function showProblem(item, error) {
   const text = t(`error.${error.code ?? "failed"}`);
-  const askServer = answers.state().place === "device" && answers.hasServer && ["image", "pixels", "failed"].includes(error.code ?? "failed");
+  const askServer =
+    answers.state().place === "device" &&
+    answers.hasServer &&
+    ["image", "pixels", "failed"].includes(error.code ?? "failed");
   if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
   else stage.note(text, t("retry"), () => images.retry());
   $("faces-title").textContent = "";
@@ -158,14 +177,19 @@ function leaveCamera() {
 function showState() {
   const { place, text, share } = answers.state();
   const moving = view === "live" || view === "video"; // only the device answers for them
-  const by = moving ? { place: answers.canLive ? "device" : "none", text: t(answers.canLive ? "place.by.device" : "place.none") }
-    : images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : { place, text };
+  const by = moving
+    ? { place: answers.canLive ? "device" : "none", text: t(answers.canLive ? "place.by.device" : "place.none") }
+    : images.shown?.place
+      ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) }
+      : { place, text };
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;
   $("private").textContent = t(`start.private.${place === "none" ? "device" : place}`);
   $("download").hidden = share === null;
   $("download").value = share ?? 0;
-  document.querySelectorAll("[data-server]").forEach((element) => { /** @type {any} */ (element).hidden = !answers.hasServer; });
+  document.querySelectorAll("[data-server]").forEach((element) => {
+    /** @type {any} */ (element).hidden = !answers.hasServer;
+  });
 }
 
 function placeChanged() {
@@ -184,8 +208,10 @@ async function trySample(name) {
 /** @param {"image" | "csv" | "json"} kind */
 function saveAs(kind) {
   $("save").open = false;
-  if (kind === "image") saveImage(images.shown?.name ?? "camera", stage.frame.querySelector("img, video"), stage.overlay);
-  else if (view === "video" && video.people && video.item) (kind === "csv" ? saveVideoCsv : saveVideoJson)(video.item.name, video.people);
+  if (kind === "image")
+    saveImage(images.shown?.name ?? "camera", stage.frame.querySelector("img, video"), stage.overlay);
+  else if (view === "video" && video.people && video.item)
+    (kind === "csv" ? saveVideoCsv : saveVideoJson)(video.item.name, video.people);
   else (kind === "csv" ? saveCsv : saveJson)(images.items);
 }
 
@@ -199,10 +225,18 @@ function listen() {
   onClick("[data-action=add]", () => $("files").click());
   onClick("[data-action=camera]", openCamera);
   onClick("[data-sample]", (button) => trySample(button.dataset.sample ?? ""));
-  $("files").addEventListener("change", () => { images.add($("files").files); $("files").value = ""; });
+  $("files").addEventListener("change", () => {
+    images.add($("files").files);
+    $("files").value = "";
+  });
   $("close").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
-  for (const kind of /** @type {const} */ (["image", "csv", "json"])) $(kind).addEventListener("click", () => saveAs(kind));
-  $("clear").addEventListener("click", () => { $("save").open = false; images.clear(); announce(t("status.cleared")); });
+  for (const kind of /** @type {const} */ (["image", "csv", "json"]))
+    $(kind).addEventListener("click", () => saveAs(kind));
+  $("clear").addEventListener("click", () => {
+    $("save").open = false;
+    images.clear();
+    announce(t("status.cleared"));
+  });
   options.onChange((what) => {
     if (what === "place") placeChanged();
     else if (what === "key") answers.load().then(() => images.retry());
@@ -226,13 +260,23 @@ function listen() {
 
 function listenForFiles() {
   for (const type of ["dragenter", "dragover"]) {
-    document.addEventListener(type, (event) => { event.preventDefault(); document.body.classList.add("over"); });
+    document.addEventListener(type, (event) => {
+      event.preventDefault();
+      document.body.classList.add("over");
+    });
   }
   for (const type of ["dragleave", "drop"]) {
-    document.addEventListener(type, (event) => { event.preventDefault(); document.body.classList.remove("over"); });
+    document.addEventListener(type, (event) => {
+      event.preventDefault();
+      document.body.classList.remove("over");
+    });
   }
-  document.addEventListener("drop", ({ dataTransfer }) => { if (dataTransfer?.files.length) images.add(dataTransfer.files); });
-  document.addEventListener("paste", ({ clipboardData }) => { if (clipboardData?.files.length) images.add(clipboardData.files); });
+  document.addEventListener("drop", ({ dataTransfer }) => {
+    if (dataTransfer?.files.length) images.add(dataTransfer.files);
+  });
+  document.addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData?.files.length) images.add(clipboardData.files);
+  });
 }
 
 /** Menus close as everywhere: with Escape, or with a click elsewhere. */
@@ -252,7 +296,11 @@ function listenForMenus() {
 
 await loadMessages();
 document.title = t("title");
-$("language").append(...languageNames().map(([code, name]) => create("option", { value: code, textContent: name, selected: code === currentLanguage() })));
+$("language").append(
+  ...languageNames().map(([code, name]) =>
+    create("option", { value: code, textContent: name, selected: code === currentLanguage() }),
+  ),
+);
 $("language").addEventListener("change", () => chooseLanguage($("language").value));
 listen();
 document.body.classList.add("ready");

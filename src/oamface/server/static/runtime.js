@@ -2,15 +2,8 @@
 
 import { EngineError } from "./engine.js";
 
-/** Scripts and their WebAssembly. */
-const FILES = {
-  webgpu: { script: "./vendor/ort.jspi.bundle.min.mjs", binary: "vendor/ort-wasm-simd-threaded.jspi.wasm" },
-  wasm: { script: "./vendor/ort.wasm.bundle.min.mjs", binary: "vendor/ort-wasm-simd-threaded.wasm" },
-};
+const SCRIPTS = { webgpu: "./vendor/ort.jspi.bundle.min.mjs", wasm: "./vendor/ort.wasm.bundle.min.mjs" };
 const MOST_THREADS = 4;
-
-/** The path of a backend's WebAssembly. @param {import("./engine.js").Backend} backend */
-export const binaryOf = (backend) => FILES[backend].binary;
 
 /** @returns {Promise<import("./engine.js").Backend>} */
 export async function bestBackend() {
@@ -43,7 +36,11 @@ export class Runtime {
   async open(model, type) {
     const { ort } = this;
     const providers = this.backend === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
-    const session = await ort.InferenceSession.create(model, { executionProviders: providers, logSeverityLevel: 3 });
+    const session = await ort.InferenceSession.create(model, {
+      executionProviders: providers,
+      logSeverityLevel: 3,
+      extra: { session: { intra_op: { allow_spinning: "0" } } }, // waiting threads leave the cores to others
+    });
     /** @type {Network["run"]} */
     const run = (values, dims) => session.run({ [session.inputNames[0]]: new ort.Tensor(type, values, dims) });
     /** @type {Network["runInOrder"]} */
@@ -55,16 +52,17 @@ export class Runtime {
   }
 }
 
-/** @param {import("./engine.js").Backend} backend @param {Uint8Array} binary its WebAssembly */
+/** @param {import("./engine.js").Backend} backend @param {string} binary the path of its WebAssembly, which the browser
+ * has in its cache by now: from there, and only from there, it comes compiled */
 export async function openRuntime(backend, binary) {
   let ort;
   try {
-    ort = await import(FILES[backend].script);
+    ort = await import(SCRIPTS[backend]);
   } catch {
     throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
   }
   const cores = navigator.hardwareConcurrency || 1;
-  ort.env.wasm.wasmBinary = binary;
+  ort.env.wasm.wasmPaths = { wasm: new URL(binary, import.meta.url).href };
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, cores) : 1;
   ort.env.logLevel = "error";
   return new Runtime(ort, backend);

@@ -16,6 +16,7 @@ self.addEventListener("fetch", (event) => {
   if (method !== "GET" || !url.startsWith(SITE)) return;
   const path = url.slice(SITE.length).split(/[?#]/)[0] || "index.html";
   if (path in self.FILES) event.respondWith(kept(path, event.request));
+  else if (path.endsWith(".wasm")) event.respondWith(fetch(event.request).catch(() => downloaded(url)));
 });
 
 async function fill() {
@@ -33,6 +34,12 @@ async function fill() {
 async function kept(path, request) {
   const cache = await caches.open(CACHE);
   return await cache.match(nameOf(path)) || fetch(request);
+}
+
+// The runtime as downloads.js keeps it; the browser's own cache comes first, since it keeps what is compiled, too.
+async function downloaded(url) {
+  const response = await caches.match(url, { ignoreSearch: true });
+  return response ? new Response(response.body, { headers: { "Content-Type": "application/wasm" } }) : Response.error();
 }
 
 const nameOf = (path) => `${new URL(path, SITE)}?${self.FILES[path]}`;

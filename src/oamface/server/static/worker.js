@@ -9,7 +9,7 @@ import { FaceScanner } from "./face_scanner.js";
 import { readDescription } from "./model_file.js";
 import { decode, pixelsOf } from "./pixels.js";
 import { Predictor } from "./predictor.js";
-import { bestBackend, binaryOf, openRuntime } from "./runtime.js";
+import { bestBackend, openRuntime } from "./runtime.js";
 import { Tracker } from "./tracker.js";
 
 const MAX_PIXELS = 40_000_000; // a browser's memory is small
@@ -25,22 +25,24 @@ const METHODS = {
   async open({ model, live, backend, key }) {
     /** @type {Record<string, string>} */
     const headers = key ? { Authorization: `Bearer ${key}` } : {};
-    const [index, best] = await Promise.all([fetchIndex(headers), backend ?? bestBackend()]);
+    const index = await fetchIndex(headers);
+    /** @type {import("./engine.js").Backend} */
+    const best = backend ?? await bestBackend();
     const name = model ?? (live ? index.live : index.model);
     if (!name || !index.models[name]) throw new EngineError("model", "The site has no such network for a browser.");
-    const binary = index.runtime[binaryOf(best)];
+    const binary = index.runtime[best];
     if (!binary) throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
     const networks = { ...index.detectors, [name]: index.models[name] };
     /** @type {[string, import("./engine.js").ListedFile][]} */
     const files = Object.entries(networks).map(([each, file]) => [`models/${encodeURIComponent(each)}.onnx`, file]);
-    files.push([binaryOf(best), binary]);
+    files.push([binary.path, binary]);
     const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
     let loaded = 0;
     const contents = await Promise.all(files.map(([path, file]) => download(path, file, headers, (bytes) => {
       loaded += bytes;
       self.postMessage({ progress: { loaded, total } });
     })));
-    const runtime = await openRuntime(best, /** @type {Uint8Array} */ (contents.pop()));
+    const runtime = await openRuntime(best, binary.path);
     const byName = Object.fromEntries(Object.keys(networks).map((each, number) => [each, contents[number]]));
     const scanner = await runtime.open(byName.face_scanner, "uint8");
     const centerFace = await runtime.open(byName.centerface, "float32");

@@ -33,13 +33,18 @@ export class Answers {
   }
 
   nextChange() {
-    return new Promise((resolve) => { this.waiting.push(() => resolve(null)); });
+    return new Promise((resolve) => {
+      this.waiting.push(() => resolve(null));
+    });
   }
 
   /** Looks for a server, and loads the networks unless the visitor saves data. */
   async start() {
     this.onChange();
-    this.hasServer = await readIndex(options.key()).then(({ service }) => service, ({ code }) => code === "key");
+    this.hasServer = await readIndex(options.key()).then(
+      ({ service }) => service,
+      ({ code }) => code === "key",
+    );
     options.allowPlace("server", this.hasServer);
     this.loading = false;
     const { connection } = /** @type {any} */ (navigator);
@@ -53,10 +58,13 @@ export class Answers {
     this.problem = null;
     this.onChange();
     try {
-      this.engine = await openEngine({ key: options.key(), onProgress: ({ loaded, total }) => {
-        this.share = total ? loaded / total : 0;
-        this.onChange();
-      } });
+      this.engine = await openEngine({
+        key: options.key(),
+        onProgress: ({ loaded, total }) => {
+          this.share = total ? loaded / total : 0;
+          this.onChange();
+        },
+      });
     } catch (error) {
       this.problem = error instanceof EngineError ? error : new EngineError("failed", String(error));
       if (this.problem.code === "key") options.askForKey();
@@ -69,10 +77,16 @@ export class Answers {
 
   /** @returns {{ place: "device" | "server" | "none", text: string, share: number | null }} share: while loading */
   state() {
-    if (options.place() === "server" && this.hasServer) return { place: "server", text: t("place.by.server"), share: null };
+    if (options.place() === "server" && this.hasServer)
+      return { place: "server", text: t("place.by.server"), share: null };
     if (this.engine) return { place: "device", text: t("place.by.device"), share: null };
-    if (this.problem) return { place: "none", text: t(this.problem.code === "key" ? "place.key" : "place.none"), share: null };
-    return { place: "device", text: this.loading ? t("place.loading", { percent: percent(this.share) }) : t("place.by.device"), share: this.loading ? this.share : null };
+    if (this.problem)
+      return { place: "none", text: t(this.problem.code === "key" ? "place.key" : "place.none"), share: null };
+    return {
+      place: "device",
+      text: this.loading ? t("place.loading", { percent: percent(this.share) }) : t("place.by.device"),
+      share: this.loading ? this.share : null,
+    };
   }
 
   /**
@@ -116,7 +130,9 @@ async function askServer(file, { tasks, crop, attention, atLeast }) {
     if (response.ok) return response.json();
     if (response.status === 503 && attempt < MAX_ATTEMPTS) {
       const seconds = attempt * (Number(response.headers.get("Retry-After")) || 1);
-      await new Promise((resolve) => { setTimeout(resolve, 1000 * seconds); });
+      await new Promise((resolve) => {
+        setTimeout(resolve, 1000 * seconds);
+      });
       continue;
     }
     if (response.status === 401) options.askForKey();

@@ -6,40 +6,77 @@ import { $, colorOf, download } from "./elements.js";
 /** @typedef {import("./people.js").People} People */
 
 const FACE = ["x", "y", "width", "height"];
-const ANSWERS = ["years", "low", "high", "gender", "gender_probability", "race", "race_probability", "mask", "mask_probability", "visibility", "detected"];
+const ANSWERS = [
+  "years",
+  "low",
+  "high",
+  "gender",
+  "gender_probability",
+  "race",
+  "race_probability",
+  "mask",
+  "mask_probability",
+  "visibility",
+  "detected",
+];
 
 /** @param {import("../engine.js").Face} face */
 const answersOf = (face) => [
-  face.age?.years, face.age?.low, face.age?.high,
-  .../** @type {const} */ (["gender", "race", "mask"]).flatMap((task) => [face[task]?.label, face[task]?.probability]), face.visibility, face.detected,
+  face.age?.years,
+  face.age?.low,
+  face.age?.high,
+  .../** @type {const} */ (["gender", "race", "mask"]).flatMap((task) => [face[task]?.label, face[task]?.probability]),
+  face.visibility,
+  face.detected,
 ];
 
 /** One row for each face. @param {Item[]} items */
 export function saveCsv(items) {
-  const rows = items.flatMap(({ name, result }) => (result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face)]));
+  const rows = items.flatMap(({ name, result }) =>
+    (result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face)]),
+  );
   saveRows("oamface.csv", [["image", "face", ...FACE, ...ANSWERS], ...rows]);
 }
 
 /** The results of schema oamface/1, each with its image's name. @param {Item[]} items */
 export function saveJson(items) {
-  const images = items.filter(({ result }) => result).map(({ result }) => ({
-    ...result, faces: /** @type {any} */ (result).faces.map((/** @type {any} */ { id, ...face }) => face),
-  }));
+  const images = items
+    .filter(({ result }) => result)
+    .map(({ result }) => ({
+      ...result,
+      faces: /** @type {any} */ (result).faces.map((/** @type {any} */ { id, ...face }) => face),
+    }));
   saveObject("oamface.json", { images });
 }
 
 /** One row for each person. @param {string} name @param {People} people */
 export function saveVideoCsv(name, people) {
-  const rows = people.list().map((person) => [name, person.id, person.spans[0][0], person.spans.at(-1)?.[1], person.frames, ...answersOf(person)]);
+  const rows = people
+    .list()
+    .map((person) => [
+      name,
+      person.id,
+      person.spans[0][0],
+      person.spans.at(-1)?.[1],
+      person.frames,
+      ...answersOf(person),
+    ]);
   saveRows(`${name}.csv`, [["video", "track", "first_seconds", "last_seconds", "frames", ...ANSWERS], ...rows]);
 }
 
 /** Every analyzed frame, and a summary of every person. @param {string} name @param {People} people */
 export function saveVideoJson(name, people) {
   const withTrack = (/** @type {any} */ { id, ...face }) => ({ track: id, ...face });
-  const frames = people.frames.map(({ seconds, faces }) => ({ schema: "oamface/1", seconds, faces: faces.map(withTrack) }));
+  const frames = people.frames.map(({ seconds, faces }) => ({
+    schema: "oamface/1",
+    seconds,
+    faces: faces.map(withTrack),
+  }));
   const summary = people.list().map(({ box, landmarks, score, spans, ...person }) => ({
-    ...withTrack(person), first: spans[0][0], last: spans[spans.length - 1][1], spans,
+    ...withTrack(person),
+    first: spans[0][0],
+    last: spans[spans.length - 1][1],
+    spans,
   }));
   saveObject(`${name}.json`, { source: name, frames, summary });
 }
@@ -101,7 +138,11 @@ export function saveImage(name, media, overlay) {
   canvas.toBlob((blob) => blob && download(`${name.replace(/\.\w+$/, "")}-answers.png`, blob));
 }
 
-/** @param {CanvasRenderingContext2D} context @param {[number, number, number, number]} rectangle @param {number} radius */
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {[number, number, number, number]} rectangle
+ * @param {number} radius
+ */
 function rounded(context, rectangle, radius) {
   context.beginPath();
   context.roundRect(...rectangle, radius);

@@ -13,7 +13,12 @@ export function create(name, properties, ...children) {
   return element;
 }
 
-/** A new SVG element. @param {string} name @param {Record<string, string | number>} attributes @param {...Node} children */
+/**
+ * A new SVG element.
+ * @param {string} name
+ * @param {Record<string, string | number>} attributes
+ * @param {...Node} children
+ */
 export function createSvg(name, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
@@ -21,7 +26,7 @@ export function createSvg(name, attributes, ...children) {
   return element;
 }
 
-/** A line of status for everybody, read out by screen readers. @param {string} text */
+/** A line of status, read out by screen readers. @param {string} text */
 export function announce(text) {
   $("status").textContent = text;
 }

@@ -4,7 +4,9 @@ import { $, colorOf, create, createSvg } from "./elements.js";
 import { clock, number, percent, t } from "./messages.js";
 import { CLASS_TASKS, className, likely, thresholds, visible, whyUncertain, years } from "./phrases.js";
 
-/** @typedef {import("../engine.js").Face & { id: number, spans?: [number, number][] }} Face spans: seconds of a video */
+/**
+ * @typedef {import("../engine.js").Face & { id: number, spans?: [number, number][] }} Face spans: seconds of a video
+ */
 
 export class FaceList {
   /**
@@ -17,7 +19,10 @@ export class FaceList {
     this.cards = new Map();
   }
 
-  /** @param {Face[]} faces @param {CanvasImageSource | null} source the image they were found in, for their portraits */
+  /**
+   * @param {Face[]} faces
+   * @param {CanvasImageSource | null} source the image they were found in, for their portraits
+   */
   show(faces, source) {
     const ids = new Set(faces.map(({ id }) => id));
     for (const [id, card] of this.cards) {
@@ -62,7 +67,11 @@ export class FaceList {
 }
 
 class Card {
-  /** @param {Face} face @param {CanvasImageSource | null} source @param {(id: number, event: "enter" | "leave" | "open" | "close") => void} onPoint */
+  /**
+   * @param {Face} face
+   * @param {CanvasImageSource | null} source
+   * @param {(id: number, event: "enter" | "leave" | "open" | "close") => void} onPoint
+   */
   constructor(face, source, onPoint) {
     const { id } = face;
     this.written = "";
@@ -70,8 +79,13 @@ class Card {
     this.summary = create("div", { className: "summary" });
     this.details = create("div", { className: "details", id: `details-${id}`, hidden: true });
     this.button.setAttribute("aria-controls", this.details.id);
-    this.item = create("li", { className: "card" }, portrait(face, source),
-      create("div", { className: "head" }, create("h3", null, this.button), this.summary), this.details);
+    this.item = create(
+      "li",
+      { className: "card" },
+      portrait(face, source),
+      create("div", { className: "head" }, create("h3", null, this.button), this.summary),
+      this.details,
+    );
     this.item.style.setProperty("--color", colorOf(id));
     this.item.dataset.id = String(id);
     this.item.addEventListener("pointerenter", () => onPoint(id, "enter"));
@@ -110,17 +124,31 @@ function portrait(face, source) {
   if (!source) return canvas;
   const [x, y, width, height] = face.box;
   const side = 1.3 * Math.max(width, height);
-  canvas.getContext("2d").drawImage(source, x + (width - side) / 2, y + (height - side) / 2, side, side, 0, 0, 112, 112);
+  canvas
+    .getContext("2d")
+    .drawImage(source, x + (width - side) / 2, y + (height - side) / 2, side, side, 0, 0, 112, 112);
   return canvas;
 }
 
 /** @param {Face} face */
 function summary(face) {
   const found = [];
-  if (face.age) found.push(create("p", { className: "age" }, create("b", { textContent: years(face.age) }), " ", create("span", { textContent: likely(face.age) })));
+  if (face.age)
+    found.push(
+      create(
+        "p",
+        { className: "age" },
+        create("b", { textContent: years(face.age) }),
+        " ",
+        create("span", { textContent: likely(face.age) }),
+      ),
+    );
   const tags = CLASS_TASKS.filter((task) => face[task]).map((task) => {
     const { label } = /** @type {any} */ (face[task]);
-    return create("span", { className: label === "uncertain" ? "tag uncertain" : "tag", textContent: className(task, label) });
+    return create("span", {
+      className: label === "uncertain" ? "tag uncertain" : "tag",
+      textContent: className(task, label),
+    });
   });
   const limits = face.age ? thresholds(face.age) : [];
   tags.push(...limits.map(({ text }) => create("span", { className: "tag", textContent: text })));
@@ -139,17 +167,36 @@ function details(face) {
   if (!face.detected) found.push(create("p", { className: "why", textContent: t("why.assumed") }));
   if (face.age) found.push(...aboutAge(face.age));
   for (const task of CLASS_TASKS) if (face[task]) found.push(...aboutClasses(face, task));
-  found.push(create("h4", { textContent: t("visible") }), create("p", { textContent: visible(face) }), meter([["fill", 0, 100 * face.visibility]]));
+  found.push(
+    create("h4", { textContent: t("visible") }),
+    create("p", { textContent: visible(face) }),
+    meter([["fill", 0, 100 * face.visibility]]),
+  );
   return found;
 }
 
 /** @param {NonNullable<Face["age"]>} age */
 function aboutAge(age) {
-  const scale = create("p", { className: "scale" }, ...[0, 25, 50, 75, 100].map((year) => create("span", { textContent: number(year) })));
+  const scale = create(
+    "p",
+    { className: "scale" },
+    ...[0, 25, 50, 75, 100].map((year) => create("span", { textContent: number(year) })),
+  );
   scale.ariaHidden = "true";
   const found = [
-    create("h4", { textContent: t("task.age") }), meter([["fill", age.low, age.high - age.low], ["point", age.years - 0.75, 1.5]]), scale,
-    create("p", { textContent: t("age.level", { low: Math.round(age.low), high: Math.round(age.high), count: Math.round(10 * age.level) }) }),
+    create("h4", { textContent: t("task.age") }),
+    meter([
+      ["fill", age.low, age.high - age.low],
+      ["point", age.years - 0.75, 1.5],
+    ]),
+    scale,
+    create("p", {
+      textContent: t("age.level", {
+        low: Math.round(age.low),
+        high: Math.round(age.high),
+        count: Math.round(10 * age.level),
+      }),
+    }),
   ];
   for (const { text, probability } of thresholds(age)) {
     found.push(create("p", { className: "at-least", textContent: text }), meter([["fill", 0, 100 * probability]]));
@@ -161,10 +208,19 @@ function aboutAge(age) {
 function aboutClasses(face, task) {
   const { label, probabilities } = /** @type {import("../engine.js").Classification} */ (face[task]);
   const found = [create("h4", { textContent: t(`task.${task}`) })];
-  const sorted = Object.entries(probabilities).sort((one, other) => other[1] - one[1]).slice(0, 4);
+  const sorted = Object.entries(probabilities)
+    .sort((one, other) => other[1] - one[1])
+    .slice(0, 4);
   for (const [name, probability] of sorted) {
-    found.push(create("div", { className: "bar" }, create("span", { textContent: className(task, name) }),
-      meter([["fill", 0, 100 * probability]]), create("span", { textContent: percent(probability) })));
+    found.push(
+      create(
+        "div",
+        { className: "bar" },
+        create("span", { textContent: className(task, name) }),
+        meter([["fill", 0, 100 * probability]]),
+        create("span", { textContent: percent(probability) }),
+      ),
+    );
   }
   if (label === "uncertain") found.push(create("p", { className: "why", textContent: whyUncertain(face, task) }));
   if (task !== "mask") found.push(create("p", { className: "use", textContent: t(`note.${task}`) }));
@@ -173,8 +229,20 @@ function aboutClasses(face, task) {
 
 /** A bar from 0 to 100; its text says the same. @param {[string, number, number][]} ranges class, start and width */
 function meter(ranges) {
-  const rectangles = /** @type {[string, number, number][]} */ ([["track", 0, 100], ...ranges]).map(([name, x, width]) => createSvg("rect", {
-    class: name, x, width: Math.max(0, width), y: name === "point" ? 0 : 2, height: name === "point" ? 10 : 6, rx: 1,
-  }));
-  return createSvg("svg", { class: "meter", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, ...rectangles);
+  const rectangles = /** @type {[string, number, number][]} */ ([["track", 0, 100], ...ranges]).map(
+    ([name, x, width]) =>
+      createSvg("rect", {
+        class: name,
+        x,
+        width: Math.max(0, width),
+        y: name === "point" ? 0 : 2,
+        height: name === "point" ? 10 : 6,
+        rx: 1,
+      }),
+  );
+  return createSvg(
+    "svg",
+    { class: "meter", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    ...rectangles,
+  );
 }

@@ -3,7 +3,11 @@
 /** @typedef {import("../engine.js").LiveResult & { seconds: number }} FrameResult seconds: of the frame in the video */
 
 export class Frames {
-  /** @param {HTMLVideoElement} video @param {import("../engine.js").LiveView} view @param {(result: FrameResult) => void} onResult */
+  /**
+   * @param {HTMLVideoElement} video
+   * @param {import("../engine.js").LiveView} view
+   * @param {(result: FrameResult) => void} onResult
+   */
   constructor(video, view, onResult) {
     this.video = video;
     this.view = view;
@@ -35,9 +39,12 @@ export class Frames {
       const frame = await createImageBitmap(this.video);
       const result = await this.view.push(frame, seconds);
       if (!this.stopped) this.onResult({ ...result, seconds });
-    } catch { /* the video or the engine was closed meanwhile */ }
+    } catch {
+      /* the video or the engine was closed meanwhile */
+    }
     this.busy = false;
-    if (this.late && this.video.paused && this.video.readyState > 1) this.take(this.video.currentTime); // the last frame stays in view
+    // The last frame stays in view, and must have its answers.
+    if (this.late && this.video.paused && this.video.readyState > 1) this.take(this.video.currentTime);
   }
 
   stop() {

@@ -20,7 +20,10 @@ import * as options from "./options.js";
  */
 
 export class Images {
-  /** @param {import("./answers.js").Answers} answers @param {(item: Item | null) => void} onShow the shown item is another one or has changed */
+  /**
+   * @param {import("./answers.js").Answers} answers
+   * @param {(item: Item | null) => void} onShow the shown item is another one or has changed
+   */
   constructor(answers, onShow) {
     this.answers = answers;
     this.onShow = onShow;
@@ -35,7 +38,10 @@ export class Images {
   /** @param {Iterable<File>} files */
   add(files) {
     const usable = [...files].filter(({ type }) => !type || /^(image|video)\//.test(type));
-    if (!usable.length) { announce(t("error.notImage")); return; }
+    if (!usable.length) {
+      announce(t("error.notImage"));
+      return;
+    }
     const added = usable.map((file) => this.#add(file));
     this.show(added[0]);
     this.process();
@@ -46,9 +52,23 @@ export class Images {
     this.count += 1;
     const kind = file.type.startsWith("video/") ? "video" : "image";
     /** @type {Item} */
-    const item = { number: this.count, name: file.name || t("image.unnamed", { number: this.count }), file, kind,
-      url: URL.createObjectURL(file), asked: "", result: null, error: null, place: null, element: create("li", { className: kind }) };
-    const button = create("button", { type: "button", title: item.name, ariaLabel: item.name }, create("canvas", { width: 96, height: 96 }));
+    const item = {
+      number: this.count,
+      name: file.name || t("image.unnamed", { number: this.count }),
+      file,
+      kind,
+      url: URL.createObjectURL(file),
+      asked: "",
+      result: null,
+      error: null,
+      place: null,
+      element: create("li", { className: kind }),
+    };
+    const button = create(
+      "button",
+      { type: "button", title: item.name, ariaLabel: item.name },
+      create("canvas", { width: 96, height: 96 }),
+    );
     button.addEventListener("click", () => this.show(item));
     item.element.append(button);
     this.items.push(item);

@@ -7,7 +7,10 @@
  */
 
 const GAP = 6;
-/** Left and top of a label, by the side of the box; the last two lie inside it. @type {((box: Box, size: Size) => [number, number])[]} */
+/**
+ * Left and top of a label, by the side of the box; the last two lie inside it.
+ * @type {((box: Box, size: Size) => [number, number])[]}
+ */
 const SIDES = [
   (box, { height }) => [box.x, box.y - height - GAP],
   (box, { width, height }) => [box.x + box.width - width, box.y - height - GAP],
@@ -23,20 +26,28 @@ const SIDES = [
 const INSIDE = SIDES.length - 2;
 
 /** @param {Pick<Box, "x" | "y"> & Size} one @param {Pick<Box, "x" | "y"> & Size} other */
-const overlap = (one, other) => one.x < other.x + other.width && other.x < one.x + one.width
-  && one.y < other.y + other.height && other.y < one.y + one.height;
+const overlap = (one, other) =>
+  one.x < other.x + other.width &&
+  other.x < one.x + one.width &&
+  one.y < other.y + other.height &&
+  other.y < one.y + one.height;
 
 /**
  * The place of every label that has one. Where not all have one, all become smaller, and then grow where there is room.
  *
- * @param {Box[]} boxes @param {Size[][]} variants of every box: its label's sizes, from the preferred one to the smallest
+ * @param {Box[]} boxes
+ * @param {Size[][]} variants of every box: its label's sizes, from the preferred one to the smallest
  * @param {Size} bounds @param {Map<number, Place>} [previous] by id: kept where still possible, so that nothing jumps
  * @returns {Map<number, Place>} by id
  */
 export function placeLabels(boxes, variants, bounds, previous = new Map()) {
   /** @type {Map<number, Place & Size>} */
   let best = new Map();
-  for (let first = 0; best.size < boxes.length && first < Math.max(...variants.map(({ length }) => length)); first += 1) {
+  for (
+    let first = 0;
+    best.size < boxes.length && first < Math.max(...variants.map(({ length }) => length));
+    first += 1
+  ) {
     const places = new Map();
     boxes.forEach((box, index) => place(box, variants[index], first, boxes, places, bounds, previous));
     if (places.size > best.size) best = places;
@@ -63,12 +74,17 @@ function place(box, sizes, first, boxes, places, bounds, previous) {
     const [left, y] = SIDES[side](box, size);
     const x = side < 4 ? Math.min(Math.max(left, 0), bounds.width - size.width) : left;
     const within = x >= 0 && y >= 0 && x + size.width <= bounds.width && y + size.height <= bounds.height;
-    return within && !others.some((other) => overlap({ x, y, ...size }, other)) ? { x, y, variant, side, ...size } : null;
+    return within && !others.some((other) => overlap({ x, y, ...size }, other))
+      ? { x, y, variant, side, ...size }
+      : null;
   };
   const start = Math.min(first, sizes.length - 1);
   const before = previous.get(box.id);
   let label = before && before.side < INSIDE && before.variant === start ? fit(start, before.side) : null;
-  for (const [from, to] of [[0, INSIDE], [INSIDE, SIDES.length]]) {
+  for (const [from, to] of [
+    [0, INSIDE],
+    [INSIDE, SIDES.length],
+  ]) {
     for (let variant = start; !label && variant < sizes.length; variant += 1) {
       for (let side = from; !label && side < to; side += 1) label = fit(variant, side);
     }

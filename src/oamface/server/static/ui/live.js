@@ -43,7 +43,9 @@ export class Live {
     this.close();
     this.facing = facing;
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: facing, width: { ideal: 640 }, height: { ideal: 480 } } });
+      this.stream = await navigator.mediaDevices.getUserMedia({
+        video: { facingMode: facing, width: { ideal: 640 }, height: { ideal: 480 } },
+      });
     } catch {
       announce(t("error.camera"));
       return false;
@@ -104,7 +106,12 @@ export class Live {
     const canvas = create("canvas", { width: this.video.videoWidth, height: this.video.videoHeight });
     canvas.getContext("2d").drawImage(this.video, 0, 0);
     this.snapshots += 1;
-    canvas.toBlob((/** @type {Blob} */ blob) => this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" })), "image/jpeg", 0.92);
+    canvas.toBlob(
+      (/** @type {Blob} */ blob) =>
+        this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" })),
+      "image/jpeg",
+      0.92,
+    );
   }
 
   /** Other options from now on. */

@@ -28,7 +28,9 @@ export function request() {
 export const place = () => input("place").value;
 
 /** @param {"device" | "server"} name */
-export const choosePlace = (name) => { input("place").value = name; };
+export const choosePlace = (name) => {
+  input("place").value = name;
+};
 
 /** Forbids a place that cannot answer. @param {"device" | "server"} name @param {boolean} possible */
 export function allowPlace(name, possible) {
@@ -48,7 +50,8 @@ export function askForKey() {
 export function onChange(callback) {
   form().addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
   form().addEventListener("change", (/** @type {any} */ { target }) => {
-    if (!request().tasks.length) { // nothing would be asked for
+    if (!request().tasks.length) {
+      // nothing would be asked for
       target.checked = true;
       $("status").textContent = t("options.least");
       return;

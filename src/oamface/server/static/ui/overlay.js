@@ -8,11 +8,15 @@ import { lines } from "./phrases.js";
 /** @typedef {import("../engine.js").Face & { id: number }} Face */
 /** @typedef {{ box: HTMLButtonElement, label: HTMLElement, text: string }} Parts */
 
-const PADDING = [20, 12], LINE = 18; // of a label in pixels, see page.css
+const PADDING = [20, 12],
+  LINE = 18; // of a label in pixels, see page.css
 const measure = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
 
 export class Overlay {
-  /** @param {HTMLElement} frame whose size is the image's @param {(id: number, event: "enter" | "leave" | "click") => void} onPoint */
+  /**
+   * @param {HTMLElement} frame whose size is the image's
+   * @param {(id: number, event: "enter" | "leave" | "click") => void} onPoint
+   */
   constructor(frame, onPoint) {
     this.frame = frame;
     this.onPoint = onPoint;
@@ -56,10 +60,19 @@ export class Overlay {
     if (!bounds.width) return;
     const scale = bounds.width / this.size.width;
     const boxes = this.faces.map(({ id, box: [x, y, width, height] }) => ({
-      id, x: (this.mirrored ? this.size.width - x - width : x) * scale, y: y * scale, width: width * scale, height: height * scale,
+      id,
+      x: (this.mirrored ? this.size.width - x - width : x) * scale,
+      y: y * scale,
+      width: width * scale,
+      height: height * scale,
     }));
     const texts = this.faces.map((face) => variants(face));
-    this.places = placeLabels(boxes, texts.map((each) => each.map(sizeOf)), bounds, this.places);
+    this.places = placeLabels(
+      boxes,
+      texts.map((each) => each.map(sizeOf)),
+      bounds,
+      this.places,
+    );
     boxes.forEach(({ id, x, y, width, height }, index) => {
       const { box, label } = this.partsOf(id);
       box.style.transform = `translate(${x}px, ${y}px)`;
@@ -86,7 +99,12 @@ export class Overlay {
   partsOf(id) {
     const known = this.parts.get(id);
     if (known) return known;
-    const box = create("button", { type: "button", className: "box", tabIndex: -1, ariaLabel: t("face", { number: id }) });
+    const box = create("button", {
+      type: "button",
+      className: "box",
+      tabIndex: -1,
+      ariaLabel: t("face", { number: id }),
+    });
     const label = create("div", { className: "label" });
     for (const element of [box, label]) {
       element.style.setProperty("--color", colorOf(id));
@@ -106,7 +124,9 @@ export class Overlay {
 /** Everything, the age alone, the number alone. @param {Face} face */
 function variants(face) {
   const all = lines(face);
-  return [all, all.slice(0, 1), [String(face.id)]].filter((texts, index, list) => texts.length && (!index || texts.join() !== list[index - 1].join()));
+  return [all, all.slice(0, 1), [String(face.id)]].filter(
+    (texts, index, list) => texts.length && (!index || texts.join() !== list[index - 1].join()),
+  );
 }
 
 /** @param {string[]} texts */
@@ -124,7 +144,11 @@ function sizeOf(texts) {
  */
 export function attentionCanvas(faces, size) {
   const scale = Math.min(1, 1600 / Math.max(size.width, size.height));
-  const canvas = create("canvas", { className: "attention", width: Math.round(size.width * scale), height: Math.round(size.height * scale) });
+  const canvas = create("canvas", {
+    className: "attention",
+    width: Math.round(size.width * scale),
+    height: Math.round(size.height * scale),
+  });
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", t("attention.label"));
   const context = canvas.getContext("2d");
@@ -133,12 +157,21 @@ export function attentionCanvas(faces, size) {
     const { values, corners } = attention;
     const map = create("canvas", { width: values[0].length, height: values.length });
     const mapContext = map.getContext("2d");
-    values.forEach((row, y) => row.forEach((value, x) => {
-      mapContext.fillStyle = `rgba(213, 94, 0, ${0.75 * (1 - value)})`;
-      mapContext.fillRect(x, y, 1, 1);
-    }));
+    values.forEach((row, y) =>
+      row.forEach((value, x) => {
+        mapContext.fillStyle = `rgba(213, 94, 0, ${0.75 * (1 - value)})`;
+        mapContext.fillRect(x, y, 1, 1);
+      }),
+    );
     const [[x0, y0], [x1, y1], , [x3, y3]] = corners.map((corner) => corner.map((at) => at * scale));
-    context.setTransform((x1 - x0) / map.width, (y1 - y0) / map.width, (x3 - x0) / map.height, (y3 - y0) / map.height, x0, y0);
+    context.setTransform(
+      (x1 - x0) / map.width,
+      (y1 - y0) / map.width,
+      (x3 - x0) / map.height,
+      (y3 - y0) / map.height,
+      x0,
+      y0,
+    );
     context.drawImage(map, 0, 0);
   }
   return canvas;

@@ -16,9 +16,11 @@ export const years = (age) => t("age.years", { count: Math.round(age.years) });
 export const likely = (age) => t("age.likely", { low: Math.round(age.low), high: Math.round(age.high) });
 
 /** "looks at least 18: 97 %", one for each threshold. @param {NonNullable<Face["age"]>} age */
-export const thresholds = (age) => Object.entries(age.at_least ?? {}).map(([limit, probability]) => ({
-  text: t("age.atLeast", { years: limit, percent: percent(probability) }), probability,
-}));
+export const thresholds = (age) =>
+  Object.entries(age.at_least ?? {}).map(([limit, probability]) => ({
+    text: t("age.atLeast", { years: limit, percent: percent(probability) }),
+    probability,
+  }));
 
 /** @param {ClassTask} task @param {string} name */
 export function className(task, name) {

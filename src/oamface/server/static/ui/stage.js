@@ -32,7 +32,12 @@ export class Stage {
     if (faces.some((face) => face.attention)) this.overlay.layer.before(attentionCanvas(faces, size));
   }
 
-  /** A line under the image, with something to do about it. @param {string} [text] @param {string} [label] @param {() => void} [action] */
+  /**
+   * A line under the image, with something to do about it.
+   * @param {string} [text]
+   * @param {string} [label]
+   * @param {() => void} [action]
+   */
   note(text = "", label = "", action) {
     $("note").hidden = !text;
     if ($("note-text").textContent !== text) $("note-text").textContent = text;

@@ -3,10 +3,11 @@
 import { $, colorOf, create, createSvg } from "./elements.js";
 import { Frames } from "./frames.js";
 import { liveRequest } from "./live.js";
-import { clock, percent, t } from "./messages.js";
+import { clock, number, percent, t } from "./messages.js";
 import { People } from "./people.js";
 
 const CARDS_EVERY = 500; // ms
+const FRAMES_WANTED = 8; // answered for each second of the video; a slow device plays it slower
 const ROW = 8; // of the timeline, in pixels
 
 export class VideoView {
@@ -31,14 +32,17 @@ export class VideoView {
     this.video = create("video", { playsInline: true, muted: true, preload: "auto" });
     this.video.addEventListener("timeupdate", () => this.writeTime());
     this.video.addEventListener("play", () => this.writeTime());
-    this.video.addEventListener("pause", () => { this.writeTime(); this.showPeople(); });
+    this.video.addEventListener("pause", () => {
+      this.writeTime();
+      this.showPeople();
+    });
     $("play").addEventListener("click", () => (this.video.paused ? this.video.play() : this.video.pause()));
     $("seek").addEventListener("input", () => this.seek(Number($("seek").value)));
   }
 
   /** @returns {People | null} of the shown video */
   get people() {
-    return this.item ? this.found.get(this.item) ?? null : null;
+    return this.item ? (this.found.get(this.item) ?? null) : null;
   }
 
   /** @param {import("./images.js").Item} item */
@@ -58,7 +62,10 @@ export class VideoView {
     this.stage.show(readable ? this.video : null, size);
     $("seek").max = readable ? this.video.duration : 1;
     this.showPeople();
-    if (!readable) { this.stage.note(t("error.video")); return; }
+    if (!readable) {
+      this.stage.note(t("error.video"));
+      return;
+    }
     drawThumbnail(item, this.video);
     this.answer(item);
   }
@@ -76,7 +83,8 @@ export class VideoView {
       this.stage.note();
       await this.video.play();
     } catch (/** @type {any} */ error) {
-      if (this.item === item && error.name !== "AbortError") this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
+      if (this.item === item && error.name !== "AbortError")
+        this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
     }
   }
 
@@ -84,6 +92,8 @@ export class VideoView {
   draw(result) {
     const faces = this.people?.add(result.seconds, result.faces) ?? [];
     this.stage.draw(faces, result);
+    const share = 1000 / result.milliseconds / FRAMES_WANTED;
+    this.video.playbackRate = Math.min(1, Math.max(0.25, Math.round(4 * share) / 4));
     const now = performance.now();
     if (now - this.shownAt < CARDS_EVERY) return;
     this.shownAt = now;
@@ -101,9 +111,18 @@ export class VideoView {
   /** One row for each person, beside the time bar. @param {import("./people.js").Person[]} people */
   drawTimeline(people) {
     const duration = this.video.duration || 1;
-    const rows = people.flatMap(({ id, spans }, row) => spans.map(([start, end]) => createSvg("rect", {
-      x: 1000 * start / duration, width: Math.max(4, 1000 * (end - start) / duration), y: row * ROW + 1, height: ROW - 2, rx: 2, fill: colorOf(id),
-    })));
+    const rows = people.flatMap(({ id, spans }, row) =>
+      spans.map(([start, end]) =>
+        createSvg("rect", {
+          x: (1000 * start) / duration,
+          width: Math.max(4, (1000 * (end - start)) / duration),
+          y: row * ROW + 1,
+          height: ROW - 2,
+          rx: 2,
+          fill: colorOf(id),
+        }),
+      ),
+    );
     $("timeline").setAttribute("viewBox", `0 0 1000 ${Math.max(1, people.length) * ROW}`);
     $("timeline").setAttribute("preserveAspectRatio", "none");
     $("timeline").setAttribute("aria-label", t("video.people", { count: people.length }));
@@ -112,10 +131,11 @@ export class VideoView {
   }
 
   writeTime() {
-    const { currentTime, duration, paused } = this.video;
+    const { currentTime, duration, paused, playbackRate } = this.video;
     $("seek").value = currentTime;
     $("seek").setAttribute("aria-valuetext", clock(currentTime));
-    $("time").textContent = `${clock(currentTime)} / ${clock(duration || 0)}`;
+    $("time").textContent =
+      `${clock(currentTime)} / ${clock(duration || 0)}${playbackRate < 1 ? ` ×${number(playbackRate, 2)}` : ""}`;
     $("play").firstElementChild.textContent = t(paused ? "video.play" : "video.pause");
   }
 
