@@ -1,7 +1,7 @@
 """What fine-tuning gains: python benchmarks/fine_tuning.py STORE [--faces 300] [--start oam-open].
 
 Fine-tunes on some faces of a prepared data set (an eighth of them for calibration) by the commands that anyone would
-use, and prints the start and the result on the data set's whole test split.
+use, and prints the start and the result on faces of the data set's test split.
 """
 
 import json
@@ -29,9 +29,10 @@ SHOWN = (
 CALIBRATION = 1 / 8
 
 
-def subset(store: Store, faces: int, folder: Path) -> Path:
-    """A store of so many faces to train on and calibrate with, and all of the test split."""
-    counts = {"calibrate": round(faces * CALIBRATION), "train": faces - round(faces * CALIBRATION), "test": None}
+def subset(store: Store, faces: int, test_faces: int, folder: Path) -> Path:
+    """A store of so many faces to train on and calibrate with, and so many of the test split."""
+    calibration = round(faces * CALIBRATION)
+    counts = {"calibrate": calibration, "train": faces - calibration, "test": test_faces}
     rng, rows = np.random.default_rng(0), list[int]()
     for split, count in counts.items():
         rows += [int(row) for row in rng.permutation([r for r, s in enumerate(store.splits) if s == split])[:count]]
@@ -53,6 +54,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--faces", type=int, nargs="+", default=[300, 1000])
+    parser.add_argument("--test-faces", type=int, default=600)
     parser.add_argument("--start", default="oam-open")
     arguments = parser.parse_args()
     with TemporaryDirectory() as temporary:
@@ -60,7 +62,7 @@ def main() -> None:
         figures = {}
         for faces in arguments.faces:
             own, run, model = (
-                subset(store, faces, folder / f"store-{faces}"),
+                subset(store, faces, arguments.test_faces, folder / f"store-{faces}"),
                 folder / f"run-{faces}",
                 folder / "m.onnx",
             )

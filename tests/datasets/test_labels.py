@@ -1,6 +1,6 @@
 import pytest
 
-from oamface.datasets.labels import dataset_classes
+from oamface.datasets.labels import age_groups, dataset_classes
 from oamface.datasets.readers import fairface, utkface
 from oamface.errors import LabelError
 from oamface.labels import AGES, RACES, TASKS, Label, candidate_mask
@@ -42,3 +42,13 @@ def test_dataset_classes_default_to_single_classes() -> None:
 def test_dataset_classes_rejects_unknown_task() -> None:
     with pytest.raises(LabelError, match="emotion"):
         dataset_classes("utkface", "emotion")
+
+
+def test_age_groups_are_published_ones_or_ranges_that_do_not_overlap() -> None:
+    assert age_groups("fairface", []) == dataset_classes("fairface", "age")
+    labels = [Label((30, 39)), Label((20, 29)), Label((25, 25)), Label()]
+    groups = age_groups("csv", labels)
+    assert groups[:2] == (frozenset(range(20, 30)), frozenset(range(30, 40)))
+    assert sorted(year for group in groups for year in group) == list(AGES)
+    assert age_groups("csv", [*labels, Label((35, 45))]) == ()
+    assert age_groups("csv", [Label((25, 25)), Label()]) == ()

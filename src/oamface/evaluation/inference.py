@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from oamface.datasets.labels import dataset_classes
+from oamface.datasets.labels import age_groups, dataset_classes
 from oamface.datasets.store import Store
 from oamface.errors import DataError
 from oamface.evaluation.conditions import Condition, apply_condition, select_rows
 from oamface.evaluation.predictions import PredictionTable
 from oamface.evaluation.predictors import Classes, FacePredictor, Sample, SamplePredictions
-from oamface.labels import AGES, MASKS, WITH_MASK, WITHOUT_MASK, Label, class_name, common_classes
+from oamface.labels import MASKS, WITH_MASK, WITHOUT_MASK, Label, class_name, common_classes
 from oamface.occlusion import Occluded
 from oamface.parallel import map_ahead
 
@@ -48,7 +48,7 @@ def run_predictors(
     done, total = 0, sum(len(rows) for _, _, rows in batches)
     if not total:
         raise DataError(f"the stores hold no face of the split {split!r}")
-    collectors = [_Collector(predictor) for predictor in predictors]
+    collectors = [_Collector(predictor, stores) for predictor in predictors]
     names = [face_names(store) for store in stores]
 
     def draw(batch: tuple[int, str, list[int]]) -> list[Occluded]:
@@ -69,8 +69,7 @@ def run_predictors(
             collector.add(samples, labels, faces)
         done += len(rows)
         on_progress(done, total)
-    data_sets = [store.data_set for store in stores]
-    return [item.table(data_sets, about[number] if about else {}) for number, item in enumerate(collectors)]
+    return [item.table(about[number] if about else {}) for number, item in enumerate(collectors)]
 
 
 def face_names(store: Store) -> list[str]:
@@ -82,8 +81,9 @@ def face_names(store: Store) -> list[str]:
 class _Collector:
     """Collects one predictor's table batch by batch."""
 
-    def __init__(self, predictor: FacePredictor) -> None:
+    def __init__(self, predictor: FacePredictor, stores: Sequence[Store]) -> None:
         self._predictor = predictor
+        self._classes = {store.data_set: _evaluated_classes(store, predictor.classes) for store in stores}
         self._frames: list[pd.DataFrame] = []
         # Of each data set and condition: (2, h, w), attention and occlusion masks summed over faces.
         self._map_sums: defaultdict[tuple[str, str], FloatArray] = defaultdict(lambda: np.zeros(1))
@@ -105,7 +105,7 @@ class _Collector:
             "attention_on_occlusion": np.nan,
             "occluded_area": np.nan,
         }
-        for task, groups in _evaluated_classes(data_set, self._predictor.classes).items():
+        for task, groups in self._classes[data_set].items():
             columns[f"{task}_true"] = [_true_class(label, task, groups) for label in labels]
             probabilities = _group_probabilities(predictions, self._predictor.classes, task, groups)
             columns |= {f"{task}={class_name(group)}": probabilities[:, at] for at, group in enumerate(groups)}
@@ -118,16 +118,13 @@ class _Collector:
             columns["occluded_area"] = masks.mean((1, 2))
         self._frames.append(pd.DataFrame(columns))
 
-    def table(self, data_sets: Sequence[str], about: dict[str, Any]) -> PredictionTable:
+    def table(self, about: dict[str, Any]) -> PredictionTable:
         """Everything collected."""
         table = pd.concat(self._frames, ignore_index=True)
         table = table.astype(dict.fromkeys(table.select_dtypes("number").columns, np.float32))
         classes = {
-            data_set: {
-                task: [class_name(group) for group in groups]
-                for task, groups in _evaluated_classes(data_set, self._predictor.classes).items()
-            }
-            for data_set in data_sets
+            data_set: {task: [class_name(group) for group in groups] for task, groups in evaluated.items()}
+            for data_set, evaluated in self._classes.items()
         }
         counts = table.groupby(["data_set", "condition"]).size()
         attention: dict[str, dict[str, dict[str, Any]]] = {}
@@ -138,20 +135,19 @@ class _Collector:
         return PredictionTable(table, classes, attention, about)
 
 
-def _evaluated_classes(data_set: str, predicted: Mapping[str, Classes]) -> dict[str, Classes]:
+def _evaluated_classes(store: Store, predicted: Mapping[str, Classes]) -> dict[str, Classes]:
     """The classes of every classification task on a data set: the finest that it and the predictor share."""
     classes: dict[str, Classes] = {}
     for task, own in predicted.items():
         if task == "age":
-            age_groups = dataset_classes(data_set, "age")
-            if len(age_groups) < len(AGES):
-                classes["age_group"] = age_groups
+            if groups := age_groups(store.data_set, store.labels):
+                classes["age_group"] = groups
         elif task == "mask":
             classes["mask"] = (WITHOUT_MASK, WITH_MASK)
             if len(own) == len(MASKS):
                 classes["mask_of_three"] = own
         else:
-            classes[task] = common_classes(dataset_classes(data_set, task), own)
+            classes[task] = common_classes(dataset_classes(store.data_set, task), own)
     return classes
 
 
