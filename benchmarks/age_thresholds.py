@@ -1,90 +1,248 @@
 """Age thresholds on test faces: python benchmarks/age_thresholds.py STORE... [--weights oam-int8]
 
-Prints Markdown: false accepts and false refuses by challenge age, operating points, calibration error by group, and
-what a policy that may refer does. STORE: prepared data sets with exact ages, such as stores/utkface and stores/aaf.
+Prints Markdown, and writes docs/results/age-thresholds.json, its tables in docs/age-thresholds.md, their figure, and
+the operating points of model cards. STORE: prepared data sets with exact ages, such as stores/utkface and stores/aaf.
 """
 
 import argparse
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from age_faces import GUIDE, ROOT, Faces, write_generated
 
-from oamface.age_thresholds import calibrated_tails, tails
+from oamface.atomic import write_text
 from oamface.datasets.store import open_stores
 from oamface.evaluation.age_thresholds import (
+    Ages,
+    OperatingPoint,
     calibration_error,
     false_accept,
     false_refuse,
-    minors,
     operating_points,
+    passing_challenge,
     rate,
+    referral,
+    reliability,
+    trade_off,
 )
+from oamface.evaluation.quality import with_quality
+from oamface.evaluation.tables import markdown_table, rate_text
 from oamface.predictor import Predictor
+from oamface.quality import LEAST_QUALITY
+from oamface.weights import OPERATING_POINTS, WEIGHTS
+
+RESULTS, FIGURE = ROOT / "docs/results/age-thresholds.json", ROOT / "docs/age-thresholds/trade-off.svg"
+THRESHOLDS, CHALLENGES = (13, 16, 18, 21), (18, 21, 25, 30)
+MAX_FALSE_REFUSE = 0.05
+REFERRED = 0.2  # of all faces
+LEAST_GROUP = 100  # faces
+
+
+def ages(faces: pd.DataFrame) -> Ages:
+    return Ages(faces.years.to_numpy(), faces.age.to_numpy().astype(int))
+
+
+def at_least(faces: pd.DataFrame, years: int) -> np.ndarray:
+    """(N,) calibrated probabilities."""
+    return np.stack(faces.at_least.to_list())[:, years].astype(float)
+
+
+def groups(natural: pd.DataFrame, masked: pd.DataFrame, degraded: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Groups of LEAST_GROUP test faces and more, by name."""
+    yield "all", natural
+    for column in ("data_set", "gender", "race"):
+        for name, rows in natural[natural[column] != ""].groupby(column):
+            if len(rows) >= LEAST_GROUP:
+                yield str(name), rows
+    yield "with a mask drawn", masked
+    order = natural.score.rank(method="first")
+    yield "lowest fifth of quality", natural[order <= len(natural) / 5]
+    yield "degraded images", degraded
+    yield f"degraded, quality from {LEAST_QUALITY}", degraded[degraded.score >= LEAST_QUALITY]
+
+
+def measured(faces: Faces) -> dict[str, Any]:
+    """The figures of one model, as plain values."""
+    calibrate = with_quality(faces.exact("calibrate", "natural"))
+    natural, masked, degraded = (with_quality(faces.exact("test", name)) for name in ("natural", "masked", "degraded"))
+    people = ages(natural)
+    young = (people.true >= 18) & (people.true <= 30)
+    grid = [
+        {
+            "age": age,
+            "challenge": challenge,
+            "accepted": false_accept(*people, age, challenge),
+            "refused": false_refuse(*people, age, challenge),
+        }
+        for age in THRESHOLDS
+        for challenge in sorted({age, *CHALLENGES})
+        if challenge >= age
+    ]
+    spans = {**{str(age): (age, age) for age in range(13, 18)}, "18-24": (18, 24), "25-40": (25, 40)}
+    by_age = {
+        name: {challenge: rate(people.estimated[inside] >= challenge) for challenge in (18, 25)}
+        for name, (low, high) in spans.items()
+        for inside in [(people.true >= low) & (people.true <= high)]
+    }
+    by_group = {
+        name: {
+            "n": len(rows),
+            "error": calibration_error(at_least(rows, 18), ages(rows).true, 18),
+            "accepted": false_accept(*ages(rows), 18, 25),
+            "refused": false_refuse(*ages(rows), 18, 25),
+        }
+        for name, rows in groups(natural, masked, degraded)
+    }
+    return {
+        "faces": len(natural),
+        "mae_18_30": {"value": float(np.abs(people.estimated - people.true)[young].mean()), "n": int(young.sum())},
+        "grid": grid,
+        "by_age": by_age,
+        "by_group": by_group,
+        "trade_off": {age: trade_off(people, age, range(age, 41)) for age in THRESHOLDS},
+        "reliability": {age: reliability(at_least(natural, age), people.true, age) for age in THRESHOLDS},
+        "operating_points": operating_points(ages(calibrate), people, 18),
+        "referral": referrals(calibrate, natural),
+    }
+
+
+def referrals(calibrate: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+    """The plain threshold, a policy that refers a fifth of all faces, and plain thresholds that pass as many adults."""
+    rejected = MAX_FALSE_REFUSE
+
+    def refers(faces: pd.DataFrame, bound: float) -> np.ndarray:
+        adult = at_least(faces, 18)
+        return ((adult > rejected) & (adult < bound)) | (faces.score < LEAST_QUALITY).to_numpy()
+
+    bounds = np.linspace(rejected, 1, 951)
+    bound = min(bounds, key=lambda one: abs(refers(calibrate, one).mean() - REFERRED))
+    people, refer = ages(test), refers(test, bound)
+    found = referral(~refer & (at_least(test, 18) >= bound), refer, people.true)
+    nobody = np.zeros(len(test), bool)
+    strict = passing_challenge(people, found.passed.value)
+    return {
+        "max_false_accept": round(1 - float(bound), 3),
+        "plain": referral(people.estimated >= 18, nobody, people.true),
+        "referring": found,
+        "challenge": round(strict, 1),
+        "plain, as many of all adults pass": referral(people.estimated >= strict, nobody, people.true),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Named tuples as lists, numbers rounded (NaN is null), keys as texts: what JSON holds."""
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, OperatingPoint):
+        return plain(value._asdict())
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 4) if np.isfinite(value) else None
+    return value
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """The tables of docs/age-thresholds.md by name. results: as of RESULTS."""
+    main = results["models"][results["model"]]
+    grid = [
+        (str(one["age"]), str(one["challenge"]), rate_text(one["accepted"]), rate_text(one["refused"]))
+        for one in main["grid"]
+    ]
+    by_age = [(name, rate_text(one["18"]), rate_text(one["25"])) for name, one in main["by_age"].items()]
+    by_group = [
+        (
+            f"{name}, {one['n']}",
+            f"{one['error']:.1%}",
+            rate_text(one["accepted"]),
+            rate_text(one["refused"]),
+        )
+        for name, one in main["by_group"].items()
+    ]
+    points = [
+        (name, f"{one['wanted']:.1%}", str(one["challenge"]), rate_text(one["accepted"]), rate_text(one["passed"]))
+        for name, model in results["models"].items()
+        for one in model["operating_points"]
+    ]
+    refer = main["referral"]
+    rules = {
+        "estimated at 18 or more": refer["plain"],
+        f"`age=18,max_false_accept={refer['max_false_accept']}`, refers a fifth": refer["referring"],
+        f"estimated at {refer['challenge']} or more": refer["plain, as many of all adults pass"],
+    }
+    referred = [
+        (name, *(rate_text(one) for one in (accepted, answered, passed, adults)))
+        for name, (_, adults, accepted, passed, answered) in rules.items()
+    ]
+    mae = main["mae_18_30"]
+    summary = f"{results['model']}, {main['faces']} test faces; MAE from 18 to 30 years: {mae['value']:.2f} years"
+    younger, older = "accepted, of those up to five years younger", "refused, of 25 and more"
+    return {
+        "summary": f"{summary} (n = {mae['n']}).",
+        "thresholds": markdown_table(("at least", "challenge", younger, older), grid),
+        "by-age": markdown_table(("age", "estimated at 18 or more", "estimated at 25 or more"), by_age),
+        "by-group": markdown_table(
+            ("test faces", "calibration error at 18", "13-17 accepted, Challenge 25", "25 and more refused"), by_group
+        ),
+        "operating-points": markdown_table(
+            ("model", "false accepts wanted", "challenge", "13-17 accepted", "25 and more who pass"), points
+        ),
+        "referral": markdown_table(
+            ("rule", "13-17 accepted", "25+ passed, of those answered", "25+ passed, of all", "25+ referred"), referred
+        ),
+    }
+
+
+def draw(main: dict[str, Any]) -> None:
+    """Trade-off curves and reliability, as FIGURE."""
+    mpl.rcParams.update({"svg.hashsalt": "oamface", "svg.fonttype": "none", "font.size": 9})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for age, points in main["trade_off"].items():
+        accept, refuse = (np.array([point[at] for point in points]) * 100 for at in (1, 2))
+        left.plot(accept.clip(0.5), refuse.clip(0.05), marker=".", markersize=3, label=f"at least {age}")
+    left.set(xscale="log", yscale="log", xlabel="accepted, of those up to five years younger, %")
+    left.set(ylabel="refused, of 25 and more, %", title="Challenge ages from the threshold to 40")
+    for age, bins in main["reliability"].items():
+        right.plot([mean for mean, _ in bins], [share[0] for _, share in bins], marker=".", label=f"at least {age}")
+    right.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    right.set(xlabel="calibrated probability", ylabel="share of that age or older", title="Reliability")
+    for axes in (left, right):
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, metadata={"Date": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stores", type=Path, nargs="+")
-    parser.add_argument("--weights", default="oam-int8")
+    parser.add_argument("--weights", nargs="+", default=list(WEIGHTS), help="the first is shown in full")
+    parser.add_argument("--predictions", type=Path, help="a folder to keep predictions in")
     options = parser.parse_args()
-    predictor = Predictor(options.weights)
-    estimated, true, probabilities, raw, groups = [], [], [], [], []
-    for store in open_stores(options.stores):
-        rows = [row for row, split in enumerate(store.splits) if split == "test"]
-        rows = [row for row in rows if store.labels[row].age[0] == store.labels[row].age[1]]
-        predictions = predictor.predict(store.crops[row] for row in rows)
-        estimated.append(predictions.years)
-        true.append(np.array([store.labels[row].age[0] for row in rows]))
-        raw.append(tails(predictions.probabilities["age"]))
-        probabilities.append(calibrated_tails(predictions.probabilities["age"], predictor.at_least))
-        for row in rows:
-            label = store.labels[row]
-            races = sorted(label.race)
-            race = "/".join(races) if len(races) < 4 else "unknown"
-            groups.append((store.data_set, "/".join(sorted(label.gender)), race))
-    years, ages = np.concatenate(estimated), np.concatenate(true)
-    calibrated, sums = np.concatenate(probabilities), np.concatenate(raw)
-    print(f"{options.weights}, {len(ages)} test faces; mean absolute error at 18 to 30 years: ", end="")
-    young = (ages >= 18) & (ages <= 30)
-    print(f"{np.abs(years - ages)[young].mean():.2f} (n = {young.sum()})\n")
-    print("| at least | challenge | accepted, of those up to five years younger | refused, of 25 years and more |")
-    print("|---|---|---|---|")
-    for threshold in (13, 16, 18, 21):
-        for challenge in sorted({threshold, *(18, 21, 25, 30)}):
-            if challenge >= threshold:
-                accept = false_accept(years, ages, threshold, challenge)
-                refuse = false_refuse(years, ages, threshold, challenge)
-                print(f"| {threshold} | {challenge} | {accept} | {refuse} |")
-    print(
-        "\n| false accepts of 13-17 wanted | challenge | measured | refused, of 25 years and more |\n|---|---|---|---|"
-    )
-    for point in operating_points(years, ages, 18):
-        print(f"| {point.wanted:.1%} | {point.challenge} | {point.accept} | {point.refuse} |")
-    print("\n| age | said to be at least 18 |\n|---|---|")
-    for age in range(10, 18):
-        print(f"| {age} | {rate(years[ages == age] >= 18)} |")
-    print("\n| calibration error at 18 | as predicted | calibrated | n |\n|---|---|---|---|")
-    table = np.array(groups)
-    names = ["all", *sorted(set(table.ravel()))]
-    for name in names:
-        rows = np.ones(len(ages), bool) if name == "all" else (table == name).any(1)
-        if rows.sum() >= 100:
-            before = calibration_error(sums[rows, 18], ages[rows], 18)
-            after = calibration_error(calibrated[rows, 18].astype(float), ages[rows], 18)
-            print(f"| {name} | {before:.2%} | {after:.2%} | {rows.sum()} |")
-    print_referral(years, ages, calibrated[:, 18])
-
-
-def print_referral(years: np.ndarray, ages: np.ndarray, probability: np.ndarray) -> None:
-    """The plain threshold beside a policy that refers the fifth of the faces whose probability says least."""
-    referred = np.argsort(np.abs(probability - 0.5))[: len(ages) // 5]
-    answered = np.ones(len(ages), bool)
-    answered[referred] = False
-    young, old = minors(ages, 18), ages >= 25
-    print("\n| | 13-17 accepted | 25 and more accepted |\n|---|---|---|")
-    print(f"| estimate of at least 18 | {rate(years[young] >= 18)} | {rate(years[old] >= 18)} |")
-    accepted = answered & (probability >= 0.5)
-    print(f"| the same, a fifth of all faces referred | {rate(accepted[young])} | {rate(accepted[old])} |")
+    stores, models, cards = open_stores(options.stores), {}, {}
+    for name in options.weights:
+        predictor = Predictor(name, threads=1)
+        faces = Faces(predictor, stores, options.predictions)
+        if name == options.weights[0]:
+            figures = measured(faces)
+        else:
+            calibrate, test = (ages(faces.exact(split, "natural")) for split in ("calibrate", "test"))
+            figures = {"operating_points": operating_points(calibrate, test, 18)}
+        models[name] = plain({"sha256": predictor.digest, **figures})
+        cards[predictor.digest] = models[name]["operating_points"]
+    results = {"command": "python benchmarks/age_thresholds.py STORE...", "model": options.weights[0], "models": models}
+    write_text(RESULTS, json.dumps(results) + "\n")
+    write_text(OPERATING_POINTS, json.dumps(cards, indent=1) + "\n")
+    draw(models[options.weights[0]])
+    for name, table in tables(results).items():
+        write_generated(GUIDE, name, table)
+        print(f"{table}\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import oamface
-from oamface import Age, AgePolicy, Box, Face, OptionError
+from oamface import Age, AgePolicy, Box, Face, ImageResult, OptionError, Quality
 from oamface.alignment import template
 from oamface.errors import TaskError
 
@@ -19,36 +19,76 @@ def face_of(years: float, adult: float, **changes: object) -> Face:
 
 def test_plain_threshold_accepts_refers_and_refuses() -> None:
     policy = AgePolicy(18)
-    assert policy.decide(face_of(30, 0.99)).to_dict() == {"verdict": "accept", "probability": 0.99, "reasons": []}
-    assert policy.decide(face_of(10, 0.01)).verdict == "refuse"
+    assert policy.decide(face_of(30, 0.99)).to_dict() == {"outcome": "accept", "probability": 0.99, "reasons": []}
+    assert policy.decide(face_of(10, 0.01)).outcome == "refuse"
     decision = policy.decide(face_of(17, 0.4))
-    assert (decision.verdict, decision.reasons) == ("refer", ("may be younger than 18",))
+    assert (decision.outcome, decision.reasons) == ("refer", ("may be younger than 18",))
 
 
 def test_challenge_refers_adults_that_look_younger() -> None:
     decision = AgePolicy(18, challenge=25).decide(face_of(22, 0.97))
-    assert (decision.verdict, decision.reasons) == ("refer", ("looks younger than 25",))
-    assert AgePolicy(18, challenge=25).decide(face_of(25, 0.97)).verdict == "accept"
-    assert AgePolicy(18, max_false_accept=0.01).decide(face_of(30, 0.97)).verdict == "refer"
+    assert (decision.outcome, decision.reasons) == ("refer", ("looks younger than 25",))
+    assert AgePolicy(18, challenge=25).decide(face_of(25, 0.97)).outcome == "accept"
+    assert AgePolicy(18, max_false_accept=0.01).decide(face_of(30, 0.97)).outcome == "refer"
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "reasons"),
     [
-        ({"landmarks": template(32)}, "too small"),
-        ({"visibility": 0.3}, "occluded"),
-        ({"detected": False}, "no face"),
-        ({"landmarks": template(128) + np.array([[0, 0], [0, 0], [20, 0], [0, 0], [0, 0]], np.float32)}, "turned"),
+        ({"quality": Quality(0.3, ("too small", "blurred"), {})}, ("too small", "blurred")),
+        ({"detected": False}, ("no face",)),
     ],
 )
-def test_poor_faces_are_referred_whatever_their_age(changes, reason) -> None:
+def test_poor_faces_are_referred_whatever_their_age(changes, reasons) -> None:
     for face in (face_of(60, 1.0, **changes), face_of(5, 0.0, **changes)):
         decision = AgePolicy().decide(face)
-        assert (decision.verdict, decision.reasons) == ("refer", (reason,))
+        assert (decision.outcome, decision.reasons) == ("refer", reasons)
+
+
+def test_reasons_of_a_fair_face_do_not_refer() -> None:
+    assert AgePolicy().decide(face_of(40, 0.99, quality=Quality(0.8, ("blurred",), {}))).outcome == "accept"
+
+
+def test_apply_decides_about_every_face_and_about_an_image_without_one() -> None:
+    policy = AgePolicy(18)
+    result = policy.apply(ImageResult(9, 9, (face_of(30, 0.99), face_of(10, 0.01))))
+    assert [face.decision.outcome for face in result] == ["accept", "refuse"]
+    assert result.decision is None
+    assert result.to_dict()["faces"][1]["decision"]["outcome"] == "refuse"
+    empty = policy.apply(ImageResult(9, 9, ())).to_dict()
+    assert empty["decision"] == {"outcome": "refer", "probability": None, "reasons": ["no face"]}
+    assert "decision" not in ImageResult(9, 9, (face_of(30, 0.99),)).to_dict()["faces"][0]
+
+
+def test_parse_reads_what_str_writes() -> None:
+    assert AgePolicy.parse("age=21") == AgePolicy(21)
+    policy = AgePolicy.parse("max_false_accept=0.01, age=18 ,challenge=25")
+    assert policy == AgePolicy(18, challenge=25, max_false_accept=0.01)
+    for one in (policy, AgePolicy(), AgePolicy(21, max_false_refuse=0)):
+        assert AgePolicy.parse(str(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "unknown field ''"),
+        ("18", "unknown field '18'"),
+        ("years=18", "known are age, challenge, max_false_accept, max_false_refuse"),
+        ("age=18,age=21", "age is given twice"),
+        ("age=18.5", "whole number of years"),
+        ("age=", "whole number of years"),
+        ("max_false_accept=few", "within 0 to 1"),
+        ("max_false_accept=nan", "within 0 to 1"),
+        ("age=18,challenge=17", "below the age 18"),
+    ],
+)
+def test_parse_rejects_other_texts(text, reason) -> None:
+    with pytest.raises(OptionError, match=reason):
+        AgePolicy.parse(text)
 
 
 def test_no_face_is_referred() -> None:
-    assert AgePolicy().decide(None).to_dict() == {"verdict": "refer", "probability": None, "reasons": ["no face"]}
+    assert AgePolicy().decide(None).to_dict() == {"outcome": "refer", "probability": None, "reasons": ["no face"]}
 
 
 @pytest.mark.parametrize(
@@ -76,5 +116,5 @@ def test_age_has_to_be_predicted() -> None:
 
 def test_policy_on_the_portrait(portrait) -> None:
     face = oamface.analyze(portrait)[0]
-    assert AgePolicy(18).decide(face).verdict == "accept"
-    assert AgePolicy(60).decide(face).verdict in ("refuse", "refer")
+    assert AgePolicy(18).decide(face).outcome == "accept"
+    assert AgePolicy(60).decide(face).outcome in ("refuse", "refer")

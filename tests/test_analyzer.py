@@ -85,6 +85,12 @@ class Gives:
         [Detection((0, 0, 9, 9), LANDMARKS, 1.0)],
         [Detection(Box(0, 0, 9, 9), LANDMARKS[:3], 1.0)],
         [Detection(Box(0, 0, 9, np.nan), LANDMARKS, 1.0)],
+        [Detection(Box(9, 9, -5, -5), LANDMARKS, 1.0)],
+        [Detection(Box(0, 0, 9, 9), np.full((5, 2), 7.0), 1.0)],
+        [Detection(Box(0, 0, 9, 9), LANDMARKS, None)],
+        [Detection(Box(0, 0, 9, 9), LANDMARKS, np.nan)],
+        [Detection(Box(0, 0, 9, 9), LANDMARKS, 7.0)],
+        [Detection(Box(0, 0, 9, 9), LANDMARKS, 1.0, assumed="x")],
         ValueError("broken"),
     ],
     ids=str,
@@ -342,7 +348,7 @@ def test_tasks_that_were_not_requested_raise(untrained_model, portrait) -> None:
     for task in ("gender", "race"):
         with pytest.raises(TaskError, match=task):
             getattr(face, task)
-    assert set(face.to_dict()) == {"box", "score", "detected", "landmarks", "age", "mask", "visibility"}
+    assert set(face.to_dict()) == {"box", "score", "detected", "landmarks", "age", "mask", "visibility", "quality"}
     assert Analyzer(untrained_model, tasks="mask,age").tasks == ("mask", "age")
     for tasks in (["hair"], [], None, [1]):
         with pytest.raises(LabelError, match="gender"):

@@ -22,7 +22,7 @@ LAYERS = (
     {"age_policy", "analyzer", "zoo"},
     {"face_detector"},
     {"annotate", "centerface", "face_scanner", "given_faces", "predictor"},
-    {"detection", "label_placement", "preprocessing"},
+    {"detection", "label_placement", "preprocessing", "quality"},
     {"alignment", "runtime"},
     {"images"},
     {"results", "weights"},

@@ -102,6 +102,18 @@ def test_turned_faces_are_found_beside_an_upright_one(detector, portrait, turns:
     assert all(abs((value - 90 * turns + 180) % 360 - 180) < 30 for value in degrees)
 
 
+@pytest.mark.parametrize(
+    ("width", "side", "x", "y"),
+    [(1000, 128, 12, 12), (1000, 125, 855, 605), (2000, 333, 1647, 1147), (4000, 512, 50, 50)],
+)
+def test_an_upright_face_is_not_hidden_by_what_is_around_it(detector, portrait, width, side, x, y) -> None:
+    image = np.full((3 * width // 4, width, 3), (90, 120, 90), np.uint8)
+    image[y : y + side, x : x + side] = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+    (face,) = detector.detect(image)
+    scale = side / portrait.shape[0]
+    assert near(face, np.array([x, y]) + scale * LANDMARKS, scale * QUARTER)
+
+
 @pytest.mark.parametrize("vertical", [True, False])
 def test_strips_are_searched_in_tiles(detector, portrait, vertical: bool) -> None:
     count = 12
@@ -117,7 +129,10 @@ def test_min_face_looks_for_smaller_faces_and_max_side_for_fewer(portrait) -> No
 
 @pytest.mark.parametrize(
     "options",
-    [{"min_face": 0}, {"min_face": float("nan")}, {"min_face": float("inf")}, {"max_side": 1}, {"threshold": 2}],
+    [
+        *({"min_face": 0}, {"min_face": float("nan")}, {"min_face": float("inf")}, {"max_side": 1}, {"threshold": 2}),
+        *({"min_face": "a"}, {"max_side": "a"}, {"threshold": None}),
+    ],
 )
 def test_sizes_out_of_range_are_errors(options) -> None:
     with pytest.raises(ValueError, match="expected"):

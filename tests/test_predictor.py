@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
+from oamface.alignment import face_oval
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
-from oamface.predictor import Predictions, Predictor, age_std, face_oval
+from oamface.predictor import Predictions, Predictor, age_std
 from oamface.preprocessing import WHOLE_CROP, Preprocessing, resize
 from oamface.runtime import METADATA
 

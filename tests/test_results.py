@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oamface.errors import ImageError, OamfaceError, OptionError, TaskError
-from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
+from oamface.results import Age, Box, Classification, Face, Failure, ImageResult, Quality
 
 DISTRIBUTION = np.full(101, 1 / 101, np.float32)
 FACE = Face(
@@ -19,6 +19,7 @@ FACE = Face(
         "gender": Classification("female", 0.97, {"male": 0.03, "female": 0.97}),
     },
     attention=np.ones((2, 2), np.float32),
+    quality=Quality(0.81234, ("blurred",), {"turn": 0.05}),
 )
 RESULT = ImageResult(640, 480, (FACE,), "a.jpg")
 WANTED = {
@@ -35,6 +36,7 @@ WANTED = {
             "age": {"years": 34.2, "low": 27.0, "high": 42.1, "level": 0.9},
             "gender": {"label": "female", "probability": 0.97, "probabilities": {"male": 0.03, "female": 0.97}},
             "visibility": 0.93,
+            "quality": {"score": 0.8123, "reasons": ["blurred"], "measures": {"turn": 0.05}},
         }
     ],
 }

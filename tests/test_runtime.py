@@ -4,8 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from oamface import runtime
+from oamface import Analyzer, runtime
 from oamface.errors import DeviceError, ModelError, OptionError
+from oamface.images import rescale
 from oamface.runtime import OnnxRuntime, load
 
 
@@ -60,27 +61,67 @@ def test_device_that_is_not_there_is_an_error_that_says_how_to_get_it(untrained_
         runtime.load_onnx(untrained_model.read_bytes(), "cuda")
 
 
-def test_cuda_gets_its_options_and_the_cpu_for_what_it_lacks(untrained_model, monkeypatch) -> None:
-    requested = []
+class Cuda:
+    """What the device was asked for: providers with their options, and the shapes of inputs."""
+
+    def __init__(self) -> None:
+        self.providers, self.shapes = [], []
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """CUDA as if this machine had it; the CPU computes."""
+    requested = Cuda()
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
     class Session(runtime.onnxruntime.InferenceSession):
         def __init__(self, model, options, providers, **_: object) -> None:
-            requested.append(providers)
+            requested.providers.append(providers)
             super().__init__(model, options, providers=["CPUExecutionProvider"])
 
         def get_providers(self) -> list[str]:
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+            return available
 
-    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+        def run(self, names, inputs):
+            requested.shapes.extend(values.shape for values in inputs.values())
+            return super().run(names, inputs)
+
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(runtime.onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(runtime.onnxruntime, "preload_dlls", lambda: requested.append("libraries"))
+    monkeypatch.setattr(runtime.onnxruntime, "preload_dlls", lambda: requested.providers.append("libraries"))
     runtime._preload_cuda.cache_clear()
-    network = runtime.load_onnx(untrained_model.read_bytes())
-    assert network.provider == "CUDAExecutionProvider"
-    libraries, ((name, options), fallback) = requested
+    return requested
+
+
+def test_cuda_gets_its_options_and_the_cpu_for_what_it_lacks(cuda, untrained_model) -> None:
+    assert runtime.load_onnx(untrained_model.read_bytes()).provider == "CUDAExecutionProvider"
+    libraries, ((name, options), fallback) = cuda.providers
     assert libraries == "libraries"
     assert (name, fallback) == ("CUDAExecutionProvider", "CPUExecutionProvider")
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+def test_cuda_gets_batches_of_few_sizes_and_gives_all_results(cuda, untrained_model) -> None:
+    network, cpu = (runtime.load_onnx(untrained_model.read_bytes(), device) for device in ("cuda", "cpu"))
+    images = np.random.default_rng(0).random((7, 3, 32, 32), np.float32)
+    expected = [cpu(images[:count]) for count in range(1, 8)]
+    cuda.shapes.clear()
+    for outputs in expected:
+        for values, output in zip(outputs, network(images[: len(outputs[0])]), strict=True):
+            np.testing.assert_allclose(output, values, rtol=1e-5, atol=1e-5)
+    assert {shape[0] for shape in cuda.shapes} == {1, 2, 4, 8}
+
+
+def test_images_of_many_sizes_have_few_shapes_on_cuda(cuda, portrait) -> None:
+    images = [rescale(portrait, width / portrait.shape[1]) for width in (300, 411, 550)]
+    expected = [Analyzer(device="cpu").analyze(image) for image in images]
+    cuda.shapes.clear()
+    analyzer = Analyzer(device="cuda")
+    for image, faces in zip(images, expected, strict=True):
+        (face,), (other,) = analyzer.analyze(image), faces
+        np.testing.assert_allclose(face.box, other.box, atol=1e-3)
+        assert face.age.years == pytest.approx(other.age.years, abs=1e-3)
+    assert len(set(cuda.shapes)) <= 6
 
 
 def test_missing_cuda_libraries_do_not_reach_stdout(untrained_model, monkeypatch, capsys) -> None:

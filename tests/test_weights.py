@@ -14,7 +14,7 @@ from oamface.images import read_image
 from oamface.labels import candidate_mask
 from oamface.occlusion import occlude
 from oamface.predictor import Predictor
-from oamface.weights import RESEARCH_ONLY, WEIGHTS, terms
+from oamface.weights import RESEARCH_ONLY, WEIGHTS, operating_points, terms
 from oamface.zoo import is_research_only
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,9 @@ def test_card_is_that_of_the_shipped_file(weights) -> None:
 
     predictor = Predictor(weights)
     card = (predictor.path.parent / f"{weights}.md").read_text()
-    assert card == model_card(predictor.description)
+    points = operating_points(predictor.digest)
+    assert [point["wanted"] for point in points] == [0.1, 0.05, 0.01, 0.001]
+    assert card == model_card(predictor.description, points)
     assert ("research only" in card) == (weights != "oam-open")
 
 

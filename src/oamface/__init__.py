@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oamface.age_policy import AgeDecision, AgePolicy
+    from oamface.age_policy import AgePolicy
     from oamface.analyzer import Analyzer, ImageInput
     from oamface.detection import Detection, Detector
     from oamface.errors import (
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
         TaskError,
     )
     from oamface.face_detector import FaceDetector
-    from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
+    from oamface.results import Age, AgeDecision, Box, Classification, Face, Failure, ImageResult, Quality
     from oamface.zoo import ModelInfo, list_models
 
 __version__ = "1.0.0"
 
 # Where each name lives: the networks' runtime takes most of a second to import, which `oamface --help` need not.
 _HOMES = {
-    **dict.fromkeys(("AgeDecision", "AgePolicy"), "age_policy"),
+    "AgePolicy": "age_policy",
     "Analyzer": "analyzer",
     "FaceDetector": "face_detector",
     **dict.fromkeys(("Detection", "Detector"), "detection"),
@@ -45,7 +45,9 @@ _HOMES = {
         ),
         "errors",
     ),
-    **dict.fromkeys(("Age", "Box", "Classification", "Face", "Failure", "ImageResult"), "results"),
+    **dict.fromkeys(
+        ("Age", "AgeDecision", "Box", "Classification", "Face", "Failure", "ImageResult", "Quality"), "results"
+    ),
     **dict.fromkeys(("ModelInfo", "list_models"), "zoo"),
 }
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "ModelInfo",
     "OamfaceError",
     "OptionError",
+    "Quality",
     "TaskError",
     "analyze",
     "list_models",

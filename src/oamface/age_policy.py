@@ -1,37 +1,13 @@
 """A decision about an age threshold that one face gives: accept, refuse, or refer to a person or another proof."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from dataclasses import dataclass, fields, replace
 
 from oamface.age_thresholds import check_thresholds
 from oamface.errors import OptionError
-from oamface.results import Face
+from oamface.quality import LEAST_QUALITY
+from oamface.results import AgeDecision, Face, ImageResult
 
-Verdict = Literal["accept", "refuse", "refer"]
-
-# What makes an estimate unreliable. The eyes of a crop of 128 pixels are 32 apart; half of that is a blurred crop.
-LEAST_EYE_DISTANCE = 16.0  # pixels
-LEAST_VISIBILITY = 0.6  # of the face
-LARGEST_TURN = 0.35  # of the nose's tip from the middle between the eyes, in distances between eyes and mouth
-
-
-@dataclass(frozen=True)
-class AgeDecision:
-    """What a policy says of one face. probability: of looking at least the policy's age, 0..1; None without a face.
-
-    reasons: why it is referred; empty for the other verdicts.
-    """
-
-    verdict: Verdict
-    probability: float | None
-    reasons: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        probability = None if self.probability is None else round(self.probability, 4)
-        return {"verdict": self.verdict, "probability": probability, "reasons": list(self.reasons)}
+_YEARS = ("age", "challenge")
 
 
 @dataclass(frozen=True)
@@ -40,8 +16,8 @@ class AgePolicy:
 
     A face is accepted if it is estimated at `challenge` years or more ("Challenge 25"; None: the age itself) and the
     probability of being younger than `age` is at most max_false_accept. It is refused if the probability of being
-    `age` or older is at most max_false_refuse. All others are referred, as is a face too poor to estimate: give these
-    people another way to show their age, and those who were refused a way to appeal.
+    `age` or older is at most max_false_refuse. All others are referred, as is a face whose quality is below
+    LEAST_QUALITY: give these people another way to show their age, and those who were refused a way to appeal.
     Raises OptionError: age or challenge not 1 to 100, challenge below age, a rate outside 0..1, rates that overlap.
     """
 
@@ -61,6 +37,28 @@ class AgePolicy:
                 raise OptionError(f"{name} {rate!r}: expected a number within 0 to 1")
         if self.max_false_accept + self.max_false_refuse > 1:
             raise OptionError("max_false_accept and max_false_refuse add up to more than 1: a face could be both")
+
+    @classmethod
+    def parse(cls, text: str) -> "AgePolicy":
+        """The policy of a text such as "age=18,challenge=25,max_false_accept=0.01", as options write it.
+
+        Raises OptionError: an unknown field, one given twice or without a number, and whatever AgePolicy raises.
+        """
+        known = [field.name for field in fields(cls)]
+        values: dict[str, float] = {}
+        for part in text.split(","):
+            name, _, value = (piece.strip() for piece in part.partition("="))
+            if name not in known:
+                raise OptionError(f"policy: unknown field {name[:40]!r}; known are {', '.join(known)}, as in age=18")
+            if name in values:
+                raise OptionError(f"policy: {name} is given twice")
+            values[name] = _number(name, value)
+        return cls(**values)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
     @property
     def least_estimate(self) -> int:
@@ -86,20 +84,29 @@ class AgePolicy:
             return AgeDecision("refer", probability, (f"may be younger than {self.age}",))
         return AgeDecision("refer", probability, (f"looks younger than {self.least_estimate}",))
 
+    def apply(self, result: ImageResult) -> ImageResult:
+        """The result with a decision about each of its faces, or about the image where it has none.
+
+        Raises TaskError: the age was not predicted.
+        """
+        if not result.faces:
+            return replace(result, decision=self.decide(None))
+        return replace(result, faces=tuple(replace(face, decision=self.decide(face)) for face in result))
+
 
 def unreliable(face: Face) -> tuple[str, ...]:
     """Why the estimate of a face is not to be relied on; () if nothing speaks against it."""
-    eyes, nose, mouth = face.landmarks[:2], face.landmarks[2], face.landmarks[3:].mean(0)
-    across, down = eyes[1] - eyes[0], mouth - eyes.mean(0)
-    height = max(float(np.linalg.norm(down)), 1e-6)
-    # Eyes of a turned face are close together; its height tells its size.
-    size = max(float(np.linalg.norm(across)), 0.85 * height)
-    axis = np.array([down[1], -down[0]]) / height
-    turn = abs(float((nose - (eyes.mean(0) + mouth) / 2) @ axis)) / height
-    checks = {
-        "no face": not face.detected,
-        "too small": size < LEAST_EYE_DISTANCE,
-        "occluded": face.visibility < LEAST_VISIBILITY,
-        "turned": turn > LARGEST_TURN,
-    }
-    return tuple(reason for reason, applies in checks.items() if applies)
+    if not face.detected:
+        return ("no face",)
+    if face.quality is None or face.quality.score >= LEAST_QUALITY:
+        return ()
+    return face.quality.reasons
+
+
+def _number(name: str, text: str) -> float:
+    """A field of a policy as text: years as whole numbers. Raises OptionError."""
+    try:
+        return int(text) if name in _YEARS else float(text)
+    except ValueError:
+        kind = "a whole number of years" if name in _YEARS else "a number within 0 to 1"
+        raise OptionError(f"policy: {name} {text[:40]!r}: expected {kind}") from None

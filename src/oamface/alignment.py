@@ -12,6 +12,9 @@ from oamface.images import RGBImage, check_image
 
 CROP_SIZE = 128
 MARGIN = 0.8  # the template shrunk about the crop's centre, so that hair and jaw stay inside
+OVAL_EYES = 0.4  # weight of the eyes' middle in its centre, beside the mouth's
+OVAL_RADIUS = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
+OVAL_SAMPLES = 8  # of a cell of the attention in each direction
 
 # ArcFace's five points for a crop of 112 pixels (Deng et al., 2019; published with insightface).
 _ARCFACE = np.array(
@@ -74,6 +77,17 @@ def crop_face(image: RGBImage, landmarks: npt.ArrayLike, size: int = CROP_SIZE) 
 def align(image: RGBImage, landmarks: npt.ArrayLike, size: int = CROP_SIZE) -> tuple[RGBImage, npt.NDArray[np.float64]]:
     """The aligned face, as `crop_face` gives it, and its landmarks (5, 2) in the crop's pixels."""
     return crop_face(image, landmarks, size), apply(landmarks, crop_transform(landmarks, size))
+
+
+def face_oval(height: int, width: int) -> npt.NDArray[np.float32]:
+    """(height, width): the share of every cell of a grid over the crop that lies in the oval of an aligned face."""
+    fine = OVAL_SAMPLES
+    landmarks = template(1)
+    middle = landmarks[:2].mean(0) * OVAL_EYES + landmarks[3:].mean(0) * (1 - OVAL_EYES)
+    y = (np.arange(height * fine) + 0.5)[:, None] / (height * fine)
+    x = (np.arange(width * fine) + 0.5) / (width * fine)
+    inside = ((x - middle[0]) / OVAL_RADIUS[0]) ** 2 + ((y - middle[1]) / OVAL_RADIUS[1]) ** 2 <= 1
+    return inside.reshape(height, fine, width, fine).mean((1, 3)).astype(np.float32)
 
 
 def crop_corners(transform: npt.NDArray[np.floating], size: int = CROP_SIZE) -> npt.NDArray[np.float64]:

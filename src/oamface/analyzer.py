@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from oamface.age_policy import AgePolicy
 from oamface.age_thresholds import calibrated_tails, check_thresholds
 from oamface.alignment import CROP_SIZE, crop_face, crop_transform
 from oamface.detection import Detection, Detector, assumed, prominent
@@ -23,7 +24,8 @@ from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, fr
 from oamface.labels import TASKS, check_tasks
 from oamface.parallel import map_ahead
 from oamface.predictor import Predictions, Predictor
-from oamface.results import UNCERTAIN, Age, Box, Classification, Face, Failure, ImageResult
+from oamface.quality import MEASURES, assess, measure, widening
+from oamface.results import UNCERTAIN, Age, Box, Classification, Face, Failure, ImageResult, Quality
 from oamface.weights import WEIGHTS
 
 _REREADABLE = (str, os.PathLike, bytes, bytearray, memoryview)  # inputs that can be decoded twice
@@ -47,7 +49,7 @@ class Analyzer:
     predict; all by default. device: "auto", "cpu", "cuda", "tensorrt", "coreml", "directml" or "openvino", for both
     networks. threads: CPU threads, 0 for all cores. detector: another one than FaceDetector with its defaults; it is
     never called by two threads at once. at_least: years for which the JSON has the probability of looking so old or
-    older; `Age.at_least` gives that of any.
+    older; `Age.at_least` gives that of any. policy: decides about every face, and refers images without one.
     Raises ModelError, LabelError (unknown task), DeviceError (a device that is not there), OptionError.
     """
 
@@ -60,8 +62,11 @@ class Analyzer:
         threads: int = 0,
         detector: Detector | None = None,
         at_least: Sequence[int] = (),
+        policy: AgePolicy | None = None,
     ) -> None:
-        self.tasks, self.at_least = check_tasks(tasks), check_thresholds(at_least)
+        self.tasks, self.at_least, self.policy = check_tasks(tasks), check_thresholds(at_least), policy
+        if policy is not None and "age" not in self.tasks:
+            raise OptionError("a policy about the age needs the task age")
         if detector is not None and (isinstance(detector, type) or not callable(getattr(detector, "detect", None))):
             raise OptionError(f"detector {detector!r}: expected an object with a method detect(image)")
         self.predictor = Predictor(weights, device=device, threads=threads)
@@ -134,9 +139,10 @@ class Analyzer:
         """The result of each page, faces of all of them predicted together."""
         detections = [face for page in pages for face in page.detections]
         crops = [face_crop for page in pages for face_crop in page.crops]
-        faces = self.faces(detections, self.predictor.predict(crops))
+        faces = self.faces(detections, _with_measures(self.predictor.predict(crops), crops, detections))
         for page in pages:
-            yield ImageResult(page.width, page.height, tuple(islice(faces, len(page.detections))), page.name)
+            result = ImageResult(page.width, page.height, tuple(islice(faces, len(page.detections))), page.name)
+            yield result if self.policy is None else self.policy.apply(result)
 
     def detect(self, image: RGBImage) -> list[Detection]:
         """Every face of an (H, W, 3) uint8 RGB image, best score first: the first step of `analyze`.
@@ -153,7 +159,8 @@ class Analyzer:
 
     def predict(self, image: RGBImage, detections: Sequence[Detection]) -> Predictions:
         """The network's predictions for detected faces, one row each: the second step. N may be 0."""
-        return self.predictor.predict([crop_face(image, face.landmarks) for face in detections])
+        crops = [crop_face(image, face.landmarks) for face in detections]
+        return _with_measures(self.predictor.predict(crops), crops, detections)
 
     def faces(self, detections: Sequence[Detection], predictions: Predictions) -> Iterator[Face]:
         """Detections and their predictions as results, in the requested tasks: the last step.
@@ -162,8 +169,12 @@ class Analyzer:
         """
         undetected = np.array([face.assumed for face in detections], bool)[:, None]
         quantiles = np.where(undetected, self.predictor.undetected_quantiles, self.predictor.quantiles)
-        low, high = predictions.age_bounds(quantiles)
         years, visibility = predictions.years, predictions.visibility()
+        quality: list[Quality | None] = [None] * len(detections)
+        if predictions.measures is not None:
+            quality = [assess(row) for row in np.column_stack([predictions.measures, visibility])]
+            quantiles = quantiles * widening([one.score if one else 1.0 for one in quality])[:, None]
+        low, high = predictions.age_bounds(quantiles)
         tails = calibrated_tails(predictions.probabilities["age"], self.predictor.at_least)
         thresholds, level = self.description["thresholds"], self.description["intervals"]["level"]
         for row, face in enumerate(detections):
@@ -184,6 +195,7 @@ class Analyzer:
                 results,
                 detected=not face.assumed,
                 attention=predictions.attention[row],
+                quality=quality[row],
             )
 
     def _pages(self, item: BatchInput, *, crop: bool, color: Color) -> list["_Page | Failure"]:
@@ -260,6 +272,12 @@ class _Page:
             decoded = read(image, least_side=None)
             detections = _rescaled(in_file, size, decoded.image.shape[1::-1])
         return cls(name, *size, in_file, [crop_face(decoded.image, face.landmarks) for face in detections])
+
+
+def _with_measures(predictions: Predictions, crops: Sequence[RGBImage], detections: Sequence[Detection]) -> Predictions:
+    """Predictions with what quality is measured by. detections: in the original image's pixels."""
+    rows = [measure(crop, face.landmarks) for crop, face in zip(crops, detections, strict=True)]
+    return replace(predictions, measures=np.array(rows, np.float32).reshape(len(rows), len(MEASURES) - 1))
 
 
 def _name(image: object) -> str | None:

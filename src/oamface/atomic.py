@@ -180,7 +180,10 @@ def fitting_name(stem: str, suffix: str) -> str:
 
 
 def _check_room(path: Path, folder: Path) -> None:
-    if shutil.disk_usage(folder).free < _LEAST_ROOM:
+    usage = shutil.disk_usage(folder)
+    if not usage.total:  # such as /proc
+        raise FileError(f"{path}: cannot be written to (the folder keeps no files)")
+    if usage.free < _LEAST_ROOM:
         raise FileError(f"{path}: the disk is full; free some space or name another place")
 
 

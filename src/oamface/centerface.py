@@ -17,7 +17,7 @@ from oamface.results import Box, FloatArray
 from oamface.runtime import load_onnx
 
 _WEIGHTS = Path(__file__).parent / "weights" / "centerface" / "centerface.onnx"
-_STRIDE = 4  # image pixels of a cell in the network's maps
+STRIDE = 4  # image pixels of a cell in the network's maps
 
 
 def centerface_model() -> bytes:
@@ -65,9 +65,9 @@ def _decode(
     peaks = (heat > threshold) & (heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8)))
     rows, columns = np.nonzero(peaks)
     scores = heat[rows, columns]
-    height, width = np.exp(sizes[:, rows, columns]) * _STRIDE
-    left = (columns + offsets[1, rows, columns] + 0.5) * _STRIDE - width / 2
-    top = (rows + offsets[0, rows, columns] + 0.5) * _STRIDE - height / 2
+    height, width = np.exp(sizes[:, rows, columns]) * STRIDE
+    left = (columns + offsets[1, rows, columns] + 0.5) * STRIDE - width / 2
+    top = (rows + offsets[0, rows, columns] + 0.5) * STRIDE - height / 2
     landmarks = points[:, rows, columns].reshape(5, 2, -1)
     x, y = left + landmarks[:, 1] * width, top + landmarks[:, 0] * height
     faces = [

@@ -15,6 +15,7 @@ from oamface.results import Box, FloatArray
 # UTKFace and FairFace, made symmetric.
 LANDMARKS_IN_BOX = np.array([[0.27, 0.327], [0.73, 0.327], [0.5, 0.529], [0.314, 0.716], [0.686, 0.716]])
 
+CROP_SHARE = 0.75  # of a crop that the box of its face takes, where no face was found
 SAME_FACE_IOU = 0.3  # intersection over union above which two boxes are one face
 
 
@@ -107,6 +108,6 @@ def nearest(candidates: Iterable[Boxed], box: Box, least: float) -> Boxed | None
 
 def assumed(box: Box, *, crop: bool = False) -> Detection:
     """A face whose landmarks were not found: where they usually lie in a box, or in a crop with a little margin."""
-    shares = (LANDMARKS_IN_BOX - 0.5) * 0.75 + 0.5 if crop else LANDMARKS_IN_BOX
+    shares = (LANDMARKS_IN_BOX - 0.5) * CROP_SHARE + 0.5 if crop else LANDMARKS_IN_BOX
     points = shares * (box.width, box.height) + (box.x, box.y)
     return Detection(box, points.astype(np.float32), np.nan, assumed=True)

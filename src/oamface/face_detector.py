@@ -4,8 +4,9 @@
 decides whether it is a face and gives its landmarks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -74,6 +75,9 @@ class FaceDetector:
         device: str = "auto",
         threads: int = 0,
     ) -> None:
+        for name, value in (("threshold", threshold), ("min_face", min_face), ("max_side", max_side)):
+            if not isinstance(value, Real) and (value is not None or name == "threshold"):
+                raise OptionError(f"{name} {value!r}: expected a number")
         if not 0 < threshold < 1:
             raise OptionError(f"threshold {threshold}: expected a value between 0 and 1")
         if min_face is not None and not LEAST_MIN_FACE <= min_face < np.inf:
@@ -136,18 +140,24 @@ class FaceDetector:
     def _confirm(self, pyramid: _Pyramid, candidates: Sequence[Candidate]) -> list[Detection]:
         """The faces that close-ups show at the candidates' places, best first.
 
-        Inside a face smaller places look like faces too: a place inside a better one waits until that is judged.
+        Turned close-ups come last: a large thing around an upright face may look like a turned one.
         """
         faces: list[Detection] = []
-        while candidates:
-            first = [place for number, place in enumerate(candidates) if not _within(place, candidates[:number])]
-            missed = _at_least(CERTAIN_SCORE, self._detect_at(pyramid, first, 0.0, faces))
+        missed: list[Candidate] = []
+
+        def look_upright(places: Sequence[Candidate]) -> None:
+            missed.extend(_at_least(CERTAIN_SCORE, self._detect_at(pyramid, places, 0.0, faces)))
+
+        def look_turned(places: Sequence[Candidate]) -> None:
+            left = list(places)
             for degrees in ROTATIONS:
-                missed = self._detect_at(pyramid, missed, degrees, faces)
-            self._detect_at(pyramid, [replace(place, side=WIDER * place.side) for place in missed], 0.0, faces)
-            confirmed = [_candidate(face) for face in faces]
-            judged = frozenset(first)
-            candidates = [place for place in candidates if place not in judged and not _within(place, confirmed)]
+                left = self._detect_at(pyramid, left, degrees, faces)
+            self._detect_at(pyramid, [replace(place, side=WIDER * place.side) for place in left], 0.0, faces)
+
+        _judge(candidates, look_upright, faces)
+        certain = [_candidate(face) for face in faces if face.score >= CERTAIN_SCORE]
+        unsolved = [place for place in missed if not any(_within(face, [place]) for face in certain)]
+        _judge(sorted(unsolved, key=lambda place: -place.score), look_turned, faces)
         best: list[Detection] = []
         for face in suppress(faces):
             if not _within(_candidate(face), [_candidate(better) for better in best]):
@@ -193,6 +203,20 @@ class FaceDetector:
             in_place = [face for face in moved_back if _within(_candidate(face), [place])]
             faces.append(max(in_place, key=lambda face: face.score, default=None))
         return faces
+
+
+def _judge(
+    places: Sequence[Candidate], look: Callable[[Sequence[Candidate]], None], faces: Sequence[Detection]
+) -> None:
+    """Have all places looked at but those within a face. look: appends what it finds to `faces`.
+
+    Inside a face smaller places look like faces too: a place inside a better one waits until that is judged.
+    """
+    while places:
+        first = [place for number, place in enumerate(places) if not _within(place, places[:number])]
+        look(first)
+        confirmed, judged = [_candidate(face) for face in faces], frozenset(first)
+        places = [place for place in places if place not in judged and not _within(place, confirmed)]
 
 
 def _close_up(pyramid: _Pyramid, place: Candidate, degrees: float) -> tuple[RGBImage, npt.NDArray[np.float64]]:

@@ -17,6 +17,7 @@ from oamface.runtime import load_onnx
 
 STRIDES = (8, 16, 32)  # image pixels of a cell in each of the network's maps
 MULTIPLE = STRIDES[-1]  # of which its input's sides are multiples
+COARSE_MULTIPLE = 10 * MULTIPLE  # likewise where every new shape of an input costs seconds
 TILE, TILE_OVERLAP = 1280, 128  # pixels of one pass; larger scans are done in tiles
 
 _WEIGHTS = Path(__file__).parent / "weights" / "face_scanner.onnx"
@@ -68,7 +69,8 @@ class FaceScanner:
 
     def _pass(self, image: RGBImage, threshold: float) -> FloatArray:
         height, width = image.shape[:2]
-        canvas = np.zeros((1, -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE, 3), np.uint8)
+        multiple = COARSE_MULTIPLE if self._network.plans_shapes else MULTIPLE
+        canvas = np.zeros((1, -(-height // multiple) * multiple, -(-width // multiple) * multiple, 3), np.uint8)
         canvas[0, :height, :width] = image
         maps = self._network(canvas)
         return np.concatenate([_decode(one[0], stride, threshold) for one, stride in zip(maps, STRIDES, strict=True)])

@@ -1,6 +1,7 @@
 """Faces that a caller or the caller's detector gives: checked, and completed to detections."""
 
 from collections.abc import Sequence
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -44,18 +45,34 @@ def from_landmarks(image: RGBImage, landmarks: npt.ArrayLike, boxes: npt.ArrayLi
 
 
 def check_detections(image: RGBImage, detections: object) -> list[Detection]:
-    """What a detector gave, without faces outside the image. Raises FaceError: anything but finite Detections."""
+    """What a detector gave, without faces outside the image.
+
+    Raises FaceError: anything but Detections with a box of some size, five landmarks and a score within 0 to 1.
+    """
     size, inside = image.shape[1::-1], []
     if not isinstance(detections, Sequence) or not all(isinstance(face, Detection) for face in detections):
         raise FaceError(f"the detector gave {type(detections).__name__}, expected a list of oamface.Detection")
     for face in detections:
         landmarks = np.asarray(face.landmarks)
-        numbers = (*face.box, *landmarks.flat)
-        if not isinstance(face.box, Box) or landmarks.shape != (5, 2) or not np.isfinite(numbers).all():
-            raise FaceError(f"the detector gave {face}, expected a finite oamface.Box and landmarks (5, 2)")
+        if not _is_sound(face, landmarks):
+            raise FaceError(
+                f"the detector gave {' '.join(repr(face).split())}, expected an oamface.Box with sides above 0, finite "
+                "landmarks (5, 2) at several places, a score within 0 to 1, and True or False for assumed"
+            )
         if (landmarks.max(0) > 0).all() and (landmarks.min(0) < size).all():
             inside.append(face)
     return inside
+
+
+def _is_sound(face: Detection, landmarks: npt.NDArray[np.generic]) -> bool:
+    if not isinstance(face.box, Box) or landmarks.shape != (5, 2) or landmarks.dtype.kind not in "iuf":
+        return False
+    numbers = (*face.box, *landmarks.flat, face.score)
+    if not all(isinstance(value, Real) for value in numbers) or not isinstance(face.assumed, bool | np.bool_):
+        return False
+    scored = 0 <= face.score <= 1 or (face.assumed and np.isnan(face.score))  # NaN: nobody gave one
+    sized = min(face.box.width, face.box.height) > 0 and (np.ptp(landmarks, axis=0) > 0).any()
+    return bool(scored and sized and np.isfinite(numbers[:-1]).all())
 
 
 def _numbers(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from oamface.alignment import CROP_SIZE, MARGIN, template
+from oamface.alignment import CROP_SIZE, MARGIN, face_oval
 from oamface.errors import ImageError, ModelError
 from oamface.labels import TASKS
 from oamface.preprocessing import Preprocessing
@@ -27,11 +27,12 @@ class Predictions:
     """The network's results for N faces.
 
     probabilities: task to (N, classes) float32, rows sum to 1. attention: (N, h, w) float32 in 0..1 over the crop, 1
-    where the face is visible.
+    where the face is visible. measures: (N, 6) float32 of `quality.measure`, None where quality is not asked for.
     """
 
     probabilities: dict[str, FloatArray]
     attention: FloatArray
+    measures: FloatArray | None = None
 
     @property
     def years(self) -> FloatArray:
@@ -64,18 +65,6 @@ def age_std(ages: FloatArray) -> FloatArray:
     years = np.arange(ages.shape[1], dtype=np.float32)
     mean = ages @ years
     return np.sqrt(np.maximum(ages @ years**2 - mean**2, 0)).astype(np.float32)
-
-
-def face_oval(height: int, width: int) -> FloatArray:
-    """(height, width): the share of every cell of a grid over the crop that lies in the oval of an aligned face."""
-    fine = 8  # samples of a cell in each direction
-    landmarks = template(1)
-    middle = landmarks[:2].mean(0) * 0.4 + landmarks[3:].mean(0) * 0.6
-    radius = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
-    y = (np.arange(height * fine) + 0.5)[:, None] / (height * fine)
-    x = (np.arange(width * fine) + 0.5) / (width * fine)
-    inside = ((x - middle[0]) / radius[0]) ** 2 + ((y - middle[1]) / radius[1]) ** 2 <= 1
-    return inside.reshape(height, fine, width, fine).mean((1, 3)).astype(np.float32)
 
 
 class Predictor:

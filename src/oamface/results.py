@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ SCHEMA = "oamface/1"
 UNCERTAIN = "uncertain"  # the label of a prediction that would be a guess
 
 FloatArray = npt.NDArray[np.float32]
+Outcome = Literal["accept", "refuse", "refer"]
 
 
 class Box(NamedTuple):
@@ -99,6 +100,42 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How far the age of a face can be relied on, by its image alone.
+
+    score: 0..1, the error to expect of a face in a good image divided by that of this one. reasons: of "too small",
+    "blurred", "too dark", "overexposed", "low contrast", "turned", "occluded" those that apply. measures: name to
+    value, see `oamface.quality`.
+    """
+
+    score: float
+    reasons: tuple[str, ...]
+    measures: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        measures = {name: _fine(value) for name, value in self.measures.items()}
+        return {"score": _fine(self.score), "reasons": list(self.reasons), "measures": measures}
+
+
+@dataclass(frozen=True)
+class AgeDecision:
+    """What an AgePolicy says of one face. probability: of looking at least the policy's age, 0..1; None without a face.
+
+    reasons: why it is referred; empty for the other outcomes.
+    """
+
+    outcome: Outcome
+    probability: float | None
+    reasons: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        probability = None if self.probability is None else _fine(self.probability)
+        return {"outcome": self.outcome, "probability": probability, "reasons": list(self.reasons)}
+
+
+@dataclass(frozen=True)
 class Face:
     """One face of an image. `age`, `gender`, `race` and `mask` raise TaskError where they were not requested.
 
@@ -107,6 +144,8 @@ class Face:
     the landmarks were only assumed, so that there may be no face at all. visibility: share of the face that is not
     occluded, as the network sees it, 0..1. predictions: task to Age or Classification.
     attention: (h, w) float32 in 0..1 over the aligned crop, 1 where the face is visible; not part of the JSON.
+    quality: of the image of this face; None where it was not measured. decision: of the analyzer's policy, if it has
+    one.
     """
 
     box: Box
@@ -116,6 +155,8 @@ class Face:
     predictions: Mapping[str, Age | Classification]
     detected: bool = True
     attention: FloatArray | None = field(default=None, compare=False, repr=False)
+    quality: Quality | None = field(default=None, compare=False)
+    decision: AgeDecision | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -163,6 +204,8 @@ class Face:
             "landmarks": [[_tenth(x), _tenth(y)] for x, y in self.landmarks],
             **{task: self.predictions[task].to_dict() for task in self.tasks},
             "visibility": _fine(self.visibility),
+            **({} if self.quality is None else {"quality": self.quality.to_dict()}),
+            **({} if self.decision is None else {"decision": self.decision.to_dict()}),
         }
 
 
@@ -171,7 +214,7 @@ class ImageResult:
     """All faces of one image, best detection first: `for face in result`, `len(result)`, `result[0]`.
 
     width, height: the image's, in pixels. source: the path or name it came from, None for pixels. pages: of the file,
-    of which the first was analyzed.
+    of which the first was analyzed. decision: of the analyzer's policy about an image without a face.
     """
 
     width: int
@@ -179,6 +222,7 @@ class ImageResult:
     faces: tuple[Face, ...]
     source: str | None = None
     pages: int = 1
+    decision: AgeDecision | None = None
 
     def __iter__(self) -> Iterator[Face]:
         return iter(self.faces)
@@ -201,6 +245,7 @@ class ImageResult:
             "width": self.width,
             "height": self.height,
             **({"pages": self.pages} if self.pages > 1 else {}),
+            **({} if self.decision is None else {"decision": self.decision.to_dict()}),
             "faces": [face.to_dict() for face in self.faces],
         }
 
@@ -238,6 +283,7 @@ class Failure:
 _COLUMNS = (
     *("x", "y", "box_width", "box_height", "score", "visibility", "detected", "age", "age_low", "age_high"),
     *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
+    *("quality", "quality_reasons", "decision", "reason"),
 )
 
 
@@ -249,6 +295,10 @@ def _columns(face: Face) -> dict[str, Any]:
             row |= {"age": prediction.years, "age_low": prediction.low, "age_high": prediction.high}
         else:
             row |= {task: prediction.label, f"{task}_probability": prediction.probability}
+    if face.quality is not None:
+        row |= {"quality": face.quality.score, "quality_reasons": list(face.quality.reasons)}
+    if face.decision is not None:
+        row |= {"decision": face.decision.outcome, "reason": list(face.decision.reasons)}
     return row
 
 

@@ -79,9 +79,13 @@ def _preload_cuda() -> None:
 
 
 class Runtime(Protocol):
-    """A network ready to compute. Safe to share between threads."""
+    """A network ready to compute. Safe to share between threads.
+
+    plans_shapes: whether the first input of every new shape costs seconds, so that callers should keep to few.
+    """
 
     outputs: tuple[str, ...]
+    plans_shapes: bool
 
     def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
         """The values of all `outputs` for the only input, of its own type. Raises DeviceError: the device failed."""
@@ -115,13 +119,17 @@ class OnnxRuntime:
             raise ModelError(f"no ONNX model ({cause})") from error
         if provider not in self._session.get_providers():  # it falls back to the CPU without an error
             raise DeviceError(f"{provider} does not load on this machine")
-        self.provider = provider
+        self.provider, self.plans_shapes = provider, provider != "CPUExecutionProvider"
         self._input = self._session.get_inputs()[0].name
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def __call__(self, values: npt.NDArray[np.generic]) -> tuple[FloatArray, ...]:
+        count = len(values)
+        if self.plans_shapes:  # batches of 1, 2, 4, 8 ... alone
+            padding = (1 << (count - 1).bit_length()) - count
+            values = np.concatenate([values, np.zeros((padding, *values.shape[1:]), values.dtype)])
         try:
-            return tuple(self._session.run(None, {self._input: values}))
+            return tuple(output[:count] for output in self._session.run(None, {self._input: values}))
         except Exception as error:  # such as a GPU without enough memory left
             raise DeviceError(f"{self.provider} failed: {str(error).splitlines()[0]}") from error
 
@@ -135,6 +143,8 @@ class OpenVino:
 
     Raises ModelError: openvino is not installed, or no such model.
     """
+
+    plans_shapes = False
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         openvino = import_openvino()

@@ -150,18 +150,6 @@ def test_interrupted_job_keeps_its_shards_and_leaves_no_process(folder, job) -> 
         job.check_readable()
 
 
-def test_output_has_every_image_once_after_a_kill_at_a_random_moment(folder, job) -> None:
-    job.start()
-    time.sleep(np.random.default_rng().uniform(0.5, 15))
-    job.driver.kill()
-    job.driver.communicate()
-    job.wait(lambda: not ray_pids(job.output.parent), seconds=150)  # a starting worker looks for its cluster for 60
-    job.check_readable()
-    job.start()
-    job.finish()
-    check_output(job.output, folder)
-
-
 def test_run_bulk_rejects_invalid_arguments_before_it_writes(folder, tmp_path) -> None:
     output = str(tmp_path / "output")
     with pytest.raises(DataError, match="no such file"):

@@ -12,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 from helpers.drawn import SMALL_STUDY, write_store
-from helpers.program import PROGRAM, run
+from helpers.program import PROGRAM, run, run_forked
 from oamface.datasets.store import Store
 from oamface.occlusion import STYLES
 from oamface.weights import WEIGHTS
@@ -35,7 +35,8 @@ def test_analyze_json_prints_a_line_an_image(images, untrained_model) -> None:
     assert [os.path.basename(line["source"]) for line in lines] == ["a.png", "b.jpg", "broken.png", "missing.png"]  # noqa: PTH119
     assert all(line["schema"] == "oamface/1" for line in lines)
     face = lines[0]["faces"][0]
-    assert list(face) == ["box", "score", "detected", "landmarks", "age", "gender", "race", "mask", "visibility"]
+    keys = ["box", "score", "detected", "landmarks", "age", "gender", "race", "mask", "visibility", "quality"]
+    assert list(face) == keys
     assert face["age"]["low"] <= face["age"]["years"] <= face["age"]["high"]
     assert sum(face["race"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert lines[2]["error"]["type"] == lines[3]["error"]["type"] == "ImageError"
@@ -90,7 +91,7 @@ def test_models_list_prints_every_model() -> None:
 
 
 def test_data_occlude_writes_a_contact_sheet(tmp_path) -> None:
-    call = run("data", "occlude", "--output", tmp_path / "sheet.png")
+    call = run_forked("data", "occlude", "--output", tmp_path / "sheet.png")
     assert call.returncode == 0, call.stderr
     assert np.array(Image.open(tmp_path / "sheet.png")).shape[0] % len(STYLES) == 0
 
@@ -99,11 +100,11 @@ def test_data_occlude_writes_a_contact_sheet(tmp_path) -> None:
 def test_data_synthesize_renders_people_and_replaces_no_set(tmp_path) -> None:
     pytest.importorskip("anny", reason="synthetic people need anny: oamface[synth]")
     output = ("--output", tmp_path / "set")
-    call = run("data", "synthesize", "--count", 6, "--size", 128, *output, "--ages", "20-69", "--races", "Black")
+    call = run_forked("data", "synthesize", "--count", 6, "--size", 128, *output, "--ages", "20-69", "--races", "Black")
     assert call.returncode == 0, call.stderr
     assert "6 people" in call.stdout
     assert len(list((tmp_path / "set" / "images").iterdir())) == 6
-    again = run("data", "synthesize", "--count", 6, *output)
+    again = run_forked("data", "synthesize", "--count", 6, *output)
     assert again.returncode == 2
     assert len(list((tmp_path / "set" / "images").iterdir())) == 6
 
@@ -112,7 +113,7 @@ def test_data_prepare_writes_a_store_and_counts_skipped_images(tmp_path) -> None
     (tmp_path / "set/with_mask").mkdir(parents=True)
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "set/with_mask/a.png")
     (tmp_path / "set/with_mask/b.png").write_bytes(b"")
-    call = run("data", "prepare", "masks", tmp_path / "set", "--output", tmp_path / "out", "--size", 64)
+    call = run_forked("data", "prepare", "masks", tmp_path / "set", "--output", tmp_path / "out", "--size", 64)
     assert call.returncode == 0, call.stderr
     assert "1 images skipped" in call.stdout
     assert Store.open(tmp_path / "out", size=64).names == ["with_mask/a.png"]
@@ -124,13 +125,13 @@ def test_train_export_evaluate_card_and_analyze_one_network(images, tmp_path) ->
     recipe = tmp_path / "tiny.toml"
     stages = 'backbone = "face-resnet"\nbackbone_stages = [[8, 1], [16, 1], [32, 1], [64, 1]]\n'
     recipe.write_text(stages + "[[phases]]\nimage_size = 64\nepochs = 1\nbatch_size = 20\n")
-    trained = run("train", recipe, "--store", store, "--output", tmp_path / "run", "--workers", 0)
+    trained = run_forked("train", recipe, "--store", store, "--output", tmp_path / "run", "--workers", 0)
     assert trained.returncode == 0, trained.stderr
     assert "2 steps to go" in trained.stderr
     checkpoint, model = trained.stdout.strip().splitlines()[-1], tmp_path / "model.onnx"
-    exported = run("export", checkpoint, "--store", store, "--output", model)
+    exported = run_forked("export", checkpoint, "--store", store, "--output", model)
     assert exported.returncode == 0, exported.stderr
-    evaluated = run("evaluate", "--store", store, "--weights", model, "--output", tmp_path / "figures.json")
+    evaluated = run_forked("evaluate", "--store", store, "--weights", model, "--output", tmp_path / "figures.json")
     assert evaluated.returncode == 0, evaluated.stderr
     assert "leakage" in evaluated.stdout
     figures = json.loads((tmp_path / "figures.json").read_text())
@@ -146,16 +147,16 @@ def test_paper_study_benchmark_and_report_follow_each_other(tmp_path, untrained_
     store = write_store(tmp_path / "store")
     study = tmp_path / "study.toml"
     study.write_text(SMALL_STUDY)
-    call = run("paper", "study", study, "--store", store, "--output", tmp_path / "runs")
+    call = run_forked("paper", "study", study, "--store", store, "--output", tmp_path / "runs")
     assert call.stdout.strip().endswith("full-0/checkpoint.safetensors"), call.stderr
     table = tmp_path / "elsewhere.csv"
     table.write_text("data_set,face,age,gender\n" + "".join(f"utkface,{n}.png,40,male\n" for n in range(72)))
     predictors = ("--weights", untrained_model, "--study", tmp_path / "runs", "--table", table)
-    call = run("paper", "benchmark", "--store", store, "--core", *predictors, "--output", tmp_path / "results")
+    call = run_forked("paper", "benchmark", "--store", store, "--core", *predictors, "--output", tmp_path / "results")
     assert call.returncode == 0, call.stderr
     names = [os.path.basename(line).rpartition(".")[0] for line in call.stdout.split()]  # noqa: PTH119
     assert names == ["untrained", "full-0", "elsewhere"]
-    call = run("paper", "report", tmp_path / "results", "--output", tmp_path / "report")
+    call = run_forked("paper", "report", tmp_path / "results", "--output", tmp_path / "report")
     assert call.returncode == 0, call.stderr
     assert "cannot be measured" in call.stdout
     assert "elsewhere" in (tmp_path / "report/index.html").read_text()

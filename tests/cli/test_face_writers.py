@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from oamface.cli.face_writers import AnnotatedImages, CsvWriter, TextTable
 from oamface.cli.image_list import list_images
 from oamface.cli.stdout import printable
 from oamface.errors import ImageError
-from oamface.results import Age, Box, Classification, Face, Failure, ImageResult
+from oamface.results import Age, AgeDecision, Box, Classification, Face, Failure, ImageResult, Quality
 
 AGE = Age(34.2, 27.0, 42.1, 0.9, np.full(101, 1 / 101, np.float32))
 MASK = Classification("none", 0.9, {"none": 0.9, "incorrect": 0.05, "worn": 0.05})
@@ -80,6 +81,31 @@ def test_csv_has_rows_for_faces_for_no_face_and_for_errors(tmp_path) -> None:
     assert "gender" not in rows[0]
     assert (rows[2]["source"], rows[2]["error"], rows[2]["age"]) == ("empty.png", "", "")
     assert rows[3]["error"] == "broken.png: damaged"
+
+
+def test_csv_has_decisions_where_a_policy_was_given(tmp_path) -> None:
+    output = OutputFile(tmp_path / "faces.csv", lines=True)
+    writer = CsvWriter(output, ("mask",), decided=True)
+    decided = replace(FACE, decision=AgeDecision("refer", 0.5, ("turned", "blurred")))
+    writer.add(ImageResult(64, 80, (decided,), "b.png"))
+    writer.add(replace(NO_FACE, decision=AgeDecision("refer", None, ("no face",))))
+    output.close(whole=True)
+    rows = read_rows(tmp_path / "faces.csv")
+    assert [(row["decision"], row["reason"]) for row in rows] == [("refer", "turned, blurred"), ("refer", "no face")]
+
+
+def test_text_table_shows_decisions_or_what_is_wrong_with_an_image() -> None:
+    poor = replace(FACE, quality=Quality(0.5, ("too dark",), {}))
+    decided = replace(poor, decision=AgeDecision("refer", 0.5, ("too dark",)))
+    results = [
+        ImageResult(64, 80, (poor, decided), "a"),
+        replace(NO_FACE, decision=AgeDecision("refer", None, ("no face",))),
+    ]
+    table = TextTable(("age", "mask"), ["a"])
+    _, first, second, *_, third = [line for result in results for line in table.lines(result)]
+    assert first.endswith("80%  too dark")
+    assert second.endswith("80%  refer: too dark")
+    assert third.endswith("no face found  refer: no face")
 
 
 def test_csv_rows_are_in_the_file_before_it_is_closed(tmp_path) -> None:

@@ -53,6 +53,24 @@ def test_age_metrics_follow_from_the_raw_file(rows, results, condition) -> None:
     assert interval["width"]["value"] == pytest.approx((subset.age_high - subset.age_low).mean(), abs=1e-9)
 
 
+def test_age_thresholds_need_minors_and_follow_from_the_raw_file(rows, results) -> None:
+    assert "age_threshold" not in results["clean"]  # too few are from 13 to 17
+    number = np.arange(len(rows))
+    true, estimated = np.choose(number % 3, [15, 22, 40]), np.choose(number % 4, [12, 19, 27, 45])
+    values = clean_metrics(random_table(count=200), age_true=true.astype(float), age=estimated.astype(float))[
+        "age_threshold"
+    ]
+    clean = (rows.condition == "clean").to_numpy()
+    true, estimated = true[clean], estimated[clean]
+    expected = {
+        "false_accept": (estimated[true == 15] >= 25).mean(),
+        "false_refuse": (estimated[true == 40] < 25).mean(),
+        "mae_18_30": np.abs(estimated - true)[true == 22].mean(),
+    }
+    for name, value in expected.items():
+        assert values[name]["value"] == pytest.approx(value, abs=1e-9), name
+
+
 @pytest.mark.parametrize("condition", ["clean", "masks"])
 @pytest.mark.parametrize("task", ["gender", "race"])
 def test_classification_metrics_follow_from_the_raw_file(rows, results, condition, task) -> None:

@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
+from helpers.drawn import write_store
+from oamface.datasets.store import Store
 from oamface.errors import DataError
-from oamface.export.calibration import fit_quantiles, fit_temperature, raise_quantiles
-from oamface.predictor import Predictions
+from oamface.export.calibration import calibrate, fit_quantiles, fit_temperature, fit_thresholds, raise_quantiles
+from oamface.labels import Label
+from oamface.predictor import Predictions, Predictor
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -64,6 +69,32 @@ def test_fit_quantiles_rejects_too_few_known_ages() -> None:
     candidates[:3] = np.eye(101, dtype=bool)[40]
     with pytest.raises(DataError, match="hold 3"):
         fit_quantiles(np.zeros((50, 101)), candidates)
+
+
+def test_thresholds_stay_near_the_prior_with_few_faces() -> None:
+    logits, candidates = random_ages(np.random.default_rng(6), 4)
+    prior = [(1.5, 0.8, 0.3)] * 51
+    near, far = (fit_thresholds(logits, candidates, prior=each) for each in (prior, None))
+    assert np.abs(near - prior).max() < 1
+    assert np.abs(near - prior).mean() < np.abs(far - prior).mean()
+
+
+def test_calibration_of_the_start_is_kept_where_faces_are_few(tmp_path) -> None:
+    """Sixty calibration faces of 30 years with a gender: enough for the ages around 30 and for the gender alone."""
+    store = Store.open(write_store(tmp_path / "store", splits={"calibrate": 60}, ages=(30, 30)))
+    labels = [replace(label, race=Label().race, mask=Label().mask) for label in store.labels]
+    start = {
+        "temperatures": {"age": 1.0, "gender": 7.0, "race": 7.0, "mask": 7.0},
+        "intervals": {"level": 0.9, "quantiles": [9.0] * 101, "undetected": [9.0] * 101},
+        "at_least": [[1.0, 1.0, 0.0]] * 51,
+    }
+    fitted = calibrate(Predictor("oam-small"), [replace(store, labels=labels)], start=start)
+    assert fitted["kept"] == {"tasks": ["race", "mask"], "ages": 80}
+    assert fitted["temperatures"]["race"] == fitted["temperatures"]["mask"] == 7.0 != fitted["temperatures"]["gender"]
+    kept = [value == 9.0 for value in fitted["intervals"]["quantiles"]]
+    assert not any(kept[20:41]) and all(kept[:20]) and all(kept[41:])
+    none = calibrate(Predictor("oam-small"), [replace(store, splits=["train"] * 60)], start=start)
+    assert none == {**start, "kept": {"tasks": ["gender", "race", "mask"], "ages": 101}}
 
 
 def test_raised_quantiles_cover_harder_faces() -> None:

@@ -1,9 +1,13 @@
-"""Calls of the command line: as a program of its own, or in this process, which saves its start."""
+"""Calls of the command line: as a program of its own, in this process, or in processes that have torch imported."""
 
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -28,3 +32,43 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     (line,) = output.err.strip().splitlines()
     assert line.startswith("oamface: ")
     return line
+
+
+# Fork processes that have torch imported, which takes seconds.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["oamface.training.trainer", "oamface.cli.training", "oamface.cli.paper"])
+
+
+def run_forked(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """As `run`, for the training half."""
+    with TemporaryDirectory() as folder:
+        outputs = Path(folder, "stdout"), Path(folder, "stderr")
+        process = FORKS.Process(target=_call, args=({}, outputs, [*map(str, arguments)]))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in outputs))
+
+
+def start_ranks(count: int, errors: Path, *arguments: object) -> list[BaseProcess]:
+    """A call in `count` processes that train together, as torchrun starts them. errors: what they write to stderr."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    group |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    processes: list[BaseProcess] = []
+    for rank in range(count):
+        environment = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
+        outputs = Path(os.devnull), errors
+        processes.append(FORKS.Process(target=_call, args=(environment, outputs, [*map(str, arguments)])))
+        processes[-1].start()
+    return processes
+
+
+def _call(environment: dict[str, str], outputs: tuple[Path, Path], arguments: list[str]) -> None:
+    os.environ.update(environment)
+    for stream, path in enumerate(outputs, 1):
+        with path.open("a") as file:
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["oamface", *arguments]
+    main()

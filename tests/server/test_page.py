@@ -1,30 +1,40 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright."""
 
 import csv
+import json
+import re
 import shutil
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager
+from html.parser import HTMLParser
+from itertools import pairwise, permutations
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
 
+import oamface.server
 from oamface.analyzer import Analyzer
 from oamface.benchmark import PERSON
 from oamface.images import read_image
-from oamface.server.app import STATIC, create_app
+from oamface.labels import GENDERS, MASKS, RACES
+from oamface.server.app import create_app
 
+STATIC = Path(oamface.server.__file__).parent / "static"
+MESSAGES = json.loads((STATIC / "messages.json").read_text())
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PHONE = {"width": 390, "height": 844}
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
+expect = playwright.expect
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason="the page's tests need a Chromium; apt-get install chromium"),
 ]
+on_device = pytest.mark.skipif(not (STATIC / "vendor").is_dir(), reason="built without npm: no runtime for the device")
 
 
 @contextmanager
@@ -42,213 +52,525 @@ def run_server(analyzer):
 
 
 @pytest.fixture(scope="module")
-def address(analyzer):
-    with run_server(analyzer) as address:
+def address():
+    with run_server(Analyzer("oam-small", threads=1)) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as runner:
-        fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
-        yield runner.chromium.launch(executable_path=BROWSER, args=fake)
-
-
-@pytest.fixture
-def page(browser, address):
-    """The page, freshly opened; fails a test that requests something from elsewhere or logs an error."""
-    context = browser.new_context(accept_downloads=True)
-    page = context.new_page()
-    urls, errors = [], []
-    page.on("request", lambda request: urls.append(request.url))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.errors = errors
-    page.goto(address)
-    yield page
-    assert all(url.startswith((address, "blob:", "data:")) for url in urls), urls
-    assert not page.errors
-    context.close()
-
-
-def analyze(page, images, *, seconds=20) -> None:
-    page.set_input_files("#files", images)
-    playwright.expect(page.locator("#status")).to_contain_text("nalyzed.", timeout=1000 * seconds)
-
-
-def test_image_is_analyzed_and_drawn(page) -> None:
-    analyze(page, str(PERSON))
-    assert page.locator("article h3").inner_text() == "person.jpg: one face"
-    text = page.locator(".faces li").inner_text()
-    assert "years" in text
-    assert "Mask" in text
-    assert "Gender" not in text  # off by default
-    assert page.evaluate("() => document.querySelector('canvas').width") == 640
-    assert page.locator("canvas").get_attribute("aria-label") == "The image, with 1 faces marked"
-
-
-def test_checkboxes_select_tasks(page) -> None:
-    page.check("input[name=gender]")
-    page.check("input[name=race]")
-    page.uncheck("input[name=age]")
-    page.check("#attention")
-    with page.expect_request("**/v1/analyze*") as request:
-        analyze(page, str(PERSON))
-    assert "tasks=mask%2Cgender%2Crace" in request.value.url
-    text = page.locator(".faces li").inner_text()
-    assert "Gender" in text
-    assert "Age" not in text
-
-
-def test_several_images_and_csv(page, tmp_path) -> None:
-    formula = tmp_path / "=1+1.jpg"
-    formula.write_bytes(PERSON.read_bytes())
-    analyze(page, [str(PERSON), str(formula)])
-    assert page.locator("article").count() == 2
-    with page.expect_download() as download:
-        page.click("#csv")
-    lines = download.value.path().read_text().splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("image,face,x,y")
-    assert any(line.startswith("'=1+1.jpg,") for line in lines)  # not a formula in a spreadsheet
-    page.click("#clear")
-    assert page.locator("article").count() == 0
-    assert page.is_disabled("#csv")
-
-
-def test_invalid_image_shows_error(page, tmp_path) -> None:
-    (tmp_path / "bad.jpg").write_text("text")
-    analyze(page, str(tmp_path / "bad.jpg"))
-    assert "not an image" in page.locator(".error").inner_text()
-    page.errors[:] = [text for text in page.errors if "415" not in text]  # the browser logs the status
-
-
-def test_unreachable_server_shows_error(page) -> None:
-    page.route("**/v1/analyze*", lambda route: route.abort())
-    analyze(page, str(PERSON))
-    assert "cannot be reached" in page.locator(".error").inner_text()
-    page.errors.clear()
-
-
-def test_camera_takes_image(page) -> None:
-    page.click("#camera")
-    for _ in range(200):  # wait_for_function evaluates strings, which the page's policy forbids
-        if page.evaluate("() => document.getElementById('viewfinder').videoWidth"):
-            break
-        page.wait_for_timeout(50)
-    page.click("#shoot")
-    page.wait_for_selector("article")
-    assert "camera.jpg" in page.locator("article h3").inner_text()
-    page.click("#close")
-    assert page.is_hidden("#live")
-
-
-def test_every_control_is_reachable_by_keyboard(page) -> None:
-    focused = []
-    for _ in range(14):
-        page.keyboard.press("Tab")
-        focused.append(
-            page.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName")
-        )
-    assert {"files", "camera", "age", "mask", "gender", "race", "attention", "crop"} <= set(focused)
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_accessibility(browser, address, dark) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the check needs axe-playwright-python")
-    context = browser.new_context(color_scheme="dark" if dark else "light", bypass_csp=True)
-    page = context.new_page()
-    page.goto(address)
-    analyze(page, str(PERSON))
-    report = axe.Axe().run(page)
-    assert report.violations_count == 0, report.generate_report()
-    context.close()
-
-
-def test_page_fits_phone(browser, address) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    page = context.new_page()
-    page.goto(address)
-    analyze(page, str(PERSON))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    context.close()
+def camera_clip(tmp_path_factory):
+    """What the browser's camera sees: a synthetic person."""
+    path = tmp_path_factory.mktemp("camera") / "clip.mjpeg"
+    image = Image.fromarray(read_image(PERSON))
+    with path.open("wb") as file:
+        for _ in range(10):
+            image.save(file, "JPEG", quality=90)
+    return path
 
 
 @pytest.fixture(scope="module")
-def images(portrait, tmp_path_factory):
-    """Faces near, far, tilted, upside down, below LEAST_FACE, in a strip of several tiles; and none."""
-    folder, person = tmp_path_factory.mktemp("images"), read_image(PERSON)
-    gray = np.full((400, 1600, 3), 127, np.uint8)
-    contents = {
-        "portrait": portrait,
-        "close": person[110:410, 200:450],
-        "tilted": cv2.warpAffine(person, cv2.getRotationMatrix2D((320, 240), 55, 0.9), (640, 480)),
-        "upside_down": person[::-1, ::-1],
-        "small": cv2.copyMakeBorder(portrait, 700, 700, 900, 900, cv2.BORDER_REPLICATE),
-        "tiny": cv2.resize(portrait, (62, 62), interpolation=cv2.INTER_AREA),
-        "strip": np.hstack([portrait[:400], gray, portrait[:400, ::-1]]),
-        "nobody": portrait[:60, :60],
-    }
-    for name, image in contents.items():
-        Image.fromarray(np.ascontiguousarray(image)).save(folder / f"{name}.png")
-    rotated = Image.fromarray(person).transpose(Image.Transpose.ROTATE_90)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees
-    rotated.save(folder / "rotated.jpg", exif=exif, quality=95)
-    return sorted(map(str, folder.iterdir()))
+def video_clip(tmp_path_factory):
+    """Two seconds with a person, then one second without."""
+    path, person = tmp_path_factory.mktemp("video") / "clip.webm", read_image(PERSON)[::2, ::2]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(30):
+            image = person if number < 20 else np.full_like(person, 90)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")))
+        container.mux(stream.encode())
+    return path
 
 
-def analyze_to_csv(page, images, *, seconds: int):
-    """The rows of the page's CSV, sorted."""
-    analyze(page, images, seconds=seconds)
-    with page.expect_download() as download:
-        page.click("#csv")
-    with download.value.path().open() as file:
-        rows = list(csv.DictReader(file))
+@pytest.fixture(scope="module")
+def browser(camera_clip):
+    with playwright.sync_playwright() as runner:
+        fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
+        camera = f"--use-file-for-fake-video-capture={camera_clip}"
+        yield runner.chromium.launch(executable_path=BROWSER, args=[*fake, camera])
+
+
+@contextmanager
+def open_page(browser, address, *, server=True, **options):
+    """The page in a context of its own. server: let the server answer, so that no networks are loaded."""
+    context = browser.new_context(accept_downloads=True, **options)
+    if server:  # a visitor who saves data: the networks are not loaded unasked
+        context.add_init_script("Object.defineProperty(navigator, 'connection', { value: { saveData: true } })")
+    page = context.new_page()
+    page.errors, page.urls = [], []
+    page.on("request", lambda request: page.urls.append(request.url))
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    with visit(page, address, server=server):
+        yield page
+    context.close()
+
+
+@contextmanager
+def visit(page, address, *, server=True):
+    """Opens the page; fails a test that requests something from elsewhere or logs an error."""
+    del page.errors[:], page.urls[:]
+    page.goto(address)
+    page.wait_for_selector("body.ready")
+    if server:
+        set_option(page, "place", "server")
+        expect(page.locator("#place-text")).to_have_text("Answered by the server")
+    yield
+    assert all(url.startswith((address, "blob:", "data:")) for url in page.urls), page.urls
+    assert not page.errors
+
+
+@pytest.fixture(scope="module")
+def tab(browser, address):
+    with open_page(browser, address) as page:
+        yield page
+
+
+@pytest.fixture
+def page(tab, address):
+    """The page, freshly loaded into the tab that most tests share."""
+    with visit(tab, address):
+        yield tab
+
+
+def set_option(page, name, value=None) -> None:
+    """Open the options, choose a value of a radio button or a list, or tick a box, and close them again."""
+    page.click("#options summary")
+    field = page.locator(f"#options [name={name}]")
+    if value is None:
+        field.first.check()
+    elif name == "place":
+        page.locator(f"#options [name=place][value={value}]").check()
+    else:
+        field.select_option(value)
+    page.keyboard.press("Escape")
+
+
+def analyze(page, images, *, seconds=30) -> None:
+    page.set_input_files("#files", images)
+    expect(page.locator("#status")).to_contain_text("nalyzed.", timeout=1000 * seconds)
+
+
+def rectangle(locator):
+    box = locator.bounding_box()
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
+def overlap(one, other) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_image_is_answered_on_the_image_and_beside_it(page) -> None:
+    analyze(page, str(PERSON))
+    label = page.locator(".label").inner_text()
+    assert re.search(r"\d+ years\s+likely \d+\u2013\d+", label)
+    assert "mask" in label.lower()
+    card = page.locator(".card")
+    assert card.count() == 1
+    assert "looks at least 18: " in card.locator(".tags").inner_text()
+    details = card.locator(".details").inner_text()  # open, since there is one face
+    assert "of 10 such faces are" in details
+    assert "of the face is visible" in details
+    assert "female" not in page.locator("#work").inner_text()  # off by default
+
+
+def test_gender_and_race_come_on_demand_with_their_notes(page) -> None:
+    analyze(page, str(PERSON))
+    with page.expect_request("**/v1/analyze*") as request:
+        set_option(page, "race")
+    assert "race" in request.value.url
+    details = page.locator(".details")
+    expect(details).to_contain_text("Race")
+    expect(details).to_contain_text(MESSAGES["en"]["note.race"])
+    set_option(page, "gender")
+    expect(details).to_contain_text(MESSAGES["en"]["note.gender"])
+
+
+def test_uncertain_answers_say_why(page) -> None:
+    set_option(page, "race")
+    page.click("[data-sample=group]")
+    card = page.locator(".card:has(.tag.uncertain)").first
+    card.locator("button").click()
+    assert "Race: uncertain" in card.locator(".tags").inner_text()
+    assert re.search(r"Uncertain(:|, because)", card.locator(".details").inner_text())
+
+
+def test_threshold_of_age_is_chosen(page) -> None:
+    set_option(page, "threshold", "25")
+    analyze(page, str(PERSON))
+    assert re.search(r"looks at least 25: \d+%", page.locator(".tags").inner_text())
+    set_option(page, "threshold", "")
+    expect(page.locator(".tags")).not_to_contain_text("looks at least")
+
+
+def test_what_was_looked_at_is_drawn_on_demand(page) -> None:
+    analyze(page, str(PERSON))
+    assert page.locator(".attention").count() == 0
+    set_option(page, "attention")
+    expect(page.locator(".attention")).to_be_visible()
+    expect(page.locator("#note-text")).to_contain_text("taken to be covered")
+    assert page.evaluate(
+        """() => {
+          const canvas = document.querySelector(".attention");
+          return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value);
+        }"""
+    )
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE, {"width": 360, "height": 640}])
+def test_labels_never_cover_a_face_or_each_other(browser, address, viewport) -> None:
+    with open_page(browser, address, viewport=viewport) as page:
+        page.click("[data-sample=group]")
+        page.locator(".card").nth(3).wait_for()
+        page.mouse.move(0, 0)
+        boxes = {box.get_attribute("data-id"): rectangle(box) for box in page.locator(".box").all()}
+        labels = {each.get_attribute("data-id"): rectangle(each) for each in page.locator(".label:visible").all()}
+        frame = rectangle(page.locator("#frame"))
+    assert len(boxes) == 4
+    assert len(labels) == 4
+    for (name, label), (other, box) in ((one, two) for one in labels.items() for two in boxes.items()):
+        assert name == other or not overlap(label, box)
+    assert not any(overlap(one, other) for one, other in permutations(labels.values(), 2))
+    for left, top, right, bottom in labels.values():
+        assert frame[0] - 1 <= left and right <= frame[2] + 1 and frame[1] - 1 <= top and bottom <= frame[3] + 1
+
+
+def test_labels_of_a_crowd_shrink_or_vanish_rather_than_cover_faces(page) -> None:
+    rng = np.random.default_rng(0)
+    boxes = [
+        {"id": number, "x": x, "y": y, "width": side, "height": side}
+        for number, (x, y, side) in enumerate(rng.uniform((0, 0, 30), (560, 360, 90), (40, 3)).tolist())
+    ]
+    places = page.evaluate(
+        """async (boxes) => {
+          const { placeLabels } = await import("/ui/labels.js");
+          const sizes = [[120, 60], [70, 30], [25, 30]].map(([width, height]) => ({ width, height }));
+          const places = placeLabels(boxes, boxes.map(() => sizes), { width: 640, height: 480 });
+          return [...places].map(([id, { x, y, variant }]) => [id, x, y, sizes[variant].width, sizes[variant].height]);
+        }""",
+        boxes,
+    )
+    assert 0 < len(places) < len(boxes)
+    assert len({height for *_, height in places}) > 1  # a few have room for more than their number
+    faces = {box["id"]: (box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]) for box in boxes}
+    labels = {name: (x, y, x + width, y + height) for name, x, y, width, height in places}
+    for name, label in labels.items():
+        assert not any(overlap(label, face) for other, face in faces.items() if other != name)
+        assert not any(overlap(label, other) for key, other in labels.items() if key != name)
+
+
+def test_card_highlights_its_box_and_back(page) -> None:
+    page.click("[data-sample=group]")
+    page.locator(".card").nth(3).wait_for()
+    page.hover(".card[data-id='2']")
+    expect(page.locator(".box.current")).to_have_attribute("data-id", "2")
+    page.hover(".box[data-id='3']")
+    expect(page.locator(".card.current")).to_have_attribute("data-id", "3")
+    page.click(".box[data-id='1']")
+    expect(page.locator(".card[data-id='1'] .details")).to_be_visible()
+    expect(page.locator(".card[data-id='1'] button")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".card[data-id='1'] .details")).to_be_hidden()
+    page.keyboard.press("Tab")
+    expect(page.locator(".box.current")).to_have_attribute("data-id", "2")
+
+
+def test_results_are_in_view_on_a_phone(browser, address) -> None:
+    with open_page(browser, address, viewport=PHONE, has_touch=True) as page:
+        page.click("[data-sample=group]")
+        page.locator(".card").nth(3).wait_for()
+        for element in ("#frame", "#place", *(f".card[data-id='{number}'] .age" for number in range(1, 5))):
+            expect(page.locator(element)).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.evaluate("scrollY") == 0
+
+
+def test_several_images_in_a_strip_as_csv_and_json(page, tmp_path) -> None:
+    formula = tmp_path / "=1+1.jpg"
+    formula.write_bytes(PERSON.read_bytes())
+    analyze(page, [str(PERSON), str(formula)])
+    thumbnails = page.locator("#strip button")
+    assert thumbnails.count() == 2
+    expect(thumbnails.first).to_have_attribute("aria-current", "true")
+    thumbnails.nth(1).click()
+    expect(page.locator("#frame img")).to_have_attribute("alt", "=1+1.jpg")
+    rows = list(csv.DictReader(save(page, "csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == ["person.jpg", "'=1+1.jpg"]  # not a formula in a spreadsheet
+    images = json.loads(save(page, "json").read_text())["images"]
+    assert [image["source"] for image in images] == ["person.jpg", "=1+1.jpg"]
+    assert {"schema", "width", "height", "faces"} < set(images[0])
+    with Image.open(save(page, "image")) as drawn:
+        assert drawn.size == (640, 480)
+    page.click("#save summary")
     page.click("#clear")
-    return sorted(rows, key=lambda row: (row["image"], row["face"]))
+    expect(page.locator("#start")).to_be_visible()
+    assert page.locator("#strip li").count() == 0
 
 
-@pytest.mark.skipif(not (STATIC / "vendor").is_dir(), reason="built without npm: the page has no runtime of its own")
-def test_local_results_equal_server_results_without_requests(browser, images) -> None:
-    with run_server(Analyzer("oam", threads=1)) as address:
-        context = browser.new_context(accept_downloads=True)
-        page, urls = context.new_page(), []
+def save(page, kind: str) -> Path:
+    page.click("#save summary")
+    with page.expect_download() as download:
+        page.click(f"#{kind}")
+    return download.value.path()
+
+
+def test_images_can_be_dropped_and_pasted(page) -> None:
+    for event in ("drop", "paste"):
+        page.evaluate(
+            """async (event) => {
+              const blob = await (await fetch("samples/portrait.webp")).blob();
+              const data = new DataTransfer();
+              data.items.add(new File([blob], `${event}.webp`, { type: "image/webp" }));
+              document.dispatchEvent(event === "drop" ? new DragEvent("drop", { dataTransfer: data })
+                : new ClipboardEvent("paste", { clipboardData: data }));
+            }""",
+            event,
+        )
+        expect(page.locator("#frame img")).to_have_attribute("alt", f"{event}.webp")
+    expect(page.locator("#status")).to_have_text("All 2 analyzed.", timeout=20_000)
+
+
+def test_invalid_image_is_said_to_be_one(page, tmp_path) -> None:
+    (tmp_path / "bad.jpg").write_text("text")
+    analyze(page, str(tmp_path / "bad.jpg"))
+    expect(page.locator("#note-text")).to_contain_text("not an image")
+    page.errors[:] = [text for text in page.errors if "415" not in text]  # the browser logs the status
+
+
+def test_unreachable_server_is_asked_again(page) -> None:
+    page.route("**/v1/analyze*", lambda route: route.abort())
+    analyze(page, str(PERSON))
+    expect(page.locator("#note-text")).to_contain_text("cannot be reached")
+    page.errors.clear()
+    page.unroute("**/v1/analyze*")
+    page.click("#note-action")
+    expect(page.locator(".card")).to_have_count(1)
+
+
+@on_device
+def test_device_answers_by_default_and_nothing_is_sent(browser, address) -> None:
+    with open_page(browser, address, server=False) as page:
+        expect(page.locator("#place-text")).to_contain_text("on this device", timeout=60_000)
+        expect(page.locator("#download")).to_be_hidden()
+        requests = []
+        page.on("request", lambda request: requests.append(request))
+        analyze(page, str(PERSON), seconds=60)
+        assert page.locator("#place").get_attribute("data-place") == "device"
+        assert page.locator(".card").count() == 1
+    sent = [request for request in requests if not request.url.startswith("blob:")]
+    assert not [request.url for request in sent if request.method != "GET" or "/v1/" in request.url]
+    assert {request.url.rpartition("/")[2] for request in sent} <= {
+        "ort.wasm.bundle.min.mjs"
+    }  # threads load themselves
+
+
+@on_device
+def test_progress_of_the_networks_is_shown(browser, address) -> None:
+    with browser.new_context() as context:
+        context.add_init_script(
+            """window.seen = [];
+            new MutationObserver(() => {
+              const text = document.getElementById("place-text")?.textContent;
+              if (text && !document.getElementById("download").hidden) seen.push(text);
+            }).observe(document, { subtree: true, childList: true, characterData: true });"""
+        )
+        page = context.new_page()
         page.goto(address)
-        for task in ("gender", "race"):
-            page.check(f"input[name={task}]")
-        expected = analyze_to_csv(page, images, seconds=60)
-        page.check("#local")
-        playwright.expect(page.locator("#status")).to_contain_text("from now on", timeout=60_000)
-        page.on("request", lambda request: urls.append(request.url))
-        context.set_offline(True)
-        local = analyze_to_csv(page, images, seconds=180)
-        assert not [url for url in urls if not url.startswith("blob:")]
-        page.set_input_files("#files", {"name": "text.jpg", "mimeType": "image/jpeg", "buffer": b"text"})
-        playwright.expect(page.locator(".error")).to_contain_text("cannot read it")
-        context.close()
-    counts = Counter(row["image"] for row in expected)
-    assert counts == {Path(image).name: 1 for image in images if "nobody" not in image} | {"strip.png": 2}
-    assert next(row for row in expected if row["image"] == "tiny.png")["mask"] == "uncertain"
-    assert [(row["image"], row["face"]) for row in expected] == [(row["image"], row["face"]) for row in local]
-    for one, other in zip(expected, local, strict=True):
-        pixels = max(0.3, 0.003 * float(one["width"]))
-        tolerances = dict.fromkeys(("x", "y", "width", "height"), pixels)
-        for name, tolerance in {**tolerances, "years": 0.3, "low": 1.1, "high": 1.1}.items():
-            assert round(abs(float(one[name]) - float(other[name])), 6) <= tolerance, (one, other)
-        for task in ("gender", "race", "mask"):
-            assert one[task] == other[task]
-            assert abs(float(one[f"{task}_probability"]) - float(other[f"{task}_probability"])) < 0.02, (one, other)
-        assert abs(float(one["visibility"]) - float(other["visibility"])) < 0.01
+        expect(page.locator("#place-text")).to_have_text("Answered on this device", timeout=60_000)
+        expect(page.locator("#download")).to_be_hidden()
+        shown = page.evaluate("() => seen.map((text) => Number(/Loading the networks: (\\d+)%/.exec(text)[1]))")
+    assert len(set(shown)) > 2
+    assert sorted(shown) == shown
 
 
-def test_missing_browser_runtime_shows_error(browser, analyzer) -> None:
-    with run_server(analyzer) as address:
-        page = browser.new_page()
-        page.route("**/vendor/*", lambda route: route.fulfill(status=404))
-        page.goto(address)
-        page.check("#local")
-        playwright.expect(page.locator("#status")).to_contain_text("cannot analyze in the browser", timeout=20_000)
-        assert not page.is_checked("#local")
-        analyze(page, str(PERSON))  # on the server
-        page.close()
+def test_server_answers_where_the_device_cannot(browser, address) -> None:
+    context = browser.new_context(service_workers="block")
+    page = context.new_page()
+    page.route("**/vendor/*", lambda route: route.fulfill(status=404))
+    page.goto(address)
+    expect(page.locator("#place-text")).to_have_text("Answered by the server", timeout=30_000)
+    analyze(page, str(PERSON))
+    assert page.locator(".card").count() == 1
+    page.click("#options summary")
+    assert page.locator("[name=place][value=device]").is_disabled()
+    context.close()
+
+
+def test_static_page_offers_no_server(browser, address) -> None:
+    context = browser.new_context(service_workers="block")
+    page = context.new_page()
+    index = json.dumps({"service": False, "model": None, "live": None, "models": {}, "detectors": {}, "runtime": {}})
+    page.route("**/models/index.json", lambda route: route.fulfill(body=index, content_type="application/json"))
+    page.goto(address)
+    expect(page.locator("#place-text")).to_have_text("Cannot answer here", timeout=30_000)
+    assert page.locator("[name=place][value=server]").is_disabled()
+    assert page.is_hidden("[data-server]")
+    context.close()
+
+
+@on_device
+def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
+    with open_page(browser, address) as page:
+        page.click("[data-action=camera]:visible")
+        expect(page.locator("#frame .label")).to_contain_text("years", timeout=60_000)
+        expect(page.locator("#rate")).to_contain_text(re.compile(r"\d fps"))
+        assert page.locator("#place-text").inner_text() == "Answered on this device"
+        assert page.locator(".card").count() == 1
+        page.click("#pause")
+        expect(page.locator("#pause")).to_have_text("Go on")
+        assert page.evaluate("() => document.querySelector('#frame video').paused")
+        page.click("#pause")
+        page.click("#snapshot")
+        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-1.jpg")
+        expect(page.locator("#live-controls")).to_be_hidden()
+        assert page.locator("#strip li").count() == 1
+        expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+@on_device
+def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
+    with open_page(browser, address) as page:
+        page.set_input_files("#files", str(video_clip))
+        expect(page.locator("#faces-title")).to_have_text("1 person found", timeout=60_000)
+        expect(page.locator("#time")).to_have_text("0:03 / 0:03", timeout=20_000)
+        expect(page.locator("#play")).to_have_text("Play")
+        assert page.locator("#timeline rect").count() == 1
+        assert float(page.locator("#timeline rect").get_attribute("width")) < 900  # of 1000
+        expect(page.locator(".card .times")).to_contain_text("seen 0:0")
+        (row,) = csv.DictReader(save(page, "csv").read_text().splitlines())
+        assert row["track"] == "1"
+        assert float(row["last_seconds"]) < 2.5
+        content = json.loads(save(page, "json").read_text())
+        assert content["source"] == "clip.webm"
+        assert [person["track"] for person in content["summary"]] == [1]
+        seconds = [frame["seconds"] for frame in content["frames"]]
+        assert all(first < second for first, second in pairwise(seconds))
+        page.click(".card h3 button")  # back to where the person is first seen
+        expect(page.locator("#time")).to_have_text("0:00 / 0:03")
+
+
+def test_every_control_is_reached_by_keyboard(page) -> None:
+    analyze(page, str(PERSON))
+    page.click("#options summary")
+    page.keyboard.press("Shift+Tab")
+    focused = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        focused.add(
+            page.evaluate(
+                """() => {
+                  const { id, name, dataset, parentElement, tagName } = document.activeElement;
+                  return id || name || dataset.action || parentElement.id || parentElement.className || tagName;
+                }"""
+            )
+        )
+    wanted = {"options", "age", "mask", "gender", "race", "threshold", "attention", "crop", "place", "language"}
+    assert wanted | {"add", "camera", "save"} <= focused
+    page.keyboard.press("Escape")
+    assert not page.evaluate("() => document.getElementById('options').open")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE], ids=["desktop", "phone"])
+def test_accessibility(browser, address, scheme, viewport) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the check needs axe-playwright-python")
+    with open_page(browser, address, color_scheme=scheme, viewport=viewport, bypass_csp=True) as page:
+        check = lambda: axe.Axe().run(page)  # noqa: E731
+        report = check()
+        assert report.violations_count == 0, report.generate_report()
+        set_option(page, "race")
+        analyze(page, str(PERSON))
+        page.mouse.move(0, 0)
+        report = check()
+        assert report.violations_count == 0, report.generate_report()
+        page.click("#options summary")
+        report = check()
+        assert report.violations_count == 0, report.generate_report()
+
+
+def test_nothing_moves_for_those_who_want_less_motion(browser, address) -> None:
+    with open_page(browser, address, reduced_motion="reduce") as page:
+        durations = page.evaluate(
+            "() => [...document.querySelectorAll('*')].map((element) => getComputedStyle(element).transitionDuration)"
+        )
+    assert set(durations) == {"0s"}
+
+
+@pytest.mark.parametrize("code", [code for code in MESSAGES if code != "en"])
+def test_language_of_the_browser(browser, address, code) -> None:
+    context = browser.new_context(locale=code)
+    page = context.new_page()
+    page.goto(address)
+    expect(page.locator("#start h2")).to_have_text(MESSAGES[code]["start.title"])
+    assert page.evaluate("() => document.documentElement.lang") == code
+    context.close()
+
+
+def test_language_is_chosen_and_kept(page) -> None:
+    analyze(page, str(PERSON))
+    page.select_option("#language", "de")
+    expect(page.locator(".label")).to_contain_text("Jahre")
+    expect(page.locator(".tags")).to_contain_text("wirkt mindestens 18: ")
+    page.reload()
+    expect(page.locator("#start h2")).to_have_text(MESSAGES["de"]["start.title"])
+    page.select_option("#language", "en")
+
+
+def test_first_load_is_small(page) -> None:
+    own = [path for path in STATIC.rglob("*.*") if "vendor" not in path.parts]
+    assert sum(path.stat().st_size for path in own) < 300_000
+    assert sum(path.stat().st_size for path in (STATIC / "samples").iterdir()) < 60_000
+
+
+def test_languages_have_every_text() -> None:
+    keys = set(MESSAGES["en"])
+    for code, texts in MESSAGES.items():
+        assert set(texts) == keys, code
+        for key, text in texts.items():
+            forms = [text] if isinstance(text, str) else list(text.values())
+            assert all(forms), (code, key)
+            names = {name for form in forms for name in re.findall(r"\{(\w+)\}", form)}
+            english = MESSAGES["en"][key]
+            expected = english if isinstance(english, str) else english["other"]
+            assert names == set(re.findall(r"\{(\w+)\}", expected)), (code, key)
+
+
+def test_every_class_has_a_text() -> None:
+    for task, names in (("gender", GENDERS), ("race", RACES), ("mask", MASKS)):
+        assert {f"{task}.{name}" for name in names} <= set(MESSAGES["en"])
+
+
+def own_scripts() -> dict[str, str]:
+    return {path.name: path.read_text() for path in (STATIC / "page.js", *sorted((STATIC / "ui").glob("*.js")))}
+
+
+def test_every_text_is_used_and_known() -> None:
+    sources = "\n".join([(STATIC / "index.html").read_text(), *own_scripts().values()])
+    asked = set(re.findall(r"""\bt\("([\w.]+)\"|data-t(?:-\w+)?="([\w.]+)\"""", sources))
+    assert {name for pair in asked for name in pair if name} <= set(MESSAGES["en"])
+    families = (*re.findall(r"`(\w+(?:\.\w+)*\.)\$\{", sources), *(f"{task}." for task in ("gender", "race", "mask")))
+    assert not [key for key in MESSAGES["en"] if f'"{key}"' not in sources and not key.startswith(families)]
+
+
+def test_no_text_is_in_the_html() -> None:
+    found = []
+
+    class Texts(HTMLParser):
+        def handle_data(self, data: str) -> None:
+            found.extend(data.split())
+
+        def handle_starttag(self, tag, attributes) -> None:
+            visible = ("title", "placeholder", "aria-label", "alt", "style", "onclick")
+            found.extend(value for name, value in attributes if name in visible)
+
+    Texts().feed((STATIC / "index.html").read_text())
+    assert set(found) == {"oamface"}
+
+
+@pytest.mark.parametrize("name", own_scripts())
+def test_no_text_is_in_the_scripts(name) -> None:
+    """Texts for people have spaces, and begin with a capital or end with a stop."""
+    code = re.sub(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", "", own_scripts()[name], flags=re.DOTALL)
+    strings = re.findall(r"\"([^\"\n]*)\"|'([^'\n]*)'", code)
+    texts = [text for pair in strings for text in pair if re.search(r"^[A-Z][a-z]+ |[a-z]{2,} [a-z ]+[.!?…]$", text)]
+    assert not texts

@@ -77,7 +77,7 @@ def test_invalid_query_parameters_are_rejected(client, route, query) -> None:
     "path",
     [
         *("/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/page.js", "/constants.js"),
-        *("/models/centerface.onnx", "/models/face_scanner.onnx"),
+        *("/models/centerface.onnx", "/models/index.json", "/files.js", "/service-worker.js"),
     ],
 )
 def test_get_and_head_take_no_parameters(client, path) -> None:

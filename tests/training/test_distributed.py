@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from helpers.drawn import write_store
+from helpers.program import start_ranks
 from oamface.errors import TrainError
 from oamface.training.checkpoint import load_network
 from oamface.training.distributed import CpuSyncBatchNorm
@@ -20,7 +20,8 @@ from oamface.training.trainer import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 RECIPE = """
-{backbone}
+backbone = "face-resnet"
+backbone_stages = [[8, 1], [16, 1], [32, 1], [64, 1]]
 precision = "32-true"
 lr = 3e-4
 dropout = 0.0
@@ -28,12 +29,10 @@ loss_balancing = "{balancing}"
 loss_weights = {{ features = 0.5, kd = 1.0 }}
 
 [[phases]]
-image_size = {size}
+image_size = 64
 epochs = {epochs}
 batch_size = {batch}
 """
-FACE_RESNET = 'backbone = "face-resnet"\nbackbone_stages = [[8, 1], [16, 1], [32, 1], [64, 1]]'
-RESNET18 = 'backbone = "resnet18"'
 # Logs every step.
 TRAIN = "from oamface.training import trainer; trainer.LOG_EVERY = 1; from oamface.cli.app import main; main()"
 
@@ -43,9 +42,9 @@ def store(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("stores") / "features", features=6)
 
 
-def write_recipe(folder, *, backbone=FACE_RESNET, size=64, epochs=7, batch=12, balancing="fixed"):
+def write_recipe(folder, *, epochs=7, batch=12, balancing="fixed"):
     path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(backbone=backbone, size=size, epochs=epochs, batch=batch, balancing=balancing))
+    path.write_text(RECIPE.format(epochs=epochs, batch=batch, balancing=balancing))
     return path
 
 
@@ -53,19 +52,13 @@ def arguments(recipe, store, out):
     return [str(value) for value in ("train", recipe, "--store", store, "--output", out, "--workers", "0")]
 
 
-def launch(processes, recipe, store, out):
-    """One process, or several under torchrun."""
+def train(processes, recipe, store, out):
+    """The log of a run in one process, or in several under torchrun, every step of it."""
     (program := recipe.parent / "program.py").write_text(TRAIN)
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
-    command = [sys.executable, *(torchrun if processes > 1 else []), str(program), *arguments(recipe, store, out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def train(processes, recipe, store, out):
-    run = launch(processes, recipe, store, out)
-    _, errors = run.communicate(timeout=300)
-    assert run.returncode == 0, errors[-3000:]
+    command = [sys.executable, *(torchrun if processes > 1 else []), program, *arguments(recipe, store, out)]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in (out / LOG).read_text().splitlines()]
 
 
@@ -75,9 +68,8 @@ def losses(log):
     return [{key: value for key, value in line.items() if key not in other} for line in steps]
 
 
-@pytest.mark.parametrize(("backbone", "size"), [(FACE_RESNET, 64), (RESNET18, 32)])
-def test_two_processes_have_the_losses_of_one_with_the_same_batch(store, tmp_path, backbone, size) -> None:
-    recipe = write_recipe(tmp_path, backbone=backbone, size=size)
+def test_two_processes_have_the_losses_of_one_with_the_same_batch(store, tmp_path) -> None:
+    recipe = write_recipe(tmp_path)
     one, two = (losses(train(count, recipe, store, tmp_path / str(count))) for count in (1, 2))
     assert len(one) == len(two) == 21
     for step, other in zip(one[:20], two[:20], strict=True):
@@ -86,56 +78,54 @@ def test_two_processes_have_the_losses_of_one_with_the_same_batch(store, tmp_pat
             assert other[name] == pytest.approx(value, rel=1e-2, abs=1e-2), (name, step, other)
 
 
-def test_run_resumes_with_fewer_processes(store, tmp_path) -> None:
-    recipe, out = write_recipe(tmp_path, epochs=200, balancing="pcgrad"), tmp_path / "run"
-    run = launch(2, recipe, store, out)
+def start(count, recipe, store, out):
+    """The processes, once they have written a checkpoint."""
+    processes = start_ranks(count, recipe.parent / "errors.txt", *arguments(recipe, store, out))
     end = time.monotonic() + 120
     while not (out / CHECKPOINT).exists():
-        assert time.monotonic() < end and run.poll() is None
+        assert time.monotonic() < end and processes[0].is_alive(), (recipe.parent / "errors.txt").read_text()
         time.sleep(0.05)
-    run.terminate()
-    run.communicate(timeout=120)
+    return processes
+
+
+def join(processes):
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
+
+
+def test_run_resumes_with_fewer_processes(store, tmp_path) -> None:
+    recipe, out = write_recipe(tmp_path, epochs=200, balancing="pcgrad"), tmp_path / "run"
+    processes = start(2, recipe, store, out)
+    for process in processes:
+        process.terminate()
+    assert join(processes) == [130, 130]
     step = load_network(out / CHECKPOINT)[1]["step"]
     assert step >= 3
-    run = launch(1, recipe, store, out)
+    (process,) = start_ranks(1, tmp_path / "errors.txt", *arguments(recipe, store, out))
     while len(starts := [line for line in (out / LOG).read_text().splitlines() if '"start"' in line]) < 2:
-        assert run.poll() is None, run.communicate()
+        assert process.is_alive()
         time.sleep(0.05)
-    run.kill()
-    run.communicate(timeout=60)
+    process.kill()
+    join([process])
     assert json.loads(starts[1])["step"] >= step
 
 
 def test_lost_process_ends_the_others_with_one_line(store, tmp_path) -> None:
     recipe, out = write_recipe(tmp_path, epochs=200), tmp_path / "run"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    rendezvous |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
-    runs = []
-    for rank in ("0", "1"):
-        environment = {**os.environ, **rendezvous, "RANK": rank, "LOCAL_RANK": rank}
-        command = [sys.executable, "-m", "oamface", *arguments(recipe, store, out)]
-        runs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    end = time.monotonic() + 120
-    while not (out / CHECKPOINT).exists():
-        assert time.monotonic() < end and runs[0].poll() is None
-        time.sleep(0.05)
-    runs[1].send_signal(signal.SIGKILL)
-    _, errors = runs[0].communicate(timeout=120)
-    runs[1].communicate(timeout=60)
-    assert runs[0].returncode != 0
+    processes = start(2, recipe, store, out)
+    processes[1].kill()
+    assert join(processes) == [2, -signal.SIGKILL]
+    errors = (tmp_path / "errors.txt").read_text()
     assert "another process of this run was lost" in errors
     assert "Traceback" not in errors
     assert load_network(out / CHECKPOINT)[1]["step"] >= 3
 
 
 def test_batch_too_small_for_the_processes(store, tmp_path) -> None:
-    run = launch(2, write_recipe(tmp_path, batch=3), store, tmp_path / "run")
-    _, errors = run.communicate(timeout=120)
-    assert run.returncode != 0
-    assert "give each at least 2 faces" in errors
+    errors = tmp_path / "errors.txt"
+    assert join(start_ranks(2, errors, *arguments(write_recipe(tmp_path, batch=3), store, tmp_path / "run"))) == [2, 2]
+    assert "give each at least 2 faces" in errors.read_text()
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (7, 5, 3, 4)])

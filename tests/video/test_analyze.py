@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.program import error_of
 from helpers.videos import read_video, write_video
 from oamface.errors import FileError, VideoError
 from oamface.video import Tracker, analyze_video
@@ -187,7 +188,7 @@ def test_signal_prints_summary_to_stdout(long_clip) -> None:
     assert last["frames"] == len(lines)
 
 
-def test_video_command_rejects_its_source_as_output(clip, tmp_path) -> None:
+def test_video_command_rejects_its_source_as_output(clip, tmp_path, capsys) -> None:
     source, old = tmp_path / "clip.mp4", tmp_path / "old.jsonl"
     source.write_bytes(clip.read_bytes())
     old.write_text("old\n")
@@ -201,10 +202,7 @@ def test_video_command_rejects_its_source_as_output(clip, tmp_path) -> None:
         (source, "--output", annotated_link, "--annotate", tmp_path / "annotated.mp4"),
         (tmp_path / "missing.mp4", "--output", old),
     ):
-        process = run_video_command(*arguments)
-        output, errors = process.communicate(timeout=60)
-        assert (process.returncode, output) == (2, b"")
-        assert len(errors.splitlines()) == 1
+        error_of(capsys, "video", *arguments)
     assert source.read_bytes() == clip.read_bytes()
     assert old.read_text() == "old\n"
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "old.jsonl", "source.jsonl", "annotated.jsonl"}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.bulk.locations import locate
 from oamface.bulk.manifest import SHARD_SIZE
@@ -52,6 +53,7 @@ def run_bulk(
     weights: str = WEIGHTS[0],
     tasks: tuple[str, ...],
     at_least: tuple[int, ...] = (),
+    policy: AgePolicy | None = None,
     crop: bool = False,
     shard_size: int = SHARD_SIZE,
     column: str = "image",
@@ -64,7 +66,7 @@ def run_bulk(
 
     A run that was killed resumes when it is started again: every shard of the manifest is one file, written completely
     or not at all, so that each image is in the output exactly once.
-    at_least: see Analyzer. crop, shard_size, column: see Analyzer.analyze_batch and list_shards.
+    at_least, policy: see Analyzer. crop, shard_size, column: see Analyzer.analyze_batch and list_shards.
     device: see `devices.DEVICES`; with "cuda" or "tensorrt" each worker takes one GPU. workers: processes with one
     thread each, as many as the cluster has cores or GPUs if None. address: of a running Ray cluster ("auto" finds it);
     None starts one here.
@@ -76,9 +78,13 @@ def run_bulk(
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
     check_device(device)
     source_location, folder = locate(source), OutputFolder(locate(output))
-    # Raises once, here, and not in every worker.
-    analyzer = Analyzer(weights, tasks=tasks, device="cpu", threads=1, at_least=at_least)
-    settings = JobSettings(source, analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least)
+    # Raises once, here, and not in every worker; other machines may have what this one lacks.
+    here = device if address is None else "cpu"
+    analyzer = Analyzer(weights, tasks=tasks, device=here, threads=1, at_least=at_least, policy=policy)
+    decided = "" if policy is None else str(policy)
+    settings = JobSettings(
+        source, analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least, decided
+    )
     total = folder.start(settings, source_location)
     folder.remove_drafts()
     missing = folder.missing(total)
@@ -92,6 +98,7 @@ def run_bulk(
             "weights": weights if weights in WEIGHTS else _absolute(weights),
             "tasks": analyzer.tasks,
             "at_least": analyzer.at_least,
+            "policy": policy,
             "crop": crop,
             "device": device,
         }
@@ -120,13 +127,14 @@ class Worker:
         weights: str,
         tasks: tuple[str, ...],
         at_least: tuple[int, ...],
+        policy: AgePolicy | None,
         crop: bool,
         device: str,
     ) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # the other cores have workers of their own
-        self.analyzer = Analyzer(weights, tasks=tasks, device=device, threads=1, at_least=at_least)
+        self.analyzer = Analyzer(weights, tasks=tasks, device=device, threads=1, at_least=at_least, policy=policy)
         self.source, self.folder, self.crop = locate(source), OutputFolder(locate(output)), crop
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:

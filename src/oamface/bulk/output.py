@@ -31,7 +31,7 @@ _EARLIER_VERSIONS = {"job.json", "_plan-00000000.parquet"}  # names of files tha
 class JobSettings:
     """What is analyzed and how. All runs into one folder must have the same settings.
 
-    digest: of the model file. shard_size, column: see list_shards. at_least: see Analyzer.
+    digest: of the model file. shard_size, column: see list_shards. at_least: see Analyzer. policy: as text, or "".
     """
 
     source: str
@@ -41,6 +41,7 @@ class JobSettings:
     shard_size: int
     column: str
     at_least: tuple[int, ...] = ()
+    policy: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from oamface.results import Failure, ImageResult
+from oamface.results import AgeDecision, Failure, ImageResult
 
 _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -22,6 +22,10 @@ SCHEMA = pa.schema(
         *((f"{landmark}_{axis}", pa.float32()) for landmark in _LANDMARKS for axis in "xy"),
         *((name, pa.float32()) for name in ("age", "age_low", "age_high")),
         ("age_at_least", pa.map_(pa.int32(), pa.float32())),  # of the years that were asked for
+        ("quality", pa.float32()),  # 0..1, and what is wrong with the image of the face
+        ("quality_reasons", pa.list_(pa.string())),
+        ("decision", pa.string()),  # accept, refuse or refer, where a policy was given, and why it is referred
+        ("reason", pa.list_(pa.string())),
         *(
             column
             for task in ("gender", "race", "mask")
@@ -43,8 +47,8 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
     image: dict[str, Any] = {"source": _escape(result.source), "width": result.width, "height": result.height}
     image["faces"] = len(result)
     if not result.faces:
-        yield image
-    for number, face in enumerate(result.to_dict()["faces"]):
+        yield image | _decision(result.decision)
+    for number, (face, decided) in enumerate(zip(result.to_dict()["faces"], result, strict=True)):
         row = {**image, "face": number, "score": face["score"], "visibility": face["visibility"]}
         row["detected"] = face["detected"]
         row |= dict(zip(("x", "y", "box_width", "box_height"), face["box"], strict=True))
@@ -58,7 +62,13 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
             if task in face:
                 row[task], row[f"{task}_probability"] = face[task]["label"], face[task]["probability"]
                 row[f"{task}_probabilities"] = list(face[task]["probabilities"].items())
-        yield row
+        if "quality" in face:
+            row |= {"quality": face["quality"]["score"], "quality_reasons": face["quality"]["reasons"]}
+        yield row | _decision(decided.decision)
+
+
+def _decision(decision: AgeDecision | None) -> dict[str, Any]:
+    return {} if decision is None else {"decision": decision.outcome, "reason": list(decision.reasons)}
 
 
 def _escape(text: str | None) -> str | None:

@@ -35,6 +35,7 @@ def analyze(
     max_side: opt.MaxSide = None,
     tasks: opt.Tasks = opt.ALL_TASKS,
     at_least: opt.AtLeast = "",
+    policy: opt.Policy = "",
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "auto",
     threads: opt.Threads = 0,
@@ -50,9 +51,9 @@ def analyze(
     inputs = ["/dev/stdin" if image.path == STDIN else image.path for image in listed.images]
     check_stdout(inputs)
     analyzer = opt.load_analyzer(
-        weights, tasks, device, threads, min_face=min_face, max_side=max_side, at_least=at_least
+        weights, tasks, device, threads, min_face=min_face, max_side=max_side, at_least=at_least, policy=policy
     )
-    opt.show_terms(weights)
+    opt.show_terms(weights, analyzer.description)
     if csv is not None:
         check_output(csv, inputs=inputs, suffixes=suffixes(csv, ".csv"))
     run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)
@@ -82,7 +83,9 @@ class _Run:
         self._images = {image.path: image for image in listed.images}
         self._annotated = None if annotate is None else AnnotatedImages(annotate, listed.images)
         self._csv_file = None if csv is None else OutputFile(csv, inputs=inputs, lines=True)
-        self._csv = None if self._csv_file is None else CsvWriter(self._csv_file, analyzer.tasks, analyzer.at_least)
+        settings = (analyzer.tasks, analyzer.at_least)
+        decided = analyzer.policy is not None
+        self._csv = None if self._csv_file is None else CsvWriter(self._csv_file, *settings, decided=decided)
         self._table = TextTable(analyzer.tasks, list(self._images), analyzer.at_least)
         self._stdout = Stdout(required=csv is None and annotate is None)
         self._data = {STDIN: read_stdin()} if STDIN in self._images else {}

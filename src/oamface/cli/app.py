@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -91,6 +92,8 @@ def main() -> None:
 
 
 def _prepare_process() -> None:
+    # Pillow's warning is one too many: our own limit on pixels counts, and threads cannot silence it.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     for each in SIGNALS:
         signal.signal(each, _interrupt)
     if sys.stderr is None:  # closed: its text must not turn up in whatever file is opened next

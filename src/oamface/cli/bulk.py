@@ -26,6 +26,7 @@ def bulk(
     crops: opt.Crops = False,
     tasks: opt.Tasks = opt.ALL_TASKS,
     at_least: opt.AtLeast = "",
+    policy: opt.Policy = "",
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "cpu",
     workers: Annotated[
@@ -58,6 +59,7 @@ def bulk(
             weights=weights,
             tasks=tuple(opt.split_names(tasks)),
             at_least=tuple(opt.split_years(at_least)),
+            policy=opt.parse_policy(policy),
             crop=crops,
             shard_size=shard_size,
             column=column,

@@ -1,6 +1,9 @@
 """`oamface data`: prepared data sets, teacher features, synthetic people, occlusion masks."""
 
+import sys
 from enum import StrEnum
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +13,11 @@ from oamface.atomic import check_output, make_folder
 from oamface.cli import options as opt
 from oamface.cli.checks import check_folder, needs
 from oamface.cli.progress import ProgressBar
+from oamface.cli.stdout import printable
 
 app = typer.Typer(no_args_is_help=True, help="Prepare data sets, draw synthetic people and occlusions.")
 
+SHOWN_SKIPPED = 10  # images
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 
@@ -25,19 +30,28 @@ class DataSet(StrEnum):
     lfw = "lfw"
     aaf = "aaf"
     synth = "synth"
+    csv = "csv"
+    folders = "folders"
 
 
 @app.command()
 @needs("train")
 def prepare(
     data_set: Annotated[DataSet, typer.Argument(metavar="NAME", help=f"The data set: {', '.join(DataSet)}.")],
-    source: Annotated[Path, typer.Argument(help="Its published files: a folder, .tar, .tar.gz or .zip.")],
+    source: Annotated[
+        Path, typer.Argument(help="Its published files: a folder, .tar, .tar.gz or .zip; for csv also the .csv file.")
+    ],
     output: opt.OutputFolder,
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of a crop in pixels.")] = 128,
 ) -> None:
-    """Detect, align and store every face of a data set."""
+    """Detect, align and store the most prominent face of every image of a data set.
+
+    csv and folders are for your own faces: a CSV file with the columns image and any of age, gender, race, mask, split
+    and person, or folders that are named after labels.
+    """
     from oamface.datasets import preparation
-    from oamface.datasets.readers import aaf, fairface, lfw, mafa, masks, rmfrd, synthetic, utkface
+    from oamface.datasets.readers import aaf, csv_file, fairface, folders, lfw, mafa, masks, rmfrd, synthetic, utkface
+    from oamface.datasets.store import Store, count_labels
 
     readers = {
         DataSet.utkface: utkface.read,
@@ -48,12 +62,20 @@ def prepare(
         DataSet.lfw: lfw.read,
         DataSet.aaf: aaf.read,
         DataSet.synth: synthetic.read,
+        DataSet.csv: csv_file.read,
+        DataSet.folders: folders.read,
     }
+    read, archive = readers[data_set], source
+    if data_set == DataSet.csv and source.is_file() and source.suffix.lower() == ".csv":
+        read, archive = partial(csv_file.read, table=source.name), source.parent
     check_folder(output, inputs=[source])
     with ProgressBar(f"{data_set} -> {output}") as bar:
-        card = preparation.prepare(source, readers[data_set], output, size=size, on_progress=bar.update)
-    faces = ", ".join(f"{count} {split}" for split, count in sorted(card["faces"].items()))
+        card = preparation.prepare(archive, read, output, size=size, on_progress=bar.update)
+    for name, reason in islice(card["skipped"].items(), SHOWN_SKIPPED):
+        print(f"oamface: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)
+    faces = ", ".join(f"{count} {split}" for split, count in sorted(card["faces"].items())) or "no face"
     print(f"{output}: {faces}; {len(card['skipped'])} images skipped, listed with reasons in {output / 'card.json'}")
+    print(f"labels: {', '.join(f'{count} {task}' for task, count in count_labels(Store.open(output)).items())}")
 
 
 @app.command()

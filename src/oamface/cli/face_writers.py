@@ -15,7 +15,7 @@ from oamface.cli.image_list import ANNOTATED, STDIN, InputImage, is_annotated
 from oamface.cli.stdout import printable
 from oamface.images import decode, write_image
 from oamface.labels import TASKS
-from oamface.results import Age, Face, Failure, ImageResult
+from oamface.results import UNCERTAIN, Age, AgeDecision, Face, Failure, ImageResult, Quality
 
 _NAME_WIDTH = 40  # terminal cells; longer names get a line of their own
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -42,15 +42,29 @@ class TextTable:
             yield name
             name = ""
         if not result.faces:
-            yield self._line([name, "no face found"])
+            yield self._line([name, f"no face found{_decided(result.decision)}"])
         for number, face in enumerate(result.faces, 1):
-            note = "" if face.detected else "  no face detected, predicted from the whole image"
-            yield self._line([name, str(number), *_cells(face), f"{face.visibility:.0%}{note}"])
+            yield self._line([name, str(number), *_cells(face), f"{face.visibility:.0%}{_note(face)}"])
 
     def _line(self, cells: Sequence[str]) -> str:
         widths = [*self._widths.values(), 0]
         padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=False))
         return "  ".join(padded).rstrip()
+
+
+def _note(face: Face) -> str:
+    """What a person has to know about a face: its decision, or else what is wrong with its image."""
+    if not face.detected:
+        return f"  no face detected, predicted from the whole image{_decided(face.decision)}"
+    if face.decision is not None or face.quality is None or not face.quality.reasons:
+        return _decided(face.decision)
+    return f"  {', '.join(face.quality.reasons)}"
+
+
+def _decided(decision: AgeDecision | None) -> str:
+    if decision is None:
+        return ""
+    return f"  {decision.outcome}{': ' * bool(decision.reasons)}{', '.join(decision.reasons)}"
 
 
 def _cells(face: Face) -> Iterator[str]:
@@ -61,16 +75,20 @@ def _cells(face: Face) -> Iterator[str]:
             tails = (f", {years}+: {prediction.at_least(years):.0%}" for years in prediction.thresholds)
             yield f"{prediction.years:.0f} ({prediction.low:.0f}-{prediction.high:.0f}){''.join(tails)}"
         else:
-            yield f"{prediction.label} {prediction.probability:.0%}"
+            likely = "" if prediction.label == UNCERTAIN else f" {prediction.probability:.0%}"
+            yield f"{prediction.label}{likely}"
 
 
 class CsvWriter:
     """Rows for a spreadsheet: one a face, one for an image without faces, one for an image that could not be read.
 
-    Written line by line into `output`. at_least: years whose probability gets a column.
+    Written line by line into `output`. at_least: years whose probability gets a column. decided: whether there are
+    columns for decisions.
     """
 
-    def __init__(self, output: OutputFile, tasks: Sequence[str], at_least: Sequence[int] = ()) -> None:
+    def __init__(
+        self, output: OutputFile, tasks: Sequence[str], at_least: Sequence[int] = (), *, decided: bool = False
+    ) -> None:
         self._output, self._tasks = output, [task for task in TASKS if task in tasks]
         columns = ["source", "error", "face", "x", "y", "width", "height", "score", "detected", "visibility"]
         for task in self._tasks:
@@ -78,6 +96,7 @@ class CsvWriter:
                 columns += ["age", "age_low", "age_high", *(f"age_at_least_{years}" for years in at_least)]
             else:
                 columns += [task, f"{task}_probability"]
+        columns += ["quality", "quality_reasons", *(("decision", "reason") if decided else ())]
         self._columns = columns
         self._write(columns)
 
@@ -86,10 +105,13 @@ class CsvWriter:
         if isinstance(result, Failure):
             self._write([result.source, str(result.error)])
         elif not result.faces:
-            self._write([result.source])
+            decision = decision_cells(result.decision)
+            blank = [None] * (len(self._columns) - 1 - len(decision))
+            self._write([result.source, *blank, *decision])
         else:
             for number, face in enumerate(result.faces, 1):
-                self._write(self._row(result.source, number, face.to_dict()))
+                row = self._row(result.source, number, face.to_dict())
+                self._write([*row, *quality_cells(face.quality), *decision_cells(face.decision)])
 
     def _row(self, source: str | None, number: int, face: dict[str, Any]) -> list[Any]:
         row = [source, None, number, *face["box"], face["score"], face["detected"], face["visibility"]]
@@ -103,6 +125,16 @@ class CsvWriter:
         padded = [*cells, *[None] * (len(self._columns) - len(cells))]
         csv.writer(line).writerow([_without_formula(cell) for cell in padded])
         self._output.write(line.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def quality_cells(quality: Quality | None) -> tuple[Any, Any]:
+    """The score, and the reasons as one text."""
+    return (None, None) if quality is None else (round(quality.score, 4), ", ".join(quality.reasons))
+
+
+def decision_cells(decision: AgeDecision | None) -> tuple[str, ...]:
+    """The outcome, and the reasons as one text; no cells without a decision."""
+    return () if decision is None else (decision.outcome, ", ".join(decision.reasons))
 
 
 def _without_formula(cell: Any) -> Any:

@@ -10,7 +10,7 @@ from oamface.cli import options as opt
 from oamface.cli.checks import check_json_file, model_files, needs
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import json_text, print_table
-from oamface.weights import WEIGHTS
+from oamface.weights import WEIGHTS, operating_points
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, time and select models.")
 
@@ -53,7 +53,8 @@ def card(weights: Annotated[str, typer.Argument(help=f"{', '.join(WEIGHTS)}, or 
     from oamface.export.model_card import model_card
     from oamface.predictor import Predictor
 
-    print(model_card(Predictor(weights).description), end="")
+    predictor = Predictor(weights)
+    print(model_card(predictor.description, operating_points(predictor.digest)), end="")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from oamface.labels import TASKS
 from oamface.weights import WEIGHTS, terms
 
 if TYPE_CHECKING:
+    from oamface.age_policy import AgePolicy
     from oamface.analyzer import Analyzer
 
 MODEL, DETECTION, OUTPUT = "Model", "Face detection", "Output"  # panels of the help
@@ -40,6 +41,15 @@ AtLeast = Annotated[
         "--at-least",
         metavar="YEARS",
         help="Also the probability of looking at least so old, such as 18,21.",
+        rich_help_panel=MODEL,
+    ),
+]
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="FIELDS",
+        help="Accept, refuse or refer each face: age=18,challenge=25,max_false_accept=0.01,max_false_refuse=0.05.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -88,9 +98,13 @@ RenderWorkers = Annotated[
 ]
 
 
-def show_terms(weights: str) -> None:
-    """Say on standard error what the weights may be used for, where a person reads it."""
-    if (line := terms(weights)) and sys.stderr.isatty():
+def show_terms(weights: str, description: dict[str, Any]) -> None:
+    """Say on standard error what the weights may be used for, where a person reads it.
+
+    description: of the model file, which names the terms of the weights that it was fine-tuned from.
+    """
+    line = terms(weights) or description.get("fine_tuned_from", {}).get("terms", "")
+    if line and sys.stderr.isatty():
         print(f"oamface: {line}", file=sys.stderr)
 
 
@@ -116,13 +130,26 @@ def load_analyzer(
     min_face: float | None,
     max_side: int | None,
     at_least: str = "",
+    policy: str = "",
 ) -> "Analyzer":
     """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError, DeviceError."""
     from oamface.analyzer import Analyzer
     from oamface.face_detector import FaceDetector
 
     detector = FaceDetector(min_face=min_face, max_side=max_side, device=device, threads=threads)
-    years = split_years(at_least)
     return Analyzer(
-        weights, tasks=split_names(tasks), device=device, threads=threads, detector=detector, at_least=years
+        weights,
+        tasks=split_names(tasks),
+        device=device,
+        threads=threads,
+        detector=detector,
+        at_least=split_years(at_least),
+        policy=parse_policy(policy),
     )
+
+
+def parse_policy(text: str) -> "AgePolicy | None":
+    """The policy that the option describes; None where it is empty. Raises OptionError."""
+    from oamface.age_policy import AgePolicy
+
+    return AgePolicy.parse(text) if text else None

@@ -109,7 +109,7 @@ def sensitivity(
         )
     if output is not None:
         write_text(output, json_text(figures))
-    print(json_text(figures) if json else markdown(figures, Path(weights).stem), end="")
+    print(json_text(figures) if json else markdown(figures), end="")
 
 
 @app.command()
@@ -122,6 +122,12 @@ def report(
     main: Annotated[str | None, typer.Option(help="The result that the report is about.")] = None,
     log: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A training run's log.jsonl; repeat, oldest first.")
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Results of a study, instead of the folder's checkpoints.")
+    ] = None,
+    compact: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also write results small enough to commit here.")
     ] = None,
     faces: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="Show the worst faces of this prepared data set.")
@@ -143,6 +149,20 @@ def report(
         with ProgressBar("report") as bar:
             summary = quick_report(output, on_progress=bar.update_stage)
     else:
-        summary = write_report(results, output, main=main, logs=log or [], faces_of=open_stores(faces or []))
+        stores = open_stores(faces or [])
+        summary = write_report(
+            results, output, main=main, study=study, compact=compact, logs=log or [], faces_of=stores
+        )
     print(*(f"{count} {verdict}" for verdict, count in summary["verdicts"].items()), sep=", ")
     print(output / "index.html")
+
+
+@app.command()
+@needs("train")
+def tables(
+    root: Annotated[Path, typer.Argument(help="The repository's folder.")] = Path(),
+) -> None:
+    """Write the generated tables of README and docs again, from docs/results."""
+    from oamface.paper.generated import update
+
+    print(*update(root), sep="\n")

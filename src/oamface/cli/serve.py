@@ -9,7 +9,7 @@ from oamface.cli import options as opt
 from oamface.cli.checks import needs
 from oamface.weights import WEIGHTS
 
-ACCESS, LIMITS = "Access", "Limits"
+ACCESS, LIMITS, SITE = "Access", "Limits", "Static site"
 
 
 @needs("serve")
@@ -41,8 +41,21 @@ def serve(
     ] = 30.0,
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "auto",
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the page with all it needs into a new folder, for any web server, and serve nothing.",
+            rich_help_panel=SITE,
+        ),
+    ] = None,
 ) -> None:
     """Serve a REST API and a page. Keeps and logs nothing of the images it receives."""
+    if export is not None:
+        from oamface.server.site import Site
+
+        Site(weights).export(export)
+        return
     from oamface.server.run import run
 
     run(

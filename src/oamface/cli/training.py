@@ -1,5 +1,6 @@
 """`oamface train`, `export`, `evaluate`: a prepared data set to a network, a model file, and its figures."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +15,15 @@ from oamface.cli.stdout import json_text, print_table
 
 @needs("train")
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file such as those in recipes/.")],
     store: opt.Stores,
     output: opt.OutputFolder,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A TOML file such as those in recipes/. Default with --from: fine-tuning.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Fine-tune this model, such as oam-open, a file or a checkpoint."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: faster on a GPU, after a minute or two.")
@@ -25,27 +32,29 @@ def train(
         float | None, typer.Option(min=0.01, help="End after this time instead of after the recipe's epochs.")
     ] = None,
 ) -> None:
-    """Train the network by a recipe, and write a checkpoint."""
+    """Train the network by a recipe, or fine-tune a model, and write a checkpoint.
+
+    The folder also gets log.jsonl, and curves.png with losses and metrics by epoch.
+    """
     from oamface.training.config import load_recipe
+    from oamface.training.fine_tuning import RECIPE, fine_tuning_recipe
     from oamface.training.trainer import Trainer
 
     check_folder(output, inputs=store)
+    if start is not None:
+        settings = fine_tuning_recipe(start, recipe or RECIPE)
+    elif recipe is not None:
+        settings = load_recipe(recipe)
+    else:
+        raise typer.BadParameter("name a recipe, or with --from a model to fine-tune")
     with ProgressBar("train") as bar:
 
         def show(event: dict[str, Any]) -> None:
             bar.update(event["step"], trainer.total_steps)
-            if event["event"] == "start":
-                bar.print(f"{event['steps'] - event['step']} steps to go")
-            elif event["event"] == "teacher":
-                bar.print(f"the teacher predicts {event['faces']} faces first")
-            elif event["event"] == "estimate":
-                bar.print(f"about {event['minutes']:.0f} minutes to go")
-            elif event["event"] == "epoch":
-                bar.print(f"epoch {event['epoch'] + 1} at {event['image_size']} px: {validation_figures(event)}")
+            if line := _progress_line(event):
+                bar.print(line)
 
-        trainer = Trainer(
-            load_recipe(recipe), store, output, workers=workers, compiled=compiled, minutes=minutes, on_event=show
-        )
+        trainer = Trainer(settings, store, output, workers=workers, compiled=compiled, minutes=minutes, on_event=show)
         checkpoint = trainer.train()
     print(checkpoint)
 
@@ -53,6 +62,23 @@ def train(
 def validation_figures(event: dict[str, Any]) -> str:
     """The validation figures of a training log's line."""
     return ", ".join(f"{name[6:]} {value:.3f}" for name, value in event.items() if name.startswith("valid_"))
+
+
+def _progress_line(event: dict[str, Any]) -> str:
+    """What a person reads of an event in a training log, "" of most."""
+    if event["event"] == "start":
+        return f"{event['faces']} faces with {', '.join(event['tasks'])}; {event['steps'] - event['step']} steps to go"
+    if event["event"] == "teacher":
+        return f"the teacher predicts {event['faces']} faces first"
+    if event["event"] == "estimate":
+        return f"about {event['minutes']:.0f} minutes to go"
+    if event["event"] == "epoch":
+        name = f"epoch {event['epoch'] + 1}" if event["epoch"] >= 0 else "before training"
+        return f"{name} at {event['image_size']} px: {validation_figures(event)}"
+    if event["event"] == "best":
+        name = f"epoch {event['epoch'] + 1} was the best" if event["epoch"] >= 0 else "no epoch was better than before"
+        return f"{name}; its weights are kept"
+    return ""
 
 
 @needs("train")
@@ -113,6 +139,7 @@ def export(
     from oamface.datasets.store import open_stores
     from oamface.export.exporter import check_export
     from oamface.export.exporter import export as export_model
+    from oamface.export.model_card import kept_calibration, terms_of_use
 
     if output.suffix == ".xml" and precision != "float16":
         raise typer.BadParameter("an .xml file for OpenVINO keeps the precision of what it is made from")
@@ -120,7 +147,7 @@ def export(
     stores = open_stores([*own, *(test_store or [])])
     check_export(source, stores[: len(own)], output, precision)
     with ProgressBar("export") as bar:
-        export_model(
+        description = export_model(
             source,
             stores[: len(own)],
             output,
@@ -128,6 +155,12 @@ def export(
             test_stores=stores[len(own) :],
             on_progress=bar.update_stage,
         )
+    if line := kept_calibration(description):
+        print(f"oamface: {line}", file=sys.stderr)
+    if output.suffix == ".onnx" and description["figures"] is None:
+        print("oamface: no figures are in the file: the stores hold no face of the split 'test'", file=sys.stderr)
+    if start := description.get("fine_tuned_from"):
+        print(f"oamface: fine-tuned from {start['weights']}: {terms_of_use(description['training'])}", file=sys.stderr)
     print(output)
 
 

@@ -4,6 +4,7 @@ import tarfile
 import threading
 import zipfile
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from oamface.images import MAX_BYTES
 
 
 class Archive:
-    """The files of a folder or archive. names: their paths inside it, in a fixed order. Safe to share between threads.
+    """The files of a folder or archive. Safe to share between threads.
 
     Raises DataError: no such path, or not a folder, tar or zip that can be read to its end.
     """
@@ -26,17 +27,30 @@ class Archive:
         self._members: dict[str, tarfile.TarInfo] = {}
         try:
             if path.is_dir():
-                self.names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+                pass  # listed when its names are needed
             elif zipfile.is_zipfile(path):
                 self._zip = zipfile.ZipFile(path)
-                self.names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
             else:
                 self._tar = tarfile.open(path)  # noqa: SIM115 (closed in __exit__)
                 self._members = {member.name: member for member in self._tar if member.isfile()}
-                self.names = list(self._members)
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
             self.close()
             raise DataError(f"{path}: not a readable folder, .tar, .tar.gz or .zip ({error})") from error
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The files' paths, in a fixed order."""
+        if self._tar is not None:
+            return list(self._members)
+        if self._zip is not None:
+            return [info.filename for info in self._zip.infolist() if not info.is_dir()]
+        return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; in a folder it may also lie outside, by ../ or an absolute path."""
+        if self._tar is not None:
+            return name in self._members
+        return (self.path / name).is_file() if self._zip is None else name in self._zip.NameToInfo
 
     def read(self, name: str) -> bytes:
         """The bytes of one file. Raises DataError: no such file, unreadable, or larger than `images.MAX_BYTES`."""

@@ -25,7 +25,7 @@ from oamface.atomic import write_text, write_whole
 from oamface.datasets.index import Index, Record
 from oamface.errors import StoreError
 from oamface.images import RGBImage
-from oamface.labels import Label
+from oamface.labels import TASKS, Label
 
 FORMAT = 2
 UNDETECTED = "undetected"  # the folder of Store.undetected, and its split of faces that really were not detected
@@ -121,6 +121,12 @@ def open_stores(folders: Sequence[Path], *, size: int | None = None) -> list[Sto
         store = Store.open(folder, size=size)
         shards.setdefault(store.data_set, []).append(store)
     return [_concatenate(stores) if len(stores) > 1 else stores[0] for stores in shards.values()]
+
+
+def count_labels(store: Store) -> dict[str, int]:
+    """Task to how many of a store's faces have a label."""
+    unknown = Label()
+    return {task: sum(getattr(label, task) != getattr(unknown, task) for label in store.labels) for task in TASKS}
 
 
 def _concatenate(shards: list[Store]) -> Store:

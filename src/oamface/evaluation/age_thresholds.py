@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from oamface.evaluation.tables import rate_text
+
 MINOR_SPAN = 5  # years below a threshold
 ADULTS_FROM = 25  # years
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class Rate(NamedTuple):
@@ -27,10 +30,10 @@ class Rate(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n})" if self.n else "-"
+        return rate_text(self)
 
 
-def rate(events: npt.NDArray[np.bool_]) -> Rate:
+def rate(events: BoolArray) -> Rate:
     """The share of True among (N,) events."""
     count = len(events)
     if not count:
@@ -41,7 +44,7 @@ def rate(events: npt.NDArray[np.bool_]) -> Rate:
     return Rate(share, max(0.0, centre - reach), min(1.0, centre + reach), count)
 
 
-def minors(true: IntArray, threshold: int) -> npt.NDArray[np.bool_]:
+def minors(true: IntArray, threshold: int) -> BoolArray:
     """(N,) whether a person of `true` years is one of the MINOR_SPAN years below the threshold."""
     return (true >= threshold - MINOR_SPAN) & (true < threshold)
 
@@ -56,28 +59,97 @@ def false_refuse(estimated: FloatArray, true: IntArray, threshold: int, challeng
     return rate(estimated[true >= max(ADULTS_FROM, threshold)] < challenge)
 
 
+class Ages(NamedTuple):
+    """People: (N,) estimated and (N,) true years."""
+
+    estimated: FloatArray
+    true: IntArray
+
+
 class OperatingPoint(NamedTuple):
-    """The least challenge age whose false accept rate is at most `wanted`, and what it costs."""
+    """A challenge age chosen for a false accept rate, and what it gives on other people.
+
+    accepted: of minors; passed: of adults from ADULTS_FROM years on.
+    """
 
     wanted: float
     challenge: int
-    accept: Rate
-    refuse: Rate
+    accepted: Rate
+    passed: Rate
 
 
 def operating_points(
-    estimated: FloatArray, true: IntArray, threshold: int, wanted: Sequence[float] = (0.1, 0.05, 0.01, 0.001)
+    chosen: Ages, shown: Ages, threshold: int, wanted: Sequence[float] = (0.1, 0.05, 0.01, 0.001)
 ) -> list[OperatingPoint]:
-    """One for each wanted rate that some challenge age up to 60 years reaches."""
+    """One for each wanted rate that some challenge age up to 60 years reaches.
+
+    chosen, shown: the people who the least such challenge is chosen on, and those it is measured on.
+    """
     points = []
     for rate_wanted in wanted:
         for challenge in range(threshold, 61):
-            accept = false_accept(estimated, true, threshold, challenge)
-            if accept.value <= rate_wanted:
-                refuse = false_refuse(estimated, true, threshold, challenge)
-                points.append(OperatingPoint(rate_wanted, challenge, accept, refuse))
+            if false_accept(*chosen, threshold, challenge).value <= rate_wanted:
+                accepted = false_accept(*shown, threshold, challenge)
+                passed = rate(shown.estimated[shown.true >= max(ADULTS_FROM, threshold)] >= challenge)
+                points.append(OperatingPoint(rate_wanted, challenge, accepted, passed))
                 break
     return points
+
+
+class TradeOff(NamedTuple):
+    """One point of a detection error trade-off curve."""
+
+    challenge: int
+    false_accept: float
+    false_refuse: float
+
+
+def trade_off(people: Ages, threshold: int, challenges: Sequence[int]) -> list[TradeOff]:
+    """The curve of a threshold over the challenge ages."""
+    return [
+        TradeOff(
+            challenge,
+            false_accept(*people, threshold, challenge).value,
+            false_refuse(*people, threshold, challenge).value,
+        )
+        for challenge in challenges
+    ]
+
+
+def reliability(probabilities: FloatArray, true: IntArray, threshold: int, bins: int = 10) -> list[tuple[float, Rate]]:
+    """The mean of (N,) probabilities of being at least the threshold and the share who are, in bins of equal width."""
+    number = np.minimum((probabilities * bins).astype(int), bins - 1)
+    return [
+        (float(probabilities[number == at].mean()), rate(true[number == at] >= threshold))
+        for at in range(bins)
+        if (number == at).any()
+    ]
+
+
+class Referral(NamedTuple):
+    """A policy that may refer. Rates of minors and of adults from ADULTS_FROM years on, at the age 18.
+
+    referred, referred_adults: of all people, and of adults. accepted: of all minors. passed: of all adults, where a
+    referred adult has not passed. passed_answered: of the adults who are not referred.
+    """
+
+    referred: Rate
+    referred_adults: Rate
+    accepted: Rate
+    passed: Rate
+    passed_answered: Rate
+
+
+def referral(accept: BoolArray, refer: BoolArray, true: IntArray, threshold: int = 18) -> Referral:
+    """What a policy does: (N,) whether it accepts and whether it refers people of `true` years."""
+    young, old = minors(true, threshold), true >= max(ADULTS_FROM, threshold)
+    return Referral(rate(refer), rate(refer[old]), rate(accept[young]), rate(accept[old]), rate(accept[old & ~refer]))
+
+
+def passing_challenge(people: Ages, passed: float, threshold: int = 18) -> float:
+    """The largest challenge, in years and parts of them, at which that share of adults is accepted."""
+    estimated = np.sort(people.estimated[people.true >= max(ADULTS_FROM, threshold)])
+    return float(estimated[min(len(estimated) - 1, round((1 - passed) * len(estimated)))])
 
 
 def calibration_error(probabilities: FloatArray, true: IntArray, threshold: int, bins: int = 10) -> float:

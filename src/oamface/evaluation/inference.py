@@ -18,6 +18,7 @@ from oamface.evaluation.predictions import PredictionTable
 from oamface.evaluation.predictors import Classes, FacePredictor, Sample, SamplePredictions
 from oamface.labels import AGES, MASKS, WITH_MASK, WITHOUT_MASK, Label, class_name, common_classes
 from oamface.occlusion import Occluded
+from oamface.parallel import map_ahead
 
 BATCH = 256  # faces drawn and predicted at once; bounds memory
 FloatArray = npt.NDArray[np.floating]
@@ -49,9 +50,14 @@ def run_predictors(
         raise DataError(f"the stores hold no face of the split {split!r}")
     collectors = [_Collector(predictor) for predictor in predictors]
     names = [face_names(store) for store in stores]
-    for number, condition_name, rows in batches:
+
+    def draw(batch: tuple[int, str, list[int]]) -> list[Occluded]:
+        number, name, rows = batch
+        return [apply_condition(stores[number], row, conditions[name], seed=seed) for row in rows]
+
+    drawn = map_ahead(draw, batches, 2, ahead=2)  # while the networks predict
+    for (number, condition_name, rows), faces in zip(batches, drawn, strict=True):
         store, condition = stores[number], conditions[condition_name]
-        faces = [apply_condition(store, row, condition, seed=seed) for row in rows]
         labels = [store.labels[row] for row in rows]
         if condition.styles:
             labels = [replace(label, mask=frozenset({face.mask})) for label, face in zip(labels, faces, strict=True)]

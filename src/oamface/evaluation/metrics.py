@@ -35,6 +35,23 @@ def age_metrics(predicted: FloatArray, truth: FloatArray, *, weights: FloatArray
     }
 
 
+def threshold_metrics(predicted: FloatArray, truth: FloatArray, *, weights: FloatArray | None = None) -> MetricValues:
+    """Of (N,) predicted and true years, in NIST's terms, at the threshold 18 with Challenge 25.
+
+    false_accept: the share of those from 13 to 17 who are estimated at 25 or more. false_refuse: the share of those
+    from 25 on who are estimated below. mae_18_30: the mean absolute error of those from 18 to 30. NaN without such.
+    """
+    minor, adult, young = (truth >= 13) & (truth < 18), truth >= 25, (truth >= 18) & (truth <= 30)
+    passed = np.asarray(predicted) >= 25
+    columns = [minor, minor & passed, adult, adult & ~passed, young, young * np.abs(predicted - truth)]
+    minors, accepted, adults, refused, youths, error = _means(np.stack(columns, 1).astype(float), weights).T
+    return {
+        "false_accept": _ratio(accepted, minors),
+        "false_refuse": _ratio(refused, adults),
+        "mae_18_30": _ratio(error, youths),
+    }
+
+
 def interval_metrics(
     low: FloatArray, high: FloatArray, truth: FloatArray, *, weights: FloatArray | None = None
 ) -> MetricValues:

@@ -1,7 +1,7 @@
 """The table of raw predictions beside the ground truth, one Parquet file: every metric is computed from it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -74,6 +74,18 @@ class PredictionTable:
             raise ResultError(f"{path}: {header['format']} is not this version's {FORMAT}; run the benchmark again")
         _check(predictions, str(path))
         return predictions
+
+
+def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """One table of a predictor's predictions under several conditions, data set by data set."""
+    rows = pd.concat([table.table for table in tables], ignore_index=True)
+    order = {data_set: number for number, data_set in enumerate(tables[0].classes)}
+    rows = rows.sort_values("data_set", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    attention: dict[str, dict[str, dict[str, Any]]] = {}
+    for table in tables:
+        for data_set, maps in table.attention.items():
+            attention.setdefault(data_set, {}).update(maps)
+    return PredictionTable(rows, tables[0].classes, attention, tables[0].about)
 
 
 @dataclass(frozen=True)

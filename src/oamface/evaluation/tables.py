@@ -6,10 +6,11 @@ from typing import Any
 
 from oamface.evaluation.conditions import CLEAN
 
-_UNITLESS = {"mae", "rmse", "r", "width", "auc", "leakage", "age_mae"}  # all others are shown in percent
+_UNITLESS = {"mae", "rmse", "r", "width", "auc", "leakage", "age_mae", "mae_18_30"}  # all others are shown in percent
 SHOWN = {
     "age": ("mae", "rmse", "r", "within_5", "within_10"),
     "age_interval": ("coverage", "width"),
+    "age_threshold": ("false_accept", "false_refuse", "mae_18_30"),
     "age_group": ("accuracy", "f1", "auc"),
     "gender": ("accuracy", "precision", "recall", "f1", "auc"),
     "race": ("accuracy", "precision", "recall", "f1", "auc"),
@@ -49,6 +50,12 @@ def rows(evaluation: dict[str, Any]) -> list[tuple[str, ...]]:
 def markdown(evaluation: dict[str, Any]) -> str:
     """The rows as a Markdown table."""
     return markdown_table(HEADINGS, rows(evaluation))
+
+
+def rate_text(rate: Sequence[float]) -> str:
+    """An `age_thresholds.Rate`, which may come from JSON: the share, its interval and the count."""
+    value, low, high, count = rate
+    return f"{value:.1%} ({low:.1%} to {high:.1%}, n = {count:.0f})" if count else "-"
 
 
 def headline_markdown(evaluation: dict[str, Any]) -> str:

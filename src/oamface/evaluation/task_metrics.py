@@ -58,6 +58,8 @@ def _age_metrics(subset: Subset, resamples: int) -> TaskMetrics:
     if valid.sum() < MIN_FACES:
         return _not_enough("age", valid)
     values = {"age": boot(metrics.age_metrics, predicted[valid], true[valid])}
+    if ((true[valid] >= 13) & (true[valid] < 18)).sum() >= MIN_FACES:
+        values["age_threshold"] = boot(metrics.threshold_metrics, predicted[valid], true[valid])
     bounded, low, high = subset.age_bounds()
     if bounded.sum() >= MIN_FACES:
         values["age_interval"] = boot(metrics.interval_metrics, low[bounded], high[bounded], true[bounded])

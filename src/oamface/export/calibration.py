@@ -18,7 +18,8 @@ from oamface.occlusion import STYLES
 from oamface.predictor import Predictor, age_std
 
 LEVEL = 0.9  # coverage of the age intervals
-_BETA_PENALTY = 5.0  # faces' worth of the prior belief that a threshold's probabilities are right as they are
+_BETA_PENALTY = 5.0  # faces' worth of the prior belief about a threshold's parameters
+MIN_FACES, NEAR = 50, 10  # labelled faces that replace the calibration of a model's start, and years around an age
 MIN_NEIGHBOURS, MAX_DISTANCE = 150, 3  # faces and years that the quantile of one year is taken over
 TRAINING_STYLES = Condition(tuple(name for name, style in STYLES.items() if not style.held_out))
 CALIBRATION_CONDITIONS = (CONDITIONS[CLEAN], TRAINING_STYLES)
@@ -29,23 +30,60 @@ Progress = Callable[[str, int, int], None]  # what is being done, faces done, al
 
 
 def calibrate(
-    predictor: Predictor, stores: Sequence[Store], on_progress: Progress = lambda what, done, total: None
+    predictor: Predictor,
+    stores: Sequence[Store],
+    on_progress: Progress = lambda what, done, total: None,
+    *,
+    start: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """{"temperatures", "intervals", "at_least"} as in a model file's description, fitted on the calibration split.
 
     predictor: with temperatures of 1. Every face is taken clean and occluded by a style of training. "intervals" has
-    quantiles for undetected faces where the stores were prepared with such. Raises DataError: too few faces.
+    quantiles for undetected faces where the stores were prepared with such.
+    start: the description of the model that was fine-tuned. Its calibration is kept where there are fewer than
+    MIN_FACES labelled faces, for a task or within NEAR years of an age, and "kept" then names the tasks and counts the
+    ages: {"tasks", "ages"}. Raises DataError: too few faces, and no start.
     """
+    tasks, ages = ([], np.zeros(len(TASKS["age"]), bool)) if start is None else _too_few(stores)
+    kept = {"kept": {"tasks": tasks, "ages": int(ages.sum())}} if tasks or ages.any() else {}
+    if start is not None and ages.all() and len(tasks) == len(TASKS) - 1:
+        return {"temperatures": start["temperatures"], **_age_calibration(start), **kept}
     logits, candidates = _predict_logits(predictor, stores, on_progress)
     # The age keeps a temperature of 1: flatter distributions would pull their mean, the estimate, to middle age.
-    temperatures = {task: 1.0 if task == "age" else fit_temperature(logits[task], candidates[task]) for task in TASKS}
+    temperatures = {
+        task: 1.0 if task == "age" else fit_temperature(logits[task], candidates[task])
+        for task in TASKS
+        if task not in tasks
+    }
+    if start is not None:
+        temperatures |= {task: start["temperatures"][task] for task in tasks}
+        if ages.all():
+            return {"temperatures": temperatures, **_age_calibration(start), **kept}
     quantiles = {"quantiles": fit_quantiles(logits["age"], candidates["age"])}
     if any(store.undetected for store in stores):
         quantiles[UNDETECTED] = _fit_undetected(predictor, stores, on_progress)
-    at_least = fit_thresholds(logits["age"], candidates["age"])
+    prior = _age_calibration(start)["at_least"] if start is not None else []
+    if start is not None:
+        for name, table in quantiles.items():
+            quantiles[name] = np.where(ages, start["intervals"].get(name, table), table)
+    at_least = fit_thresholds(logits["age"], candidates["age"], prior=prior or None)
     tables = {name: [round(float(value), 4) for value in table] for name, table in quantiles.items()}
     parameters = [[round(float(value), 5) for value in row] for row in at_least]
-    return {"temperatures": temperatures, "intervals": {"level": LEVEL, **tables}, "at_least": parameters}
+    intervals = {"level": LEVEL, **tables}
+    return {"temperatures": temperatures, "intervals": intervals, "at_least": parameters, **kept}
+
+
+def _age_calibration(description: dict[str, Any]) -> dict[str, Any]:
+    return {"intervals": description["intervals"], "at_least": description.get("at_least", [])}
+
+
+def _too_few(stores: Sequence[Store]) -> tuple[list[str], BoolArray]:
+    """The tasks other than age, and which ages (101,), that the stores have too few calibration faces for."""
+    labels = [store.labels[row] for store in stores for row in select_rows(store, "calibrate", CONDITIONS[CLEAN])]
+    known = {task: ~candidate_mask(labels, task).all(1) for task in TASKS}
+    middle = np.array([sum(label.age) / 2 for label in labels])[known["age"]]
+    near = np.abs(middle[:, None] - np.arange(len(TASKS["age"]))) <= NEAR
+    return [task for task in TASKS if task != "age" and known[task].sum() < MIN_FACES], near.sum(0) < MIN_FACES
 
 
 def _fit_undetected(predictor: Predictor, stores: Sequence[Store], on_progress: Progress) -> FloatArray:
@@ -134,11 +172,14 @@ def fit_quantiles(logits: FloatArray, candidates: BoolArray, *, level: float = L
     return quantiles
 
 
-def fit_thresholds(logits: FloatArray, candidates: BoolArray) -> npt.NDArray[np.float64]:
+def fit_thresholds(
+    logits: FloatArray, candidates: BoolArray, *, prior: Sequence[Sequence[float]] | None = None
+) -> npt.NDArray[np.float64]:
     """(LAST - FIRST + 1, 3): the beta calibration (Kull et al., 2017) of every age threshold, see `calibrated_tails`.
 
     logits, candidates: (N, 101). A range counts on both sides of a threshold inside it, by the predicted distribution.
-    With few faces the parameters stay near 1, 1, 0, which change nothing. Raises DataError: no face of known age.
+    With few faces the parameters stay near the prior's, or near 1, 1, 0, which change nothing.
+    Raises DataError: no face of known age.
     """
     labelled = ~candidates.all(1)
     if not labelled.any():
@@ -147,21 +188,24 @@ def fit_thresholds(logits: FloatArray, candidates: BoolArray) -> npt.NDArray[np.
     predicted = tails(ages)[:, FIRST : LAST + 1]
     inside = ages * candidates[labelled] + 1e-12 * candidates[labelled]
     true = tails(inside / inside.sum(1, keepdims=True))[:, FIRST : LAST + 1]
-    return np.array([_fit_beta(predicted[:, at], true[:, at]) for at in range(LAST - FIRST + 1)])
+    expected = [(1.0, 1.0, 0.0)] * (LAST - FIRST + 1) if prior is None else prior
+    return np.array([_fit_beta(predicted[:, at], true[:, at], row) for at, row in enumerate(expected)])
 
 
-def _fit_beta(predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """a, b and c of one threshold. predicted, true: (N,) in 0..1."""
+def _fit_beta(
+    predicted: npt.NDArray[np.float64], true: npt.NDArray[np.float64], prior: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """a, b and c of one threshold. predicted, true: (N,) in 0..1. prior: a, b and c that are believed beforehand."""
     log_p, log_q = log_odds_terms(predicted)
 
     def loss(parameters: npt.NDArray[np.float64]) -> float:
         a, b, c = parameters
         odds = a * log_p - b * log_q + c
-        penalty = _BETA_PENALTY / len(true) * float((a - 1) ** 2 + (b - 1) ** 2 + c**2)
+        penalty = _BETA_PENALTY / len(true) * float(((parameters - prior) ** 2).sum())
         return float(np.mean(np.logaddexp(0, odds) - true * odds)) + penalty
 
     bounds = [(0, None), (0, None), (None, None)]
-    fitted: npt.NDArray[np.float64] = minimize(loss, [1.0, 1.0, 0.0], bounds=bounds, method="L-BFGS-B").x
+    fitted: npt.NDArray[np.float64] = minimize(loss, prior, bounds=bounds, method="L-BFGS-B").x
     return fitted
 
 

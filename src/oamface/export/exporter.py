@@ -1,5 +1,6 @@
 """Export: a checkpoint or a model file goes in; a calibrated, checked and evaluated model file comes out."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,12 @@ from oamface.evaluation.conditions import apply_condition, select_rows
 from oamface.evaluation.model_file import evaluate
 from oamface.export.calibration import CALIBRATION_CONDITIONS, Progress, calibrate
 from oamface.export.int8 import quantise
+from oamface.export.model_card import terms_of_use
 from oamface.export.onnx import TOLERANCE, describe, trace, write_model
 from oamface.export.openvino import convert
 from oamface.labels import TASKS
 from oamface.models.oam_cnn import OamCnn, preprocess_batch
-from oamface.models.onnx_import import is_model_file, read_model
+from oamface.models.onnx_import import is_model_file, read_metadata, read_model
 from oamface.predictor import Predictor
 from oamface.results import FloatArray
 from oamface.runtime import OPENVINO, import_openvino
@@ -70,8 +72,10 @@ def export(
         predictor = _calibrate(draft, graph, description, stores, on_progress)
         if model is not None:
             _check_predictions(model, predictor, stores)
-        figures = evaluate(predictor, evaluated, on_progress=show)
+        figures = evaluate(predictor, evaluated, on_progress=show) if _has_test_faces(evaluated) else None
         if precision == "int8":
+            if figures is None:
+                raise DataError("int8 is compared with float16 on test faces, and the stores hold none")
             float16_figures = figures
             graph = quantise(graph, _calibration_images(predictor, stores))
             description["stored"] = precision
@@ -112,7 +116,22 @@ def _load(source: str | Path) -> tuple[OamCnn | None, onnx.ModelProto, dict[str,
         return None, graph, description
     model, progress = load_network(Path(source))
     size = progress["recipe"]["phases"][-1]["image_size"]
-    return model, trace(model, size), describe(model, size, history(Path(source)))
+    description = describe(model, size, history(Path(source)))
+    return model, trace(model, size), description | _fine_tuned_from(description["training"])
+
+
+def _fine_tuned_from(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """{"fine_tuned_from": the model file that the last run started from, with its terms of use}; {} for other runs."""
+    pretrained = runs[-1]["recipe"]["pretrained"]
+    if not is_model_file(pretrained):
+        return {}
+    digest = hashlib.sha256(weights_file(pretrained).read_bytes()).hexdigest()
+    terms = terms_of_use(read_metadata(pretrained)["training"])
+    return {"fine_tuned_from": {"weights": Path(pretrained).name, "digest": digest, "terms": terms}}
+
+
+def _has_test_faces(stores: Sequence[Store]) -> bool:
+    return any("test" in store.splits for store in stores)
 
 
 def _calibrate(
@@ -123,11 +142,18 @@ def _calibrate(
     on_progress: Progress,
 ) -> Predictor:
     """The graph as a calibrated predictor, written to `draft`; the description is updated."""
+    start = _start(description)
     description.update(temperatures=dict.fromkeys(TASKS, 1.0), figures=None)
     write_model(draft, graph, description)
-    description.update(calibrate(Predictor(draft), stores, on_progress))
+    description.update(calibrate(Predictor(draft), stores, on_progress, start=start))
     write_model(draft, graph, description)
     return Predictor(draft)
+
+
+def _start(description: dict[str, Any]) -> dict[str, Any] | None:
+    """The description of the model file that a network was fine-tuned from, None for others."""
+    pretrained = description["training"][-1]["recipe"].get("pretrained", "")
+    return read_metadata(pretrained) if is_model_file(pretrained) else None
 
 
 def _check_predictions(model: OamCnn, predictor: Predictor, stores: Sequence[Store]) -> None:

@@ -1,15 +1,18 @@
 """The model card: Markdown made from a model file's description, so that no figure is written by hand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from oamface.errors import ModelError
-from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown
+from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown, markdown_table, rate_text
 from oamface.zoo import is_research_only, teacher_names
 
 LICENCES = {
     "utkface": "UTKFace: non-commercial research use only",
     "aaf": "All-Age-Faces: research use, citation asked for",
     "fairface": "FairFace: CC BY 4.0",
+    "csv": "the model's maker's own faces, from a CSV file",
+    "folders": "the model's maker's own faces, from folders",
     "masks": "mask images of Face-Mask-Detection and RMFRD: MIT, images from the web",
 }
 INITIAL_WEIGHTS = {
@@ -19,8 +22,10 @@ INITIAL_WEIGHTS = {
 }
 
 
-def model_card(description: dict[str, Any]) -> str:
+def model_card(description: dict[str, Any], operating_points: Sequence[dict[str, Any]] = ()) -> str:
     """Markdown: what the model predicts, its training data, its figures, its terms of use.
+
+    operating_points: as `oamface.weights.operating_points` gives them.
 
     Raises ModelError: a file that does not say how it was trained.
     """
@@ -55,7 +60,7 @@ The test splits, with 95 % intervals; race in the data set's own classes, age in
 
 ## Terms of use
 
-{_terms(runs)}
+{terms_of_use(runs)}
 Do not use predictions to decide about people: not for identification, surveillance, hiring, policing or access.
 
 ## Training data
@@ -70,9 +75,10 @@ A tenth of the training splits, never trained on, clean and with drawn occlusion
 Age intervals by label-conditional split conformal prediction: a year is inside where the mean lies within
 {min(quantiles):.2f} to {max(quantiles):.2f} (by year) times (the standard deviation of the distribution + 1) of it.
 For faces that were not detected (`"detected": false`): {_undetected_quantiles(intervals)}.
+{_kept_calibration(description)}\
 A class is reported as "uncertain" below a probability of {thresholds}.
 
-## Figures on the test splits
+{_thresholds(operating_points)}## Figures on the test splits
 
 Held-out masks (respirators, checked and floral cloth) and phones are drawn on the same faces; training never drew
 these. `occlusion_drop` is how much worse occluded faces are predicted than the same faces clean. `leakage` is the share
@@ -91,12 +97,14 @@ is the share of faces whose label lies inside; {intervals["level"]:.0%} is promi
 """
 
 
-def _terms(runs: list[dict[str, Any]]) -> str:
+def terms_of_use(runs: list[dict[str, Any]]) -> str:
+    """What the licences of all data that led to a network allow. runs: as in a model file's description."""
+    names = {name for run in runs for name in run["data"]}
+    own = " Your own faces have terms of their own." if names & {"csv", "folders"} else ""
     if is_research_only(runs):
-        aaf = any("aaf" in run["data"] for run in runs)
-        names = "UTKFace and All-Age-Faces" if aaf else "UTKFace"
-        return f"{names} may be used for non-commercial research only, and so may these weights."
-    return "The data sets allow commercial use with attribution."
+        sets = "UTKFace and All-Age-Faces" if "aaf" in names else "UTKFace"
+        return f"{sets} may be used for non-commercial research only, and so may these weights.{own}"
+    return f"The data sets allow commercial use with attribution.{own}"
 
 
 def _training_data(run: dict[str, Any]) -> list[str]:
@@ -113,6 +121,20 @@ def _training_data(run: dict[str, Any]) -> list[str]:
     return items
 
 
+def kept_calibration(description: dict[str, Any]) -> str:
+    """Which calibration a fine-tuned model has from the one before, for too few faces; "" if none."""
+    if not (kept := description.get("kept")):
+        return ""
+    parts = [*kept["tasks"], *([f"the age intervals of {kept['ages']} of 101 ages"] if kept["ages"] else [])]
+    start = description["fine_tuned_from"]["weights"]
+    return f"too few calibration faces for {', '.join(parts)}: the calibration of {start} is kept there"
+
+
+def _kept_calibration(description: dict[str, Any]) -> str:
+    line = kept_calibration(description)
+    return f"{line[:1].upper()}{line[1:]}.\n" if line else ""
+
+
 def _undetected_quantiles(intervals: dict[str, Any]) -> str:
     quantiles = intervals.get("undetected")
     if not quantiles:
@@ -121,6 +143,26 @@ def _undetected_quantiles(intervals: dict[str, Any]) -> str:
         f"{min(quantiles):.2f} to {max(quantiles):.2f}, from the same faces cropped as if undetected, raised to cover\n"
         "faces of the training and calibration splits that really were not detected"
     )
+
+
+def _thresholds(points: Sequence[dict[str, Any]]) -> str:
+    """Which challenge age gives which false accepts; "" where that was not measured."""
+    if not points:
+        return ""
+    rows = [
+        (f"{point['wanted']:.1%}", str(point["challenge"]), rate_text(point["accepted"]), rate_text(point["passed"]))
+        for point in points
+    ]
+    headings = ("wanted", "challenge", "13 to 17 accepted", "25 and more who pass")
+    return f"""## Age thresholds
+
+The least challenge age at which at most so many faces of 13 to 17 years of the calibration parts are estimated at that
+age or more, and what it gives on the test parts of UTKFace and All-Age-Faces, with 95 % intervals. Faces of 13 to 17
+are few, and their labels are estimates: see docs/age-thresholds.md.
+
+{markdown_table(headings, rows)}
+
+"""
 
 
 def _run(run: dict[str, Any]) -> str:

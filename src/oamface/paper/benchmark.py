@@ -5,7 +5,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,18 @@ from oamface.atomic import make_folder, write_text
 from oamface.datasets.store import Store
 from oamface.errors import ResultError
 from oamface.evaluation.bootstrap import RESAMPLES, describe_interval
-from oamface.evaluation.conditions import CLEAN, CONDITIONS, CORE, select_rows
-from oamface.evaluation.corruptions import CORRUPTIONS
+from oamface.evaluation.conditions import CLEAN, CONDITIONS, CORE, CORRUPTED_FACES, Condition, select_rows
 from oamface.evaluation.error_analysis import analyze_errors
 from oamface.evaluation.fairness import fairness
 from oamface.evaluation.inference import run_predictors
-from oamface.evaluation.predictions import PredictionTable
+from oamface.evaluation.predictions import PredictionTable, concatenate
 from oamface.evaluation.predictors import FacePredictor, Sample
 from oamface.evaluation.task_metrics import compute_metrics
 from oamface.labels import Label
 from oamface.paper.scenarios import scenarios
 
 FORMAT = "oamface-result/2"
-VERSION = 1  # of the protocol; changes whenever a metric would change for the same predictor and faces
+VERSION = 2  # of the protocol; changes whenever a metric would change for the same predictor and faces
 SPLIT, SEED = "test", 0
 TIMED_FACES = 24
 TIMED_ROUNDS = 5
@@ -41,7 +40,7 @@ def protocol() -> dict[str, Any]:
         "split": SPLIT,
         "seed": SEED,
         "conditions": {name: asdict(condition) for name, condition in CONDITIONS.items()},
-        "corruptions": {name: [*corruption.strengths, corruption.unit] for name, corruption in CORRUPTIONS.items()},
+        "corrupted_faces": CORRUPTED_FACES,
     }
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     return {"name": "oamface-benchmark", "version": VERSION, "digest": digest}
@@ -59,7 +58,8 @@ def benchmark(
     """Write NAME.parquet (all predictions) and NAME.json (all metrics) of every predictor; returns the latter.
 
     core: only clean and occluded faces, no corruptions. Results in `out` of the same predictor, protocol and faces are
-    kept, so an interrupted benchmark resumes. on_progress: faces done, and all.
+    kept, and so are the predictions of every condition (in `out`/parts), so an interrupted benchmark resumes.
+    on_progress: faces done, and all.
     Raises DataError (no test face), ResultError (`out` has results of other faces or another protocol), FileError.
     """
     make_folder(out)
@@ -76,9 +76,7 @@ def benchmark(
             pending.append(predictor)
             abouts.append(about)
     if pending:
-        tables = run_predictors(
-            pending, stores, conditions, split=SPLIT, seed=SEED, about=abouts, on_progress=on_progress
-        )
+        tables = _predict(pending, stores, conditions, abouts, out / "parts", on_progress)
         latencies = measure_latency(pending, stores)  # of all at once, for ratios between them
         for table in tables:
             name = table.about["predictor"]["name"]
@@ -95,6 +93,42 @@ def benchmark(
             }
             write_text(out / f"{name}.json", json.dumps(result, allow_nan=False))
     return [out / f"{name}.json" for name in names]
+
+
+def _predict(
+    predictors: Sequence[FacePredictor],
+    stores: Sequence[Store],
+    conditions: Mapping[str, Condition],
+    abouts: Sequence[dict[str, Any]],
+    parts: Path,
+    on_progress: Callable[[int, int], None],
+) -> list[PredictionTable]:
+    """Each predictor's table, condition by condition; those that are in `parts` are not predicted again."""
+    make_folder(parts)
+    counts = {name: sum(len(select_rows(store, SPLIT, item)) for store in stores) for name, item in conditions.items()}
+    tables: list[list[PredictionTable]] = [[] for _ in predictors]
+    done = 0
+    for name, condition in conditions.items():
+        if not counts[name] and name != CLEAN:
+            continue  # no face that it applies to
+        paths = [parts / f"{predictor.name}--{name}.parquet" for predictor in predictors]
+        missing = [
+            number
+            for number, path in enumerate(paths)
+            if not path.exists() or PredictionTable.read(path).about != abouts[number]
+        ]
+        about = [abouts[number] for number in missing]
+        chosen = [predictors[number] for number in missing]
+        predicted = (
+            run_predictors(chosen, stores, {name: condition}, split=SPLIT, seed=SEED, about=about) if chosen else []
+        )
+        for number, table in zip(missing, predicted, strict=True):
+            table.write(paths[number])
+        for items, path in zip(tables, paths, strict=True):
+            items.append(PredictionTable.read(path))
+        done += counts[name]
+        on_progress(done, sum(counts.values()))
+    return [concatenate(items) for items in tables]
 
 
 def _is_done(path: Path, about: dict[str, Any], conditions: Sequence[str]) -> bool:

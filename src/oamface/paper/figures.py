@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oamface.evaluation.conditions import CLEAN
-from oamface.evaluation.corruptions import CORRUPTIONS
+from oamface.evaluation.corruptions import CORRUPTIONS, STRENGTHS
 from oamface.occlusion.contact_sheet import plain_face
 from oamface.paper import study_figures
 from oamface.paper.findings import Findings
@@ -199,26 +199,24 @@ def _age_panels(
 
 
 def robustness(findings: Findings) -> Figure | None:
-    """Accuracy and age error under corruptions of increasing strength."""
+    """Accuracy under corruptions of increasing strength."""
     measured = findings.result["measured"].get("utkface", {})
-    if not any(f"{name}_{item.strengths[0]:g}" in measured for name, item in CORRUPTIONS.items()):
+    names = [name for name in CORRUPTIONS if f"{name}_{STRENGTHS[0]}" in measured]
+    if not names:
         return None
-    figure, grid = panels(3.9, len(CORRUPTIONS), 2, sharey="row")
-    for (name, item), upper, lower in zip(CORRUPTIONS.items(), grid, grid[len(CORRUPTIONS) :], strict=False):
-        strengths = [f"{strength:g}" for strength in item.strengths]
-        conditions, places = [CLEAN, *(f"{name}_{strength}" for strength in strengths)], range(len(strengths) + 1)
-        for number, task in enumerate(("gender", "race", "mask")):
+    rows, places = -(-len(names) // 5), (0, *STRENGTHS)
+    figure, grid = panels(1.4 * rows + 0.3, 5, rows, sharex=True, sharey=True)
+    for axes, name in zip(grid, names, strict=False):
+        for number, task in enumerate(("gender", "race")):
+            conditions = (CLEAN, *(f"{name}_{strength}" for strength in STRENGTHS))
             accuracies = [_estimate(findings, "utkface", condition, task, "accuracy") for condition in conditions]
-            dots(upper, places, accuracies, PALETTE[number], task, scale=100, line=True)
-        errors = [_estimate(findings, "utkface", condition, "age", "mae") for condition in conditions]
-        dots(lower, places, errors, PALETTE[3], line=True)
-        upper.set_title(condition_name(name), fontsize=9)
-        lower.set_xlabel(item.unit, fontsize=7.5)
-        for axes in (upper, lower):
-            axes.set_xticks(places, ["none", *strengths], fontsize=7)
-    grid[0].set_ylabel("accuracy, %")
-    grid[len(CORRUPTIONS)].set_ylabel("age MAE, years")
-    grid[len(CORRUPTIONS) - 1].legend(fontsize=7)
+            dots(axes, places, accuracies, PALETTE[number], task, scale=100, line=True)
+        axes.set_title(condition_name(name), fontsize=8)
+        axes.set_xticks(places)
+    grid[0].legend(fontsize=7)
+    hide_empty(grid)
+    figure.supxlabel("strength (0: clean)", fontsize=8)
+    figure.supylabel("accuracy, %", fontsize=8)
     return figure
 
 

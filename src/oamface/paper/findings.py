@@ -1,46 +1,40 @@
-"""The results of one benchmark folder, and what follows from comparing them: variants, contrasts, paired tests."""
+"""The results of one benchmark folder and of a study, and what follows from comparing them."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from oamface.errors import ResultError
-from oamface.evaluation.bootstrap import RESAMPLES, percentile_interval, resample_weights
 from oamface.evaluation.conditions import CLEAN
-from oamface.evaluation.fairness import face_values
 from oamface.evaluation.predictions import PredictionTable
+from oamface.evaluation.robustness import corruption_errors
 from oamface.evaluation.significance import check_comparable, paired_tests
-from oamface.evaluation.task_metrics import OCCLUSION_DROP_TASKS, overall_accuracy
 from oamface.paper.benchmark import read_result
 from oamface.paper.scenarios import MASKS
-from oamface.paper.variants import CONTRAST_PAIRS, STUDY_CONDITIONS, STUDY_METRICS
+from oamface.paper.study_results import StudyResults, measure_study
 
-Estimate = dict[str, float]  # value, low, high
-Values = npt.NDArray[np.float64]
+BASELINE = "oam-small"  # what the mean corruption error is relative to
 
 
 @dataclass(frozen=True)
 class Findings:
     """Results of one protocol on the same faces.
 
-    main: name of the model that the report is about. results: predictor's name to its result, see docs/benchmark.md.
-    folder: where the tables of predictions are.
+    main: name of the model that the report is about. results: its result and those it is compared with, by name, see
+    docs/benchmark.md. folder: where their tables of predictions are. study: the small networks' results.
     """
 
     main: str
     results: dict[str, dict[str, Any]]
     folder: Path
+    study: StudyResults
 
     @classmethod
-    def read(cls, folder: Path, main: str | None = None) -> "Findings":
+    def read(cls, folder: Path, main: str | None = None, study: Path | None = None) -> "Findings":
         """All results of a folder. main: None takes the only model file.
 
+        study: a file of study results; None takes the checkpoints that the folder has results of.
         Raises ResultError: no or several model files, or results of different protocols or faces.
         """
         results = {path.stem: read_result(path) for path in sorted(folder.glob("*.json"))}
@@ -53,7 +47,13 @@ class Findings:
             )
         for result in results.values():
             check_comparable(results[main], result)
-        return cls(main, results, folder)
+        runs = {name: result for name, result in results.items() if result["predictor"]["kind"] == "checkpoint"}
+        if study is None:
+            read = {name: PredictionTable.read(folder / f"{name}.parquet") for name in runs}
+            measured = measure_study(runs, read)
+        else:
+            measured = StudyResults.read(study)
+        return cls(main, {name: results[name] for name in results if name not in runs}, folder, measured)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -65,99 +65,23 @@ class Findings:
         """Every predictor's table of predictions."""
         return {name: PredictionTable.read(self.folder / f"{name}.parquet") for name in self.results}
 
-    @cached_property
-    def variants(self) -> dict[str, list[str]]:
-        """A study's variant to the names of its runs, seed after seed."""
-        runs: dict[str, list[str]] = defaultdict(list)
-        for name, result in self.results.items():
-            if result["predictor"]["kind"] == "checkpoint":
-                runs[name.rpartition("-")[0]].append(name)
-        return dict(runs)
-
     @property
     def peers(self) -> list[str]:
-        """The predictors that the model is compared with: other packages, tables and other model files."""
-        kinds = {name: result["predictor"]["kind"] for name, result in self.results.items()}
-        return [name for name, kind in kinds.items() if name != self.main and kind != "checkpoint"]
-
-    def variant_values(self, variant: str, data_set: str, condition: str, metric: str) -> Values | None:
-        """(seeds, faces) values whose mean the metric is; None where a run of the variant has none."""
-        rows = [
-            metric_values(self.predictions[name], data_set, condition, metric)
-            for name in self.variants.get(variant, [])
-        ]
-        present = [row for row in rows if row is not None]
-        return np.stack(present) if present and len(present) == len(rows) else None
+        """The predictors that the model is compared with: other model files, packages and tables."""
+        return [name for name in self.results if name != self.main]
 
     @cached_property
-    def study(self) -> dict[str, Estimate]:
-        """Estimates of every variant and contrast, by the keys study/... and contrast/... of estimates.py."""
-        estimates: dict[str, Estimate] = {}
-        for place in product(self.result["measured"], STUDY_CONDITIONS, STUDY_METRICS):
-            key = _key(*place)
-            values = {name: self.variant_values(name, *place) for name in self.variants}
-            for name, rows in values.items():
-                if rows is not None:
-                    estimates[f"study/{name}/{key}"] = {**seeds_and_faces(rows), "seeds": len(rows)}
-            for name, baseline in CONTRAST_PAIRS:
-                one, other = values.get(name), values.get(baseline)
-                if place[-1] != "occlusion_drop" and one is not None and other is not None:
-                    seeds = min(len(one), len(other))
-                    change = seeds_and_faces(one[:seeds] - other[:seeds])
-                    estimates[f"contrast/{name}/{baseline}/{key}"] = {**change, "seeds": seeds}
-        return estimates
-
-    def variant(self, name: str, data_set: str, condition: str, metric: str) -> Estimate | None:
-        """A metric of a variant, over its seeds."""
-        return self.study.get(f"study/{name}/{_key(data_set, condition, metric)}")
-
-    def contrast(self, name: str, baseline: str, data_set: str, condition: str, metric: str) -> Estimate | None:
-        """How much higher a metric is for a variant than for another, paired by seed and face."""
-        return self.study.get(f"contrast/{name}/{baseline}/{_key(data_set, condition, metric)}")
+    def robustness(self) -> list[dict[str, Any]]:
+        """Corruption errors of the main model relative to BASELINE's; empty where it has no results."""
+        if BASELINE not in self.peers:
+            return []
+        return corruption_errors(self.predictions[self.main], self.predictions[BASELINE])
 
     @cached_property
     def tests(self) -> dict[str, list[dict[str, Any]]]:
-        """Paired tests by "ONE/OTHER": full/no_mask, the first seed of each, and the main model against every peer."""
-        pairs = {f"{self.main}/{peer}": (self.main, peer) for peer in self.peers}
-        if {"full", "no_mask"} <= self.variants.keys():
-            pairs["full/no_mask"] = self.variants["full"][0], self.variants["no_mask"][0]
-        return {
-            name: paired_tests(self.predictions[one], self.predictions[other], (CLEAN, MASKS))
-            for name, (one, other) in pairs.items()
+        """Paired tests by "ONE/OTHER": the main model against every peer, and the study's full/no_mask."""
+        tests = {
+            f"{self.main}/{peer}": paired_tests(self.predictions[self.main], self.predictions[peer], (CLEAN, MASKS))
+            for peer in self.peers
         }
-
-
-def metric_values(predictions: PredictionTable, data_set: str, condition: str, metric: str) -> Values | None:
-    """(N,) values whose mean a metric is, over the faces that have one; None where there are none.
-
-    metric: one of fairness.face_values, "overall_accuracy", or "occlusion_drop" of gender and race under the condition.
-    """
-    subset = predictions.subset(data_set, condition)
-    if metric == "occlusion_drop":
-        clean = predictions.subset(data_set, CLEAN).same_faces(subset)
-        values = np.subtract(*(overall_accuracy(side, OCCLUSION_DROP_TASKS) for side in (clean, subset)))
-    elif metric == "overall_accuracy":
-        values = overall_accuracy(subset)
-    else:
-        values = face_values(subset).get(metric, np.zeros(0))
-    finite = np.isfinite(values)
-    return values[finite] if finite.any() else None
-
-
-def seeds_and_faces(values: Values, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The mean of (seeds, faces) with a bootstrap interval that resamples both."""
-    seeds, faces = values.shape
-    rng, means = np.random.default_rng((seed, 1)), []
-    for weights in resample_weights(faces, resamples, seed):
-        per_seed = weights @ values.T / faces
-        means.append(np.take_along_axis(per_seed, rng.integers(0, seeds, per_seed.shape), 1).mean(1))
-    low, high = percentile_interval(np.concatenate(means))
-    return {"value": float(values.mean()), "low": low, "high": high}
-
-
-def _key(data_set: str, condition: str, metric: str) -> str:
-    """DATA_SET/CONDITION/TASK/METRIC of a metric called TASK_METRIC."""
-    if metric == "occlusion_drop":
-        return f"{data_set}/{condition}/occlusion_drop/overall_accuracy"
-    task, _, name = metric.rpartition("_")
-    return f"{data_set}/{condition}/{task}/{name}"
+        return tests | ({"full/no_mask": self.study.tests} if self.study.tests else {})

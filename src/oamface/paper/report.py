@@ -1,7 +1,6 @@
 """From a folder of benchmark results to the report as HTML, JSON and Markdown."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,16 @@ from oamface.errors import FileError
 from oamface.evaluation.inference import face_names
 from oamface.evaluation.tables import markdown_table
 from oamface.paper.claims import VERDICTS, JudgedClaim, judge, load_claims
+from oamface.paper.compact import compact_json, compact_result
 from oamface.paper.estimates import all_estimates, missing_reasons
 from oamface.paper.figures import draw_all
-from oamface.paper.findings import Findings
+from oamface.paper.findings import BASELINE, Findings
 from oamface.paper.names import estimate_text
 from oamface.paper.page import data_uri, render_page
 from oamface.paper.study_figures import read_logs
 
-FORMAT = "oamface-report/2"
+FORMAT = "oamface-report/3"
+ROBUSTNESS_FORMAT = "oamface-robustness/1"
 FILES = ("index.html", "report.json", "README.md")
 
 
@@ -29,6 +30,8 @@ def report(
     out: Path,
     *,
     main: str | None = None,
+    study: Path | None = None,
+    compact: Path | None = None,
     logs: Sequence[Path] = (),
     faces_of: Sequence[Store] = (),
     synthetic: bool = False,
@@ -36,24 +39,41 @@ def report(
     """Write index.html, report.json and README.md into `out`; returns the JSON.
 
     results: folder of a benchmark. main: name of the model that the report is about, None for the only model file.
-    logs: log.jsonl of its training runs, oldest first. faces_of: local stores whose worst faces the page shows.
+    study: see Findings.read. compact: folder for results small enough to be committed: NAME.json of every model,
+    robustness.json and, without `study`, study.json. logs: log.jsonl of its training runs, oldest first.
+    faces_of: local stores whose worst faces the page shows.
     synthetic: warn that the faces are. Raises ResultError (results that do not fit together, a claim with neither
     measurement nor reason, no log), FileError.
     """
     check_report(out)
-    findings, claims = Findings.read(results, main), load_claims()
-    judged = judge(claims, all_estimates(findings), missing_reasons(findings))
+    findings, claims = Findings.read(results, main, study), load_claims()
+    log = read_logs(logs)
+    judged = judge(claims, all_estimates(findings, log), missing_reasons(findings))
     claimed = {claim.key: claim.value for claim in claims.claims if claim.table == "1"}
-    figures = draw_all(findings, log=read_logs(logs), claimed=claimed)
+    figures = draw_all(findings, log=log, claimed=claimed)
     page = render_page(
         findings, claims, judged, figures, synthetic=synthetic, faces=_worst_faces(findings.result, faces_of)
     )
-    summary = _summary(findings, judged)
+    summary = _summary(findings, judged, synthetic=synthetic)
     make_folder(out)
     write_text(out / "index.html", page)
-    write_text(out / "report.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    write_text(out / "README.md", _markdown(judged, summary["verdicts"], synthetic=synthetic))
+    write_text(out / "report.json", compact_json(summary))
+    write_text(out / "README.md", claims_markdown(summary))
+    if compact is not None:
+        _write_compact(findings, compact, with_study=study is None)
     return summary
+
+
+def _write_compact(findings: Findings, folder: Path, *, with_study: bool) -> None:
+    make_folder(folder)
+    for name, result in findings.results.items():
+        write_text(folder / f"{name}.json", compact_json(compact_result(result)))
+    if findings.robustness:
+        models = {name: findings.results[name]["predictor"]["digest"] for name in (findings.main, BASELINE)}
+        about = {"schema": ROBUSTNESS_FORMAT, "models": models, "protocol": findings.result["protocol"]}
+        write_text(folder / "robustness.json", compact_json({**about, "rows": findings.robustness}))
+    if with_study:
+        findings.study.write(folder / "study.json")
 
 
 def check_report(out: Path) -> None:
@@ -65,56 +85,46 @@ def check_report(out: Path) -> None:
         check_output(out / name)
 
 
-def _summary(findings: Findings, judged: Sequence[JudgedClaim]) -> dict[str, Any]:
+def _summary(findings: Findings, judged: Sequence[JudgedClaim], *, synthetic: bool) -> dict[str, Any]:
     result = findings.result
-    main_keys = ("predictor", "conditions", "speed", "measured", "scenarios", "fairness")
     return {
         "schema": FORMAT,
         "main": findings.main,
+        "models": {name: other["predictor"].get("digest", "") for name, other in findings.results.items()},
+        "synthetic": synthetic,
         **{key: result[key] for key in ("protocol", "stores", "interval")},
         "verdicts": {name: sum(item.verdict == name for item in judged) for name in VERDICTS},
         "claims": [_claim(item) for item in judged],
-        "results": {
-            name: {key: other[key] for key in main_keys} if name == findings.main else _short(other)
-            for name, other in findings.results.items()
-        },
-        "tests": findings.tests,
     }
 
 
 def _claim(item: JudgedClaim) -> dict[str, Any]:
+    claim = item.claim
     measured = None if item.measured is None else {key: item.measured[key] for key in ("value", "low", "high")}
-    fields = {key: value for key, value in vars(item.claim).items() if value != ""}
-    others = {"also_claimed": list(item.others), "reason": item.reason}
-    return {**fields, "measured": measured, "verdict": item.verdict, **others}
-
-
-def _short(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without fairness, per-class tables and calibration curves."""
-    measured = {
-        data_set: {
-            condition: {
-                task: values for task, values in tasks.items() if not task.endswith(("_classes", "_calibration"))
-            }
-            for condition, tasks in conditions.items()
-        }
-        for data_set, conditions in result["measured"].items()
+    fields = {
+        key: getattr(claim, key) for key in ("table", "name", "value", "unit", "key", "note") if getattr(claim, key)
     }
-    return {**{key: result[key] for key in ("predictor", "conditions", "speed")}, "measured": measured}
+    fields |= {"claimed": claim.text, "measured": measured, "verdict": item.verdict}
+    more = {"also_claimed": list(item.others), "reason": item.reason if measured is None else ""}
+    return {**fields, **{key: value for key, value in more.items() if value}}
 
 
-def _markdown(judged: Sequence[JudgedClaim], verdicts: dict[str, int], *, synthetic: bool) -> str:
+def claims_markdown(summary: Mapping[str, Any]) -> str:
+    """README.md of a report from its report.json: every claim with what was measured."""
     rows = []
-    for item in judged:
-        claim = item.claim
-        also = f" (also {', '.join(f'{value:g}' for value in item.others)})" if item.others else ""
-        measured = estimate_text(item.measured, claim.unit) if item.measured else item.reason
-        rows.append((claim.table, claim.name, f"{claim.text}{also}", measured, item.verdict))
-    warning = "**Synthetic faces: these numbers say nothing about real people.**\n\n" if synthetic else ""
+    for claim in summary["claims"]:
+        others = ", ".join(f"{value:g}" for value in claim.get("also_claimed", ()))
+        also = f" (also {others})" if others else ""
+        unit = claim.get("unit", "")
+        measured = estimate_text(claim["measured"], unit) if claim["measured"] else claim["reason"]
+        rows.append((claim["table"], claim["name"], f"{claim['claimed']}{also}", measured, claim["verdict"]))
+    warning = "**Synthetic faces: these numbers say nothing about real people.**\n\n" if summary["synthetic"] else ""
+    model = f"`{summary['main']}`, SHA-256 `{summary['models'][summary['main']]}`"
     return (
         f"# Claims and measurements\n\n{warning}"
-        "Written by `oamface paper report`: [index.html](index.html) has figures, [report.json](report.json) all"
-        f" numbers.\n\n{', '.join(f'{count} {name}' for name, count in verdicts.items())}.\n\n"
+        f"Of {model}. Written by `oamface paper report`: [index.html](index.html) has figures and how each claim was"
+        " read, [report.json](report.json) all numbers.\n\n"
+        f"{', '.join(f'{count} {name}' for name, count in summary['verdicts'].items())}.\n\n"
         + markdown_table(("table", "claim", "claimed", "measured (95 % interval)", "verdict"), rows)
         + "\n"
     )

@@ -112,11 +112,19 @@ def measure_sensitivity(
         measured[factor.name] = {
             level: bootstrap(_metrics, table, baseline, resamples=RESAMPLES) for level, table in levels.items()
         }
-    return {"people": len(people), "seed": seed, "intervals": describe_interval(RESAMPLES), "factors": measured}
+    models = {analyzer.predictor.path.stem: analyzer.digest}
+    return {
+        "models": models,
+        "people": len(people),
+        "seed": seed,
+        "intervals": describe_interval(RESAMPLES),
+        "factors": measured,
+    }
 
 
-def markdown(measured: dict[str, Any], weights: str) -> str:
-    """The metrics as Markdown, a table for each factor."""
+def markdown(measured: dict[str, Any]) -> str:
+    """What `measure_sensitivity` measured as Markdown, a table for each factor."""
+    ((weights, digest),) = measured["models"].items()
     lines = [
         f"# Sensitivity to one factor at a time: `{weights}`",
         "",
@@ -124,7 +132,7 @@ def markdown(measured: dict[str, Any], weights: str) -> str:
         "brackets: 95 % interval (bootstrap over people). Flips: share of classes that differ from the same person's",
         "at the baseline. Age bias: mean signed error in years. Age shift: mean absolute change from the baseline in",
         "years. All else in percent. Written by `oamface paper sensitivity`. Rendered faces differ from real ones: see",
-        "[synthetic.md](synthetic.md).",
+        f"[synthetic.md](synthetic.md). SHA-256 of the model file: `{digest}`.",
     ]
     for factor, levels in measured["factors"].items():
         rows = [(level, *(_cell(name, metrics.get(name)) for name in _HEADINGS)) for level, metrics in levels.items()]

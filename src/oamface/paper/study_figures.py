@@ -29,7 +29,7 @@ def comparison(findings: Findings, claimed: Mapping[str, float]) -> Figure | Non
             estimates = [tasks.get(task, {}).get(metric) for task, metric in COMPARED]
             rows.append((f"{name}, {condition}", PALETTE[0 if name == findings.main else 2], estimates))
         for variant, color in (("no_mask", PALETTE[3]), ("full", PALETTE[1])):
-            estimates = [findings.variant(variant, "utkface", condition, "_".join(metric)) for metric in COMPARED]
+            estimates = [findings.study.variant(variant, "utkface", condition, "_".join(metric)) for metric in COMPARED]
             rows.append((f"small, {variant}, {condition}", color, estimates))
     rows = [row for row in rows if any(row[2])]
     if not rows:
@@ -54,14 +54,12 @@ def ablation(findings: Findings) -> Figure | None:
             dots(
                 axes,
                 [place],
-                [findings.variant(name, "utkface", condition, metric)],
+                [findings.study.variant(name, "utkface", condition, metric)],
                 PALETTE[place],
                 scale=scale(metric),
             )
-            values = findings.variant_values(name, "utkface", condition, metric)
-            if values is not None:
-                means = scale(metric) * values.mean(1)
-                axes.plot(np.full(len(means), place + 0.22), means, ".", color=PALETTE[place], ms=4, alpha=0.6)
+            values = scale(metric) * np.array(findings.study.run_values(name, "utkface", condition, metric))
+            axes.plot(np.full(len(values), place + 0.22), values, ".", color=PALETTE[place], ms=4, alpha=0.6)
         axes.set_title(f"{axis_label(metric)},\n{condition}", fontsize=8)
         labels = [name.replace("_", " ") for name in ABLATION]
         axes.set_xticks(range(len(ABLATION)), labels, rotation=60, ha="right", fontsize=7.5)
@@ -74,7 +72,7 @@ def contrasts(findings: Findings) -> Figure | None:
     figure, grid = panels(2.6, len(places), sharey=True)
     colors, drawn = [PALETTE[0]] * len(CONTRASTS), False
     for axes, (condition, metric) in zip(grid, places, strict=True):
-        changes = [findings.contrast(name, other, "utkface", condition, metric) for _, name, other in CONTRASTS]
+        changes = [findings.study.contrast(name, other, "utkface", condition, metric) for _, name, other in CONTRASTS]
         drawn = drawn or any(changes)
         horizontal_dots(axes, [part for part, _, _ in CONTRASTS], changes, colors, scale(metric))
         axes.axvline(0, color=INK, lw=0.8)
@@ -85,7 +83,7 @@ def contrasts(findings: Findings) -> Figure | None:
 
 def balancing(findings: Findings) -> Figure | None:
     """Methods of balancing the losses of the four tasks."""
-    variants = [name for name in BALANCING if name in findings.variants]
+    variants = [name for name in BALANCING if name in findings.study.runs]
     if len(variants) < 2:
         return None
     places = [
@@ -94,7 +92,7 @@ def balancing(findings: Findings) -> Figure | None:
     ]
     figure, grid = panels(2.1, len(places), sharey=True)
     for axes, (condition, metric) in zip(grid, places, strict=True):
-        estimates = [findings.variant(name, "utkface", condition, metric) for name in variants]
+        estimates = [findings.study.variant(name, "utkface", condition, metric) for name in variants]
         horizontal_dots(
             axes, [BALANCING[name] for name in variants], estimates, PALETTE[: len(variants)], scale(metric)
         )
@@ -104,7 +102,7 @@ def balancing(findings: Findings) -> Figure | None:
 
 def cross_dataset(findings: Findings) -> Figure | None:
     """Trained on one data set, tested on another."""
-    variants = [name for name in CROSS_DATASET if name in findings.variants]
+    variants = [name for name in CROSS_DATASET if name in findings.study.runs]
     if len(variants) < 2:
         return None
     columns = [
@@ -114,7 +112,7 @@ def cross_dataset(findings: Findings) -> Figure | None:
     table = np.full((len(variants), len(columns)), np.nan)
     for row, variant in enumerate(variants):
         for column, (data_set, metric) in enumerate(columns):
-            estimate = findings.variant(variant, data_set, CLEAN, metric)
+            estimate = findings.study.variant(variant, data_set, CLEAN, metric)
             if estimate is not None:
                 table[row, column] = estimate["value"] * scale(metric)
     better = table * np.where([metric == "age_mae" for _, metric in columns], -1, 1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oamface.evaluation.conditions import CLEAN, OCCLUDED
+from oamface.evaluation.corruptions import CORRUPTIONS
 from oamface.paper.findings import Findings
 from oamface.paper.names import (
     DATA_SETS,
@@ -20,7 +21,7 @@ from oamface.paper.scenarios import MASKS
 from oamface.paper.variants import ABLATION_METRICS, BACKBONE_METRICS, BACKBONES, CONTRASTS, SINGLE_TASK
 
 SIGNIFICANT = 0.05  # Holm-corrected p of a gap between groups
-_RUNTIMES = {"model file": "ONNX Runtime", "checkpoint": "torch", "peer": "its own package"}
+_RUNTIMES = {"model file": "ONNX Runtime", "peer": "its own package"}
 _CLASS_TABLES = (
     ("utkface", "gender"),
     ("utkface", "race"),
@@ -91,6 +92,19 @@ def occlusion(measured: Mapping[str, Any]) -> Table:
                 rows.append([*row, estimate_text(metrics.get("attention", {}).get("leakage"), "", 2)])
     columns = "data set|condition|>faces|>age MAE, years|>gender drop|>race drop|>mask or none|>attention leakage"
     return Table.of(columns, rows)
+
+
+def robustness(rows: Sequence[Mapping[str, Any]], main: str, baseline: str) -> Table:
+    """Corruption errors in percent of the baseline's, their means, and the errors that they compare."""
+    names = [f"{data_set_name(row['data_set'])} {row['task'].replace('_', ' ')}" for row in rows]
+    lines = [(condition_name(name), *(estimate_text(row["ce"][name], "%", 0) for row in rows)) for name in CORRUPTIONS]
+    for title, key in (("mCE", "mce"), ("relative mCE", "relative_mce")):
+        lines.append((f"{title} (without low light)", *(estimate_text(row[key], "%", 0) for row in rows)))
+    for name, prefix in ((main, ""), (baseline, "baseline_")):
+        for title, key in (("clean", "clean"), ("corrupted", "corrupted")):
+            errors = (estimate_text(row[prefix + key], "years" if row["task"] == "age" else "%") for row in rows)
+            lines.append((f"error of {name}, {title}", *errors))
+    return Table.of("|".join(("corruption", *(f">{name}" for name in names))), lines)
 
 
 def age_intervals(measured: Mapping[str, Any]) -> Table:
@@ -176,8 +190,8 @@ def contrasts(findings: Findings) -> tuple[Table, Table]:
     clear, unclear = [], []
     for part, name, baseline in CONTRASTS:
         for where in ABLATION_METRICS:
-            change = findings.contrast(name, baseline, *where)
-            sides = [findings.variant(variant, *where) for variant in (name, baseline)]
+            change = findings.study.contrast(name, baseline, *where)
+            sides = [findings.study.variant(variant, *where) for variant in (name, baseline)]
             if change is None or None in sides:
                 continue
             data_set, condition, metric = where
@@ -196,13 +210,11 @@ def contrasts(findings: Findings) -> tuple[Table, Table]:
 def backbones(findings: Findings) -> Table:
     rows = []
     for name, title in BACKBONES.items():
-        if name in findings.variants:
-            predictor = findings.results[findings.variants[name][0]]["predictor"]
-            phase = predictor["recipe"]["phases"][-1]
-            faces, size = f"{predictor['steps'] * phase['batch_size']:,}", str(phase["image_size"])
-            row = [title, f"{predictor['parameters'] / 1e6:.1f} M", size, faces]
+        if name in findings.study.runs:
+            run = findings.study.runs[name][0]
+            row = [title, f"{run['parameters'] / 1e6:.1f} M", str(run["image_size"]), f"{run['samples']:,}"]
             for where in BACKBONE_METRICS:
-                row.append(estimate_text(findings.variant(name, *where), unit(where[-1])))
+                row.append(estimate_text(findings.study.variant(name, *where), unit(where[-1])))
             rows.append(row)
     columns = "backbone|>parameters|>pixels|>faces seen|>UTKFace age MAE|>gender|>race"
     return Table.of(f"{columns}|>gender, masks|>race, masks|>FairFace gender", rows)
@@ -215,7 +227,7 @@ def single_task(findings: Findings) -> Table:
         task = name.removeprefix("only_")
         metric = "age_mae" if task == "age" else f"{task}_accuracy"
         for condition in (CLEAN, MASKS):
-            sides = [findings.variant(variant, "utkface", condition, metric) for variant in (name, "consistency")]
+            sides = [findings.study.variant(variant, "utkface", condition, metric) for variant in (name, "consistency")]
             if all(sides):
                 values = (estimate_text(side["value"], unit(metric)) for side in sides if side)
                 rows.append((f"{metric_name(metric)}, {condition}", *values))
@@ -223,44 +235,43 @@ def single_task(findings: Findings) -> Table:
 
 
 def latency(findings: Findings) -> Table:
-    singles = [findings.variants[name][0] for name in ("consistency", *SINGLE_TASK) if name in findings.variants]
-    runs: list[str] = []
-    rows = []
-    for name in (findings.main, *findings.peers, *singles):
-        predictor, speed = findings.results[name]["predictor"], findings.results[name]["speed"]
-        runs += [] if speed["run"] in runs else [speed["run"]]
-        parameters = f"{predictor['parameters'] / 1e6:.1f} M" if "parameters" in predictor else "-"
+    timed = []
+    for name, result in findings.results.items():
+        predictor, speed = result["predictor"], result["speed"]
+        timed.append((name, predictor, speed, _RUNTIMES.get(predictor["kind"], "a table"), speed["run"]))
+    for name in ("consistency", *SINGLE_TASK):
+        timed += [(run["name"], run, run, "torch", run["timed_in"]) for run in findings.study.runs.get(name, ())[:1]]
+    runs, rows = list(dict.fromkeys(run for *_, run in timed)), []
+    for name, described, speed, runtime, run in timed:
+        parameters = f"{described['parameters'] / 1e6:.1f} M" if "parameters" in described else "-"
         times = (f"{speed[key]:.1f} ms" for key in ("latency_ms", "batch_ms"))
-        how = f"{_RUNTIMES.get(predictor['kind'], 'a table')}, run {runs.index(speed['run']) + 1}"
-        rows.append((name, parameters, *times, how))
+        rows.append((name, parameters, *times, f"{runtime}, run {runs.index(run) + 1} on {speed['processor']}"))
     batch = findings.result["speed"]["batch"]
     return Table.of(f"network|>parameters|>one face|>per face, batch of {batch}|timed in", rows)
 
 
-def stores(result: Mapping[str, Any]) -> Table:
+def stores(stores: Mapping[str, Any]) -> Table:
     return Table.of(
         "data set|>test faces|>undetected|digest of faces and labels",
         (
             (data_set_name(name), str(store["faces"]), str(store["undetected"]), store["digest"][:16])
-            for name, store in result["stores"].items()
+            for name, store in stores.items()
         ),
     )
 
 
 def study_budget(findings: Findings) -> str:
     """What the study's networks were trained with, in a sentence; "" without a study."""
-    variants = {name: runs for name, runs in findings.variants.items() if name not in BACKBONES}
+    variants = {name: runs for name, runs in findings.study.runs.items() if name not in BACKBONES}
     if not variants:
         return ""
-    runs = variants.get("full") or next(iter(variants.values()))
-    predictor = findings.results[runs[0]]["predictor"]
-    recipe, counts = predictor["recipe"], sorted({len(names) for names in variants.values()})
-    faces = recipe["samples_per_epoch"] * sum(phase["epochs"] for phase in recipe["phases"])
+    run = (variants.get("full") or next(iter(variants.values())))[0]
+    counts = sorted({len(runs) for runs in variants.values()})
     weights = "random weights"
-    if recipe["pretrained"] != "scratch":
+    if run["pretrained"] != "scratch":
         weights = "one backbone, distilled from a face-recognition network on clean faces without labels"
     return (
-        f"Small networks on equal budgets: each starts from {weights} and sees {faces:,} faces at"
-        f" {recipe['phases'][-1]['image_size']} px in {predictor['steps']} steps; seeds per variant:"
-        f" {', '.join(map(str, counts))}. They are uncalibrated and far from their best: the study compares parts."
+        f"Small networks on equal budgets: each starts from {weights} and sees {run['samples']:,} faces at"
+        f" {run['image_size']} px in {run['steps']} steps; seeds per variant: {', '.join(map(str, counts))}."
+        " They are uncalibrated and far from their best: the study compares parts."
     )

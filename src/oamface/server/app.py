@@ -1,41 +1,45 @@
 """The web application: the REST routes and the page. Images are analyzed in memory and not kept."""
 
-import hashlib
 import hmac
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
-from importlib.resources import files
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
-from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
-from oamface import __version__, detection, face_detector, face_scanner
+from oamface import __version__
 from oamface.alignment import crop_corners, crop_transform
-from oamface.analyzer import LEAST_FACE, Analyzer
-from oamface.centerface import centerface_model
+from oamface.analyzer import Analyzer
 from oamface.errors import OamfaceError
-from oamface.face_detector import FaceDetector
-from oamface.face_scanner import face_scanner_model
 from oamface.images import decode
 from oamface.labels import TASKS
 from oamface.results import Face, Failure, ImageResult
-from oamface.runtime import OPENVINO
 from oamface.server.limits import Limits, MemoryBudget, RequestLimiter
-from oamface.server.middleware import Compression, Metrics, RequestMiddleware
+from oamface.server.middleware import Compression, Metrics, RequestMiddleware, accepts_gzip
 from oamface.server.openapi import EXAMPLE, error_responses, request_schema
 from oamface.server.options import Options, unknown_name
 from oamface.server.responses import AsciiJson, add_error_handlers
+from oamface.server.site import File, Site
 from oamface.server.uploads import Upload, read_upload
 
-STATIC = Path(str(files("oamface") / "server" / "static"))
+# Not every system knows all of them, and browsers run scripts and install applications of the right type only.
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".wasm": "application/wasm",
+}
 _DESCRIPTION = """Apparent age, perceived gender and race, and mask of every face in an image.
 
 Every GET route supports HEAD. A parameter, form field or key that is not named here is an error 422."""
@@ -76,11 +80,7 @@ def create_app(
     app.state.ready = False
     _add_analysis(app, analyzer, limits, limiter, metrics, with_key)
     _add_information(app, analyzer, metrics, with_key, without_query)
-    _add_networks(app, analyzer, with_key + without_query)
-    for path in STATIC.rglob("*.*"):  # routes, since a mounted folder would hide which methods are allowed
-        name = path.relative_to(STATIC).as_posix()
-        for route in ("", name) if name == "index.html" else (name,):
-            app.add_api_route(f"/{route}", _serve_file(path), include_in_schema=False, dependencies=without_query)
+    _add_site(app, Site(analyzer.predictor.path), with_key, without_query)
     add_error_handlers(app)
     if origins:
         methods = ["GET", "HEAD", "POST"]
@@ -192,37 +192,42 @@ def _add_information(
         return AsciiJson(app.openapi())
 
 
-def _add_networks(app: FastAPI, analyzer: Analyzer, dependencies: Sequence[params.Depends]) -> None:
-    """The networks, for the page to analyze images on the visitor's device."""
-    detectors = {"centerface": centerface_model, "face_scanner": face_scanner_model}
-    networks: dict[str, tuple[str, Callable[[], bytes]]] = {
-        name: (hashlib.sha256(load()).hexdigest(), load) for name, load in detectors.items()
-    }
-    if analyzer.predictor.path.suffix != OPENVINO:
-        networks["predictor"] = (analyzer.digest, analyzer.predictor.path.read_bytes)
+def _add_site(
+    app: FastAPI, site: Site, with_key: Sequence[params.Depends], without_query: Sequence[params.Depends]
+) -> None:
+    """The page, and the networks for it to analyze images on the visitor's device."""
+    index = File.of(site.index(site.models, service=True))
 
-    @app.get("/models/{name}.onnx", dependencies=list(dependencies), include_in_schema=False)
-    def network(name: str, request: Request) -> Response:
-        if name not in networks:
+    @app.get("/models/{name}", dependencies=[*with_key, *without_query], include_in_schema=False)
+    def model(name: str, request: Request) -> Response:
+        file = index if name == "index.json" else site.networks.get(name.removesuffix(".onnx"))
+        if file is None or not name.endswith((".onnx", ".json")):
             raise HTTPException(404, f"no network {name!r} that a browser could run")
-        digest, load = networks[name]
-        headers = {"etag": f'"{digest}"', "cache-control": "no-cache"}  # cached, but validated each time
-        if request.headers.get("if-none-match") == headers["etag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(load(), media_type="application/octet-stream", headers=headers)
+        return _respond(file, name, request)
 
-    @app.get("/constants.js", dependencies=[Depends(_reject_query)], include_in_schema=False)
-    def constants() -> Response:
-        return Response(_constants(), media_type="text/javascript", headers={"cache-control": "no-cache"})
+    # Routes, since a mounted folder would hide which methods are allowed.
+    for path, file in site.files.items():
+        for route in ("", path) if path == "index.html" else (path,):
+            app.add_api_route(f"/{route}", _route(file, path), include_in_schema=False, dependencies=without_query)
 
 
-def _constants() -> str:
-    """The detector's constants as a JavaScript module, so that the page detects as Python does."""
-    constants = {"LEAST_FACE": LEAST_FACE, "THRESHOLD": signature(FaceDetector).parameters["threshold"].default}
-    for module in (detection, face_scanner, face_detector):
-        constants |= {name: value for name, value in vars(module).items() if name.isupper() and name[0] != "_"}
-    values = {name: json.dumps(np.asarray(value).tolist()) for name, value in sorted(constants.items())}
-    return "".join(f"export const {name} = {value};\n" for name, value in values.items())
+def _route(file: File, path: str) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        return _respond(file, path, request)
+
+    return respond
+
+
+def _respond(file: File, path: str, request: Request) -> Response:
+    """A file, which clients may keep but have to validate each time."""
+    headers = {"etag": f'"{file.sha256}"', "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    media_type = MEDIA_TYPES.get(Path(path).suffix, "application/octet-stream")
+    if file.gzipped is None or not accepts_gzip(request.scope):
+        return Response(file.read(), media_type=media_type, headers=headers)
+    headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
+    return Response(file.gzipped(), media_type=media_type, headers=headers)
 
 
 def _key_check(keys: Sequence[str]) -> Callable[[Request], None]:
@@ -243,15 +248,9 @@ async def _reject_query(request: Request) -> None:
         raise unknown_name("parameter", name, ())
 
 
-def _serve_file(path: Path) -> Callable[[], FileResponse]:
-    # Not every system knows .mjs, and browsers run scripts of this type only.
-    media_type = "text/javascript" if path.suffix in (".js", ".mjs") else None
-    return lambda: FileResponse(path, media_type=media_type)
-
-
 def _to_dict(result: ImageResult, options: Options, max_faces: int) -> dict[str, Any]:
     """Schema oamface/1 with the requested tasks; `more` counts the faces beyond the limit."""
-    content = result.to_dict()
+    content = (result if options.policy is None else options.policy.apply(result)).to_dict()
     for values, face in zip(content["faces"], result, strict=True):
         for task in TASKS:
             if task not in options.tasks:

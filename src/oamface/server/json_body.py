@@ -79,6 +79,10 @@ def _to_form_fields(key: str, value: object) -> list[tuple[str, str]]:
         if not isinstance(value, list) or not all(type(year) is int for year in value):
             raise RequestError(422, "at_least: expected a list of whole numbers")
         return [(key, str(year)) for year in value]
+    if key == "policy":
+        if not isinstance(value, dict) or not all(type(item) in (int, float) for item in value.values()):
+            raise RequestError(422, 'policy: expected an object of numbers, such as {"age": 18, "challenge": 25}')
+        return [(key, ",".join(f"{name}={item}" for name, item in value.items()))]
     if key != "tasks":
         if not isinstance(value, bool):
             raise RequestError(422, f"{key}: expected true or false")

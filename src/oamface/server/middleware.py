@@ -12,7 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -50,16 +50,17 @@ class Compression(GZipMiddleware):
         super().__init__(app, minimum_size=1000, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_network = scope["type"] == "http" and str(scope["path"]).startswith("/models/")
-        if is_network or _rejects_gzip(scope):
+        is_network = scope["type"] == "http" and str(scope["path"]).endswith(".onnx")
+        if is_network or not accepts_gzip(scope):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
-def _rejects_gzip(scope: Scope) -> bool:
+def accepts_gzip(scope: Scope) -> bool:
+    """Whether the client of a request takes gzip."""
     accepted = dict(scope.get("headers", [])).get(b"accept-encoding", b"")
-    return re.search(rb"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", accepted) is not None
+    return b"gzip" in accepted and re.search(rb"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", accepted) is None
 
 
 class RequestMiddleware:

@@ -25,6 +25,19 @@ EXAMPLE = {
                 "probabilities": {"none": 0.9987, "incorrect": 0.0013, "worn": 0.0},
             },
             "visibility": 0.9931,
+            "quality": {
+                "score": 0.9412,
+                "reasons": [],
+                "measures": {
+                    "eye_distance": 111.9,
+                    "sharpness": 0.214,
+                    "light": 0.7451,
+                    "glare": 0.0,
+                    "contrast": 0.502,
+                    "turn": 0.0617,
+                    "visibility": 0.9931,
+                },
+            },
         }
     ],
 }
@@ -49,12 +62,23 @@ _PROBLEM_SCHEMA = {
 }
 _TASKS = {"type": "array", "items": {"type": "string", "enum": list(TASKS)}, "minItems": 1}
 _YEARS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": AGES[-1]}}
-_LISTS: dict[str, dict[str, Any]] = {"tasks": _TASKS, "at_least": _YEARS}
+_YEAR = {"type": "integer", "minimum": 1, "maximum": AGES[-1]}
+_RATE = {"type": "number", "minimum": 0, "maximum": 1}
+_POLICY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"age": _YEAR, "challenge": _YEAR, "max_false_accept": _RATE, "max_false_refuse": _RATE},
+    "additionalProperties": False,
+}
+_SCHEMAS: dict[str, dict[str, Any]] = {"tasks": _TASKS, "at_least": _YEARS, "policy": _POLICY}
+# Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot express with an enumeration.
+_TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_QUERY_SCHEMAS = {"tasks": _TEXTS, "at_least": _TEXTS, "policy": {"type": "string"}}
 _SWITCH: dict[str, Any] = {"type": "boolean", "default": False}
 _OPTIONS = {
     "tasks": "What to predict, separated by commas or repeated; all by default.",
     "crop": "Each image is a crop of exactly one face.",
     "at_least": "Years, separated by commas or repeated: add the probability of looking at least so old.",
+    "policy": "Accept, refuse or refer each face: age=18,challenge=25,max_false_accept=0.01,max_false_refuse=0.05.",
     "attention": "Add which parts of each face the network takes to be visible.",
 }
 _IMAGE = {
@@ -85,12 +109,11 @@ def request_schema(*, batch: bool) -> dict[str, Any]:
             "name": name,
             "in": "query",
             "description": text,
-            # Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot express with an enumeration.
-            "schema": {"type": "array", "items": {"type": "string"}} if name in _LISTS else _SWITCH,
+            "schema": _QUERY_SCHEMAS.get(name, _SWITCH),
         }
         for name, text in _OPTIONS.items()
     ]
-    options = {name: {**_LISTS.get(name, _SWITCH), "description": text} for name, text in _OPTIONS.items()}
+    options = {name: {**_SCHEMAS.get(name, _SWITCH), "description": text} for name, text in _OPTIONS.items()}
     field = "images" if batch else "image"
     files = {"type": "array", "items": _FILE, "minItems": 1} if batch else _FILE
     texts = {"type": "array", "items": {"oneOf": [_IMAGE, _NAMED_IMAGE]}, "minItems": 1} if batch else _IMAGE

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from oamface.age_policy import AgePolicy
 from oamface.age_thresholds import check_thresholds
 from oamface.errors import OamfaceError, OptionError
 from oamface.labels import TASKS, check_tasks
 
-OPTIONS = ("tasks", "crop", "attention", "at_least")
+OPTIONS = ("tasks", "crop", "attention", "at_least", "policy")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -23,13 +24,14 @@ class RequestError(OamfaceError):
 class Options:
     """tasks: requested, see check_tasks. crop: each image is a crop of one face. attention: add attention maps.
 
-    at_least: years for which the probability of looking so old or older is added.
+    at_least: years for which the probability of looking so old or older is added. policy: decides about each face.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
     crop: bool = False
     attention: bool = False
     at_least: tuple[int, ...] = ()
+    policy: AgePolicy | None = None
 
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
@@ -46,7 +48,10 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
     if "" in tasks:
         raise RequestError(422, f"tasks: a name is empty; known are {', '.join(TASKS)}, separated by commas")
     crop, attention = _parse_switch(values, "crop"), _parse_switch(values, "attention")
-    return Options(check_tasks(tasks), crop, attention, _parse_years(values.get("at_least", [])))
+    policy = _parse_policy(values.get("policy", []))
+    if policy is not None and "age" not in tasks:
+        raise RequestError(422, "policy: needs the task age")
+    return Options(check_tasks(tasks), crop, attention, _parse_years(values.get("at_least", [])), policy)
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> RequestError:
@@ -62,6 +67,15 @@ def _parse_years(values: Sequence[str]) -> tuple[int, ...]:
         return check_thresholds([int(name) for name in names])
     except OptionError as error:
         raise RequestError(422, f"at_least: {error}") from error
+
+
+def _parse_policy(values: Sequence[str]) -> AgePolicy | None:
+    if len(values) > 1:
+        raise RequestError(422, "policy: is given twice; send it once")
+    try:
+        return AgePolicy.parse(values[0]) if values else None
+    except OptionError as error:
+        raise RequestError(422, f"policy: {str(error).removeprefix('policy: ')}") from error
 
 
 def _parse_switch(values: dict[str, list[str]], name: str) -> bool:

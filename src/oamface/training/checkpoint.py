@@ -18,6 +18,7 @@ from oamface.models.onnx_import import is_model_file, load_from_onnx, read_metad
 from oamface.zoo import teacher_names
 
 EMA_MODEL = "ema_model"  # the module of a checkpoint that is exported
+BEST_MODEL = "best_model"  # or this one, of a run that stops early
 _ERRORS = (OSError, SafetensorError, KeyError, ValueError, RuntimeError)
 
 
@@ -58,13 +59,14 @@ def load_checkpoint(
 
 
 def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
-    """The EMA model of a checkpoint, in evaluation mode, and the checkpoint's progress.
+    """The EMA model of a checkpoint, or its best epoch's, in evaluation mode, and the checkpoint's progress.
 
     path: of a checkpoint; or a model file, with the last of its training runs as the progress. Raises ModelError.
     """
     if is_model_file(str(path)):
         return load_from_onnx(str(path)), read_metadata(str(path))["training"][-1]
-    recipe = read_progress(path).get("recipe", {})
+    progress = read_progress(path)
+    recipe = progress.get("recipe", {})
     model = OamCnn(
         backbone=recipe.get("backbone", RESNET50),
         backbone_stages=recipe.get("backbone_stages", ()),
@@ -72,7 +74,7 @@ def load_network(path: Path) -> tuple[OamCnn, dict[str, Any]]:
         attention=recipe.get("attention", True),
         crop_box=recipe.get("crop_box", ()),
     )
-    progress = load_checkpoint(path, {EMA_MODEL: model})
+    load_checkpoint(path, {BEST_MODEL if progress.get("best") else EMA_MODEL: model})
     return model.eval(), progress
 
 

@@ -82,6 +82,10 @@ class Recipe:
     to 1: see FaceDataset.age_prior.
     loss_balancing: how the tasks' losses are combined, one of METHODS.
     warmup: the share of all steps in which the learning rate rises; then it falls as half a cosine.
+    freeze_backbone: only the heads of tasks that have labels are trained; all else stays as in the initial weights,
+    batch norms and what is predicted for the other tasks too.
+    patience: stop after so many epochs without a lower loss on the calibration split, and keep the best epoch's
+    weights; 0 trains to the end and keeps the last.
     occlusion_probability: of a synthetic occlusion of a face. clean_pair_probability: that an occluded face also comes
     clean in the same batch. seed: of all random numbers.
     """
@@ -108,6 +112,8 @@ class Recipe:
     warmup: float = 0.05
     ema_decay: float = 0.999
     dropout: float = 0.3
+    freeze_backbone: bool = False
+    patience: int = 0
     occlusion_probability: float = 0.5
     clean_pair_probability: float = 0.5
     repeat: dict[str, int] = field(default_factory=dict)
@@ -152,8 +158,8 @@ class Recipe:
         ]
         if any(task not in TASKS for task in self.tasks) or len(set(self.tasks)) < len(self.tasks):
             problems.append(f"tasks {list(self.tasks)}: expected some of {', '.join(TASKS)}, each once")
-        if self.samples_per_epoch < 0 or self.mixup_repeats < 0:
-            problems.append("samples_per_epoch, mixup_repeats: at least 0")
+        if min(self.samples_per_epoch, self.mixup_repeats, self.patience) < 0:
+            problems.append("samples_per_epoch, mixup_repeats, patience: at least 0")
         if (self.mixup_repeats and not self.distill_every_view) or (self.distill_every_view and not self.teachers):
             problems.append("mixup_repeats need distill_every_view = true, which needs teachers")
         if any(not set(teacher.tasks) <= set(TASKS) or not teacher.tasks for teacher in self.teachers):

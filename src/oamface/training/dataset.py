@@ -94,10 +94,11 @@ def load_faces(
     *,
     repeat: dict[str, int],
     exclude: Sequence[npt.NDArray[np.bool_]] | None = None,
+    allow_none: bool = False,
 ) -> FaceDataset:
     """The faces of one split. repeat: see Recipe. exclude: for each store, (faces,) bool of those to leave out.
 
-    Raises TrainError: there is no such face.
+    Raises TrainError: there is no such face, unless allow_none.
     """
     store_of, rows, labels, repeats, features = [], [], [], [], []
     width = max((store.features.shape[1] for store in stores if store.features is not None), default=0)
@@ -112,7 +113,7 @@ def load_faces(
         repeats.append(np.full(len(indices), repeat.get(store.data_set, 1)))
         missing = np.full((len(indices), width), np.nan, np.float32)
         features.append(missing if store.features is None else store.features[indices].astype(np.float32))
-    if not labels:
+    if not labels and not allow_none:
         raise TrainError(f"the stores hold no face of the split {split!r}")
     return FaceDataset(
         stores,

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.distributed import _functional_collectives as collectives
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from oamface.errors import TrainError
@@ -86,14 +85,9 @@ class CpuSyncBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        axes = [axis for axis in range(input.ndim) if axis != 1]
-        shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
-        count = _sum(input.new_tensor([input.numel() / input.shape[1]]))
-        centered = input - (mean := _sum(input.sum(axes)) / count).view(shape)
-        variance = _sum((centered**2).sum(axes)) / count
-        self._update_statistics(mean.detach(), (variance * count / (count - 1)).detach())
-        normalised = centered * (variance + self.eps).rsqrt().view(shape)
-        return normalised * self.weight.view(shape) + self.bias.view(shape) if self.affine else normalised
+        normalised, mean, variance, count = _SyncedNormalisation.apply(input, self.weight, self.bias, self.eps)
+        self._update_statistics(mean, variance * count / (count - 1))
+        return normalised
 
     def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
@@ -103,8 +97,42 @@ class CpuSyncBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance, momentum)
 
 
+class _SyncedNormalisation(torch.autograd.Function):
+    """Normalisation by the statistics of all processes, which take one sum over them in each direction.
+
+    The kernels are those of batch normalisation with given statistics; backward adds what flows through these.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
+        axes = [axis for axis in range(input.ndim) if axis != 1]
+        variance, mean = torch.var_mean(input.float(), axes, correction=0)
+        local = torch.stack([torch.ones_like(mean), mean, variance + mean**2]).double()
+        count, total, squares = _sum(local * (input.numel() / input.shape[1]))
+        mean, variance = total / count, squares / count - (total / count) ** 2
+        mean, variance, count = mean.float(), variance.float(), count.float()
+        ctx.save_for_backward(input, weight, mean, variance, count)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance, count)
+        return torch.native_batch_norm(input, weight, bias, mean, variance, False, 0.0, eps)[0], mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, mean, variance, count = ctx.saved_tensors
+        scale = torch.ones_like(mean) if weight is None else weight
+        to_input, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], input, scale, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        all_weight, all_bias = _sum(torch.stack([to_weight, to_bias]))
+        deviation = (variance + ctx.eps).rsqrt()
+        slope = scale * deviation**2 * all_weight / count
+        offset = scale * deviation * all_bias / count - slope * mean
+        shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
+        to_input = to_input - torch.addcmul(offset.view(shape), input, slope.view(shape))
+        return (to_input, *((None, None) if weight is None else (to_weight, to_bias)), None)
+
+
 def _sum(tensor: Tensor) -> Tensor:
-    """The sum over all processes; differentiable."""
-    group = torch.distributed.group.WORLD
-    assert group is not None  # there are several processes
-    return collectives.wait_tensor(collectives.all_reduce(tensor, "sum", group))
+    """The sum over all processes."""
+    torch.distributed.all_reduce(tensor)
+    return tensor

@@ -15,7 +15,7 @@ from oamface.models.oam_cnn import OamCnn, normalise, resize_batch
 from oamface.models.onnx_import import is_model_file, recalibrate_batchnorm
 from oamface.models.pruning import prune
 from oamface.preprocessing import Preprocessing
-from oamface.training.checkpoint import EMA_MODEL, load_network, read_progress
+from oamface.training.checkpoint import BEST_MODEL, EMA_MODEL, load_network, read_progress
 from oamface.training.config import Recipe
 from oamface.training.dataset import FaceDataset, epoch_batches
 
@@ -27,9 +27,10 @@ def initial_model(recipe: Recipe, faces: FaceDataset, *, resuming: bool = False)
     """The recipe's network with the initial weights that recipe.pretrained names.
 
     A model file such as "oam", or the checkpoint of a face network with other stages, gives all weights; it is pruned
-    if the recipe's backbone_stages are others, and its batch norms are recalibrated on some of the faces (neither when
-    resuming: the checkpoint has them). For the other names see `load_pretrained`. Raises OamfaceError: they do not fit
-    the network; TrainError: likewise, of a model file or a checkpoint that would be pruned.
+    if the recipe's backbone_stages are others, and its batch norms are recalibrated on some of the faces unless the
+    backbone is frozen (neither when resuming: the checkpoint has them). For the other names see `load_pretrained`.
+    Raises OamfaceError: they do not fit the network; TrainError: likewise, of a model file or a checkpoint that would
+    be pruned.
     """
     torch.manual_seed(recipe.seed)
     model = OamCnn(
@@ -67,8 +68,10 @@ def _has_other_stages(recipe: Recipe) -> bool:
 
 
 def _adapt(pretrained: OamCnn, size: int, recipe: Recipe, faces: FaceDataset, preprocessing: Preprocessing) -> OamCnn:
-    """A network for images of `size` pixels, pruned to the recipe's stages, with recalibrated batch norms."""
+    """A network for images of `size` pixels, pruned to the recipe's stages, with batch norms for training."""
     phase, stages = recipe.phases[0], recipe.backbone_stages or DLIB_STAGES
+    if recipe.freeze_backbone and pretrained.backbone_stages == stages:
+        return pretrained
     settings = replace(recipe, samples_per_epoch=RECALIBRATION_FACES, clean_pair_probability=0.0)
     batches = epoch_batches(faces, settings, phase, 0, preprocessing)
     images: Iterator[Tensor] = (normalise(batch.images, preprocessing) for batch in batches)
@@ -86,7 +89,7 @@ def load_pretrained(model: OamCnn, pretrained: str) -> None:
 
     pretrained: "scratch" (none), "hub" (the backbone from timm's ImageNet weights), "package" (dlib's face network from
     the installed face-recognition-models), or a safetensors file: timm's weights of the whole backbone network, or a
-    checkpoint of oamface, of whose EMA model the backbone and every head that the network has is loaded.
+    checkpoint of oamface, of whose best or EMA model the backbone and every head that the network has is loaded.
     Raises OamfaceError: no such file, or weights of another architecture.
     """
     if pretrained == "scratch":
@@ -101,14 +104,14 @@ def load_pretrained(model: OamCnn, pretrained: str) -> None:
         return
     try:
         weights = _read_weights(pretrained, model.backbone_name)
-        prefix = f"{EMA_MODEL}/"
-        ema_model = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        if not ema_model:
+        prefix = f"{BEST_MODEL if any(name.startswith(BEST_MODEL) for name in weights) else EMA_MODEL}/"
+        trained = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        if not trained:
             model.backbone.load_state_dict({name: weights[name] for name in model.backbone.state_dict()})
             return
         state = model.state_dict()
-        names = [name for name in state if name in ema_model or name.startswith(("backbone.", "neck."))]
-        model.load_state_dict(state | {name: ema_model[name] for name in names})
+        names = [name for name in state if name in trained or name.startswith(("backbone.", "neck."))]
+        model.load_state_dict(state | {name: trained[name] for name in names})
     except KeyError as error:
         raise OamfaceError(f"{pretrained}: not weights of a {model.backbone_name}, {error} is missing") from error
     except Exception as error:  # huggingface_hub, safetensors and torch have no common exception

@@ -75,6 +75,7 @@ class Learner:
         training_model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training_model = sync_batchnorm(training_model, fabric)
         self.model = self.training_model.model
+        self.frozen = frozen_modules(self.model) if recipe.freeze_backbone else []
         self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.ema_model: Any = self.ema.module
         # What a checkpoint has besides the optimizer.
@@ -109,6 +110,8 @@ class Learner:
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         self.model.train()
+        for module in self.frozen:
+            module.eval()
         images = normalise(batch.images, self.model.preprocessing)
         if self.teachers:
             batch = self.teachers.label(batch, images)
@@ -189,6 +192,16 @@ def lr_factor(step: int, warmup: float, total_steps: int) -> float:
         return step / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return max(0.002, 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules without a parameter that is trained, and all batch norms."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm)
+        or ((parameters := list(module.parameters())) and not any(parameter.requires_grad for parameter in parameters))
+    ]
 
 
 @contextmanager

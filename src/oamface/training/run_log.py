@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from oamface.atomic import append_line, write_whole
 
 LOG = "log.jsonl"
@@ -28,25 +30,37 @@ class RunLog:
         self.on_event(line)
 
     def draw_curves(self) -> None:
-        """Draw losses and validation metrics into curves.png beside the log."""
+        """Draw losses and validation metrics by epoch into curves.png beside the log."""
         from matplotlib.figure import Figure
 
         lines = [json.loads(line) for line in (self.folder / LOG).read_text().splitlines()]
         steps = [line for line in lines if line["event"] == "step"]
         epochs = [line for line in lines if line["event"] == "epoch"]
-        if not steps or not epochs:
+        if len(epochs) < 2 and not steps:
             return
-        figure = Figure(figsize=(12, 4.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for name in [key for key in steps[-1] if key not in _NOT_A_LOSS]:
-            points = [(line["step"], line[name]) for line in steps if name in line]
-            left.plot(*zip(*points, strict=True), label=name, linewidth=0.8)
-        left.set(xlabel="step", ylabel="loss, unweighted", yscale="log")
-        left.legend(fontsize=7, ncols=2)
-        for task in ("gender", "race", "mask"):
-            points = [(line["step"], 100 * line[f"valid_{task}"]) for line in epochs if f"valid_{task}" in line]
-            if points:
-                right.plot(*zip(*points, strict=True), label=task, marker="o")
-        right.set(xlabel="step", ylabel="accuracy on clean calibration faces, %")
-        right.legend(fontsize=7)
+        figure = Figure(figsize=(15, 4.5), layout="constrained")
+        losses, years, accuracy = figure.subplots(1, 3)
+        last_steps, numbers = [0, *(line["step"] for line in epochs)], [0, *(line["epoch"] + 1 for line in epochs)]
+        for name in dict.fromkeys(key for line in steps for key in line if key not in _NOT_A_LOSS):
+            points = [(np.interp(line["step"], last_steps, numbers), line[name]) for line in steps if name in line]
+            losses.plot(*zip(*points, strict=True), label=name, linewidth=0.8)
+        _plot_metrics(losses, epochs, {"valid_loss": "all labels, calibration split"})
+        losses.set(xlabel="epoch", ylabel="loss, unweighted", yscale="log")
+        _plot_metrics(years, epochs, {"valid_age_mae": "age"})
+        years.set(xlabel="epoch", ylabel="mean absolute error, years")
+        _plot_metrics(
+            accuracy, epochs, {f"valid_{task}": task for task in ("age", "gender", "race", "mask")}, scale=100
+        )
+        accuracy.set(xlabel="epoch", ylabel="accuracy on clean calibration faces, %")
+        for axes in (losses, years, accuracy):
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=7, ncols=2)
         write_whole(self.folder / CURVES, lambda file: figure.savefig(file, format="png", dpi=110))
+
+
+def _plot_metrics(axes: Any, epochs: list[dict[str, Any]], labels: dict[str, str], scale: float = 1) -> None:
+    """A curve for every metric that the log's lines have; labels: by its name."""
+    for name, label in labels.items():
+        points = [(line["epoch"] + 1, scale * line[name]) for line in epochs if name in line]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="o", markersize=3)

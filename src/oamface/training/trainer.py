@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from oamface.alignment import CROP_SIZE
 from oamface.atomic import make_folder, write_whole
 from oamface.datasets.near_duplicates import find_near_duplicates
 from oamface.datasets.store import Store, open_stores
 from oamface.errors import TrainError
-from oamface.training.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from oamface.training.checkpoint import BEST_MODEL, load_checkpoint, read_progress, save_checkpoint
 from oamface.training.config import Phase, Recipe
 from oamface.training.dataset import (
     Batch,
@@ -34,6 +34,7 @@ from oamface.training.dataset import (
 from oamface.training.device_batches import DeviceBatches
 from oamface.training.distillation import Ensemble, label_faces, soft_labels_from_features
 from oamface.training.distributed import is_process_lost, launch, sum_over_processes
+from oamface.training.early_stopping import EarlyStopping
 from oamface.training.initialization import initial_model
 from oamface.training.learner import Learner, lr_factor
 from oamface.training.run_log import OnEvent, RunLog
@@ -85,7 +86,7 @@ class Trainer:
         opened = open_stores(stores, size=CROP_SIZE)
         near_duplicates = [find_near_duplicates(store) for store in opened]
         self.faces = load_faces(opened, "train", repeat=recipe.repeat, exclude=near_duplicates)
-        self.validation_faces = load_faces(opened, "calibrate", repeat={})
+        self.validation_faces = load_faces(opened, "calibrate", repeat={}, allow_none=bool(recipe.patience))
         self.data = {
             store.data_set: _provenance(store, copies) for store, copies in zip(opened, near_duplicates, strict=True)
         }
@@ -93,6 +94,7 @@ class Trainer:
         self.epochs = _epochs(recipe, self.faces)
         self.total_steps = self.epochs[-1].last_step
         self._device_batches: DeviceBatches | None = None
+        self._stopping: EarlyStopping | None = None
         make_folder(out)
         self.log = RunLog(out, on_event)
 
@@ -124,12 +126,14 @@ class Trainer:
         self._check(fabric)
         learner, faces = self._build(fabric)
         step = start = self._resume(learner)
-        if step < self.total_steps and fabric.is_global_zero:
-            self.log.write("start", step, steps=self.total_steps, data=self.data)
+        if not self._is_over(step):
+            self._start(learner, step)
         saved = timed = time.monotonic()
         for epoch in self.epochs:
             if step >= epoch.last_step:
                 continue
+            if self._is_over(step):
+                break
             if epoch.starts_phase and step == epoch.first_step:
                 learner.ema.n_averaged.zero_()  # an EMA over two image sizes would fit neither
             for batch in self._batches(learner, faces, epoch, step):
@@ -153,8 +157,26 @@ class Trainer:
             saved = time.monotonic()
             if clock.is_over():
                 break
+        if self._stopping and step > start and fabric.is_global_zero:
+            self.log.write("best", step, **(self._stopping.best or {}))
         fabric.barrier()  # every process returns a complete checkpoint
         return self.out / CHECKPOINT
+
+    def _labelled_tasks(self) -> list[str]:
+        return [task for task in self.recipe.tasks if not self.faces.candidates[task].all()]
+
+    def _is_over(self, step: int) -> bool:
+        """Whether a run that has done so many steps does no more."""
+        done = sum(epoch.last_step <= step for epoch in self.epochs)
+        return step >= self.total_steps or (self._stopping is not None and self._stopping.is_over(done))
+
+    def _start(self, learner: Learner, step: int) -> None:
+        """Log what is to come, and before the first step the metrics of the initial weights if they may be the best."""
+        if learner.fabric.is_global_zero:
+            tasks = self._labelled_tasks()
+            self.log.write("start", step, steps=self.total_steps, data=self.data, faces=len(self.faces), tasks=tasks)
+        if self._stopping and not step:
+            self._validate(learner, self.epochs[0], 0, number=-1)
 
     def _check(self, fabric: Fabric) -> None:
         """Raises TrainError: what would only show after minutes."""
@@ -181,6 +203,12 @@ class Trainer:
             )
         elif recipe.loss_weights.kd and recipe.tasks and not faces.soft_labels:
             faces = self._with_soft_labels(fabric)
+        if recipe.patience and any(not table.all() for table in self.validation_faces.candidates.values()):
+            self._stopping = EarlyStopping(model, recipe.patience)
+        if recipe.freeze_backbone:
+            model.requires_grad_(False)
+            for task in self._labelled_tasks():
+                model.heads[task].requires_grad_(True)
         learner = Learner(
             recipe,
             model,
@@ -242,9 +270,15 @@ class Trainer:
         path = self.out / CHECKPOINT
         if not path.exists():
             return 0
-        progress = load_checkpoint(path, learner.modules, learner.optimizer)
+        progress = load_checkpoint(path, self._modules(learner), learner.optimizer)
+        if self._stopping:
+            self._stopping.best = progress["best"]
         learner.restore(progress["step"], progress["ema_steps"])
         return int(progress["step"])
+
+    def _modules(self, learner: Learner) -> dict[str, nn.Module]:
+        """What a checkpoint has besides the optimizer."""
+        return learner.modules | ({BEST_MODEL: self._stopping.model} if self._stopping else {})
 
     def _save(self, learner: Learner, step: int) -> None:
         if not learner.fabric.is_global_zero:
@@ -256,17 +290,25 @@ class Trainer:
             "ema_steps": int(learner.ema.n_averaged),
             "recipe": self.recipe.to_dict(),
             "data": self.data,
+            "best": self._stopping.best if self._stopping else None,
         }
-        save_checkpoint(self.out / CHECKPOINT, learner.modules, learner.optimizer, progress)
+        save_checkpoint(self.out / CHECKPOINT, self._modules(learner), learner.optimizer, progress)
 
     def _finish_epoch(self, learner: Learner, epoch: Epoch, step: int) -> None:
-        metrics = validate(learner.ema_model, self.validation_faces, epoch.phase, learner.fabric)
-        if learner.fabric.is_global_zero:
-            image_size = epoch.phase.image_size
-            self.log.write("epoch", step, epoch=epoch.number, image_size=image_size, **metrics)
+        self._validate(learner, epoch, step, number=epoch.number)
         self._save(learner, step)
         if learner.fabric.is_global_zero:
             self.log.draw_curves()
+
+    def _validate(self, learner: Learner, epoch: Epoch, step: int, *, number: int) -> None:
+        """Log the metrics after an epoch, or of the initial weights as number -1, and keep the best."""
+        metrics = validate(
+            learner.ema_model, self.validation_faces, epoch.phase, learner.fabric, self.recipe.loss_weights
+        )
+        if self._stopping:
+            self._stopping.update(learner.ema_model, number, metrics["valid_loss"])
+        if learner.fabric.is_global_zero:
+            self.log.write("epoch", step, epoch=number, image_size=epoch.phase.image_size, **metrics)
 
     def _log_step(
         self, fabric: Fabric, epoch: Epoch, step: int, losses: dict[str, Tensor], samples: int, total_steps: int

@@ -41,6 +41,7 @@ class _AveragePrediction:
         self._weight = 0.0
         self.probabilities: dict[str, FloatArray] = {}
         self.attention: FloatArray = np.zeros((0, 0), np.float32)  # the newest, (h, w)
+        self.measures: FloatArray | None = None  # the mean, too
 
     def add(self, predictions: Predictions, row: int, weight: float, *, decay: float = 1.0) -> None:
         """Add one row of predictions. decay: factor, 0..1, on the weight of everything before."""
@@ -49,6 +50,9 @@ class _AveragePrediction:
         for task, table in predictions.probabilities.items():
             mean = self.probabilities.get(task, table[row])
             self.probabilities[task] = mean + (table[row] - mean) * share
+        if predictions.measures is not None:
+            mean = predictions.measures[row] if self.measures is None else self.measures
+            self.measures = mean + (predictions.measures[row] - mean) * share
         self.attention = predictions.attention[row]
 
 
@@ -176,9 +180,11 @@ class Tracker:
     def _with_faces(self, tracks: Sequence[Track], averages: Sequence[_AveragePrediction]) -> list[tuple[Track, Face]]:
         if not tracks:
             return []
+        measures = [mean.measures for mean in averages if mean.measures is not None]
         predictions = Predictions(
             {task: np.stack([mean.probabilities[task] for mean in averages]) for task in averages[0].probabilities},
             np.stack([mean.attention for mean in averages]),
+            np.stack(measures) if len(measures) == len(averages) else None,
         )
         faces = self.analyzer.faces([track.detection for track in tracks], predictions)
         return list(zip(tracks, faces, strict=True))

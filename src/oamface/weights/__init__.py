@@ -1,13 +1,27 @@
 """The package's own model files. Read by the command line, so nothing slow is imported."""
 
+import json
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from oamface.errors import ModelError
 
 # The default first: the best in eight bits; then the best, for research; the best for commercial use; a small one.
 WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
 RESEARCH_ONLY = ("oam-int8", "oam", "oam-small")  # a data set that they were trained on asks for that
+
+
+OPERATING_POINTS = Path(__file__).with_name("operating_points.json")  # by the SHA-256 of a model file
+
+
+def operating_points(digest: str) -> list[dict[str, Any]]:
+    """The operating points of a model file, see `evaluation.age_thresholds.OperatingPoint`; none for other files.
+
+    Written by benchmarks/age_thresholds.py.
+    """
+    points: list[dict[str, Any]] = json.loads(OPERATING_POINTS.read_text()).get(digest, [])
+    return points
 
 
 def terms(weights: str | Path) -> str:

@@ -4,12 +4,22 @@ import { MULTIPLE, STRIDES, TILE, TILE_OVERLAP } from "./constants.js";
 import { peaks, suppress } from "./detection.js";
 import { cutRegion, pad, round } from "./pixels.js";
 
+/**
+ * @typedef {import("./pixels.js").Pixels} Pixels
+ * @typedef {import("./runtime.js").Tensor} Tensor
+ * @typedef {{ x: number, y: number, side: number }} Place
+ * @typedef {Place & { score: number, box: number[] }} Candidate
+ */
+
 export class FaceScanner {
-  constructor(run) { // run: (1, height, width, 3) bytes, dims -> the network's maps, one for each of STRIDES
+  /** @param {(values: Uint8Array, dims: number[]) => Promise<Tensor[]>} run (1, height, width, 3) to a map for each stride */
+  constructor(run) {
     this.run = run;
   }
 
-  async scan(image, threshold) { // candidates as { x, y, side, score }, best first; large images in tiles
+  /** Best first; large images in tiles. @param {Pixels} image @param {number} threshold */
+  async scan(image, threshold) {
+    /** @type {Candidate[]} */
     const candidates = [];
     for (const [top, height] of tiles(image.height)) {
       for (const [left, width] of tiles(image.width)) {
@@ -21,6 +31,7 @@ export class FaceScanner {
     return suppress(candidates);
   }
 
+  /** @param {Pixels} image @param {number} threshold */
   async pass(image, threshold) {
     const { data, width, height } = pad(image, MULTIPLE);
     const maps = await this.run(data, [1, height, width, 3]);
@@ -28,11 +39,14 @@ export class FaceScanner {
   }
 }
 
-export function candidate(x, y, side, score) { // a place that may show a face: its centre and long side
+/** A place that may show a face: its centre and long side. @param {number} x @param {number} y @param {number} side
+ * @param {number} score @returns {Candidate} */
+export function candidate(x, y, side, score) {
   return { x, y, side, score, box: [x - side / 2, y - side / 2, side, side] };
 }
 
-function decode({ data, dims: [, , rows, columns] }, stride, threshold) { // lengths are in cells
+/** Lengths are in cells. @param {Tensor} map @param {number} stride @param {number} threshold */
+function decode({ data, dims: [, , rows, columns] }, stride, threshold) {
   const [score, side, x, y] = [0, 1, 2, 3].map((index) => index * rows * columns);
   return peaks({ data, rows, columns }, threshold).map(([row, column]) => {
     const cell = row * columns + column;
@@ -45,7 +59,8 @@ function decode({ data, dims: [, , rows, columns] }, stride, threshold) { // len
   });
 }
 
-function tiles(length) { // [start, size] of parts of at most TILE that share TILE_OVERLAP
+/** [start, size] of parts of at most TILE that share TILE_OVERLAP. @param {number} length */
+function tiles(length) {
   const count = Math.max(1, Math.ceil((length - TILE_OVERLAP) / (TILE - TILE_OVERLAP)));
   const size = Math.ceil((length + (count - 1) * TILE_OVERLAP) / count);
   return Array.from({ length: count }, (_, number) => [round(number * (length - size) / Math.max(count - 1, 1)), size]);

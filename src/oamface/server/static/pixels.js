@@ -1,23 +1,51 @@
-// Images as { data: Uint8Array of RGB, width, height }, and OpenCV's operations on them, step for step as in Python.
+// Images, and OpenCV's operations on them, step for step as in Python.
 
-const GRAY = 127; // outside an image
+import { GREY } from "./constants.js";
+import { EngineError } from "./engine.js";
 
-export function round(value) { // half to even, as Python and OpenCV do
+/**
+ * @typedef {{ data: Uint8Array, width: number, height: number }} Pixels data: red, green and blue of every pixel
+ * @typedef {number[]} Point x, y
+ * @typedef {number[][]} Matrix 2 x 3, affine, as in OpenCV
+ */
+
+/** Half to even, as Python and OpenCV do. @param {number} value */
+export function round(value) {
   const low = Math.floor(value);
   const rest = value - low;
   return rest < 0.5 || (rest === 0.5 && low % 2 === 0) ? low : low + 1;
 }
 
-export async function decode(file) {
-  // As the server does: EXIF orientation applied, colour profiles ignored, transparency on white.
+/**
+ * Of a file as the server does: EXIF orientation applied, colour profiles ignored, transparency on white.
+ *
+ * @param {Blob} file @param {number} most pixels
+ */
+export async function decode(file, most) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
-  const { width, height } = bitmap;
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  try {
+    return pixelsOf(bitmap, most);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** @type {OffscreenCanvas | undefined} */
+let canvas; // frames of a view have one size
+
+/** @param {ImageBitmap | VideoFrame} image @param {number} most pixels @returns {Pixels} */
+export function pixelsOf(image, most) {
+  const [width, height] = "displayWidth" in image ? [image.displayWidth, image.displayHeight] : [image.width, image.height];
+  if (width * height > most) {
+    throw new EngineError("pixels", `More than ${most / 1e6} million pixels; make it smaller first.`);
+  }
+  if (canvas?.width !== width || canvas.height !== height) canvas = new OffscreenCanvas(width, height);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
   context.fillStyle = "#fff";
   context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
+  context.drawImage(image, 0, 0);
   const rgba = context.getImageData(0, 0, width, height).data;
+  if (width * height > 4_000_000) canvas = undefined; // too large to be kept
   const data = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; from < rgba.length; from += 4) {
     data[to++] = rgba[from];
@@ -27,34 +55,42 @@ export async function decode(file) {
   return { data, width, height };
 }
 
-export function rescale(image, scale) { // both sides times scale, at least one pixel each
-  const side = (length) => Math.max(1, round(length * scale));
+/** Both sides times scale, at least one pixel each. @param {Pixels} image @param {number} scale */
+export function rescale(image, scale) {
+  const side = (/** @type {number} */ length) => Math.max(1, round(length * scale));
   return resize(image, side(image.width), side(image.height));
 }
 
-export function resize(image, width, height) { // INTER_AREA when it gets smaller, else INTER_LINEAR
+/** INTER_AREA when it gets smaller, else INTER_LINEAR. @param {Pixels} image @param {number} width @param {number} height
+ * @returns {Pixels} */
+export function resize(image, width, height) {
   if (width === image.width && height === image.height) return image;
   return width <= image.width && height <= image.height ? shrink(image, width, height) : enlarge(image, width, height);
 }
 
+/** @param {Pixels} image @param {number} width @param {number} height @returns {Pixels} */
 function shrink(image, width, height) {
-  const columnShares = shares(image.width, width);
-  const rowShares = shares(image.height, height);
+  const columns = shares(image.width, width);
+  const rows = shares(image.height, height);
   // OpenCV rounds exact halves up where sides are halved, else to the even number.
   const nearest = image.width === 2 * width && image.height === 2 * height ? Math.round : round;
   const stride = width * 3;
   const data = new Uint8Array(stride * height);
   const sums = new Float64Array(stride);
-  rowShares.forEach((rows, y) => {
+  const { data: source } = image;
+  for (let y = 0; y < height; y += 1) {
     sums.fill(0);
-    for (const [row, rowShare] of rows) {
+    for (let entry = rows.starts[y]; entry < rows.starts[y + 1]; entry += 1) {
+      const rowShare = rows.weights[entry];
+      const rowStart = (rows.first[y] + entry - rows.starts[y]) * image.width * 3;
       for (let x = 0; x < width; x += 1) {
         let red = 0, green = 0, blue = 0;
-        for (const [column, share] of columnShares[x]) {
-          const from = (row * image.width + column) * 3;
-          red += share * image.data[from];
-          green += share * image.data[from + 1];
-          blue += share * image.data[from + 2];
+        let from = rowStart + columns.first[x] * 3;
+        for (let column = columns.starts[x]; column < columns.starts[x + 1]; column += 1, from += 3) {
+          const share = columns.weights[column];
+          red += share * source[from];
+          green += share * source[from + 1];
+          blue += share * source[from + 2];
         }
         sums[3 * x] += rowShare * red;
         sums[3 * x + 1] += rowShare * green;
@@ -62,24 +98,35 @@ function shrink(image, width, height) {
       }
     }
     for (let x = 0; x < stride; x += 1) data[y * stride + x] = nearest(sums[x]);
-  });
+  }
   return { data, width, height };
 }
 
-function shares(from, to) { // for every target pixel, the source pixels that it covers and their shares
+/**
+ * For every target pixel the source pixels that it covers, from `first` on, and their shares: weights from `starts` of
+ * the pixel to that of the next. @param {number} from @param {number} to
+ */
+function shares(from, to) {
   const step = from / to;
-  return Array.from({ length: to }, (_, target) => {
+  const first = new Int32Array(to), starts = new Int32Array(to + 1);
+  const weights = new Float64Array(from + 2 * to);
+  let count = 0;
+  for (let target = 0; target < to; target += 1) {
     const start = target * step;
     const end = Math.min(start + step, from);
-    const weights = [];
-    for (let source = Math.floor(start + 1e-9); source < end - 1e-9; source += 1) {
-      weights.push([source, (Math.min(source + 1, end) - Math.max(source, start)) / (end - start)]);
+    first[target] = Math.floor(start + 1e-9);
+    starts[target] = count;
+    for (let source = first[target]; source < end - 1e-9; source += 1) {
+      weights[count++] = (Math.min(source + 1, end) - Math.max(source, start)) / (end - start);
     }
-    return weights;
-  });
+  }
+  starts[to] = count;
+  return { first, starts, weights };
 }
 
-function enlarge(image, width, height) { // in OpenCV's whole numbers: weights of 11 bits, sums shifted in between
+/** In OpenCV's whole numbers: weights of 11 bits, sums shifted in between. @param {Pixels} image @param {number} width
+ * @param {number} height @returns {Pixels} */
+function enlarge(image, width, height) {
   const columns = neighbours(image.width, width);
   const stride = width * 3;
   const data = new Uint8Array(stride * height);
@@ -102,7 +149,8 @@ function enlarge(image, width, height) { // in OpenCV's whole numbers: weights o
   return { data, width, height };
 }
 
-function neighbours(from, to) { // for every target pixel, two source pixels and their weights of 2048
+/** For every target pixel, two source pixels and their weights of 2048. @param {number} from @param {number} to */
+function neighbours(from, to) {
   return Array.from({ length: to }, (_, target) => {
     const position = Math.fround(Math.min(Math.max((target + 0.5) * (from / to) - 0.5, 0), from - 1));
     const low = Math.floor(position);
@@ -110,6 +158,8 @@ function neighbours(from, to) { // for every target pixel, two source pixels and
   });
 }
 
+/** @param {Pixels} image @param {number} left @param {number} top @param {number} width @param {number} height
+ * @returns {Pixels} */
 export function cutRegion(image, left, top, width, height) {
   if (left === 0 && top === 0 && width === image.width && height === image.height) return image;
   const data = new Uint8Array(width * height * 3);
@@ -120,7 +170,9 @@ export function cutRegion(image, left, top, width, height) {
   return { data, width, height };
 }
 
-export function pad(image, multiple) { // with black at the right and the bottom, to sides that are multiples
+/** With black at the right and the bottom, to sides that are multiples. @param {Pixels} image @param {number} multiple
+ * @returns {Pixels} */
+export function pad(image, multiple) {
   const [width, height] = [image.width, image.height].map((side) => Math.ceil(side / multiple) * multiple);
   if (width === image.width && height === image.height) return image;
   const data = new Uint8Array(width * height * 3);
@@ -130,36 +182,44 @@ export function pad(image, multiple) { // with black at the right and the bottom
   return { data, width, height };
 }
 
-export function warp(image, transform, side) { // a square of `side` pixels; gray outside the image
+/** A square of `side` pixels; gray outside the image. @param {Pixels} image @param {Matrix} transform @param {number} side
+ * @returns {Pixels} */
+export function warp(image, transform, side) {
   const [[a, b, c], [d, e, f]] = invert(transform);
   const data = new Uint8Array(side * side * 3);
-  const { width, height } = image;
-  const pixel = (x, y, channel) =>
-    (x < 0 || y < 0 || x >= width || y >= height ? GRAY : image.data[(y * width + x) * 3 + channel]);
-  for (let y = 0; y < side; y += 1) {
+  const { width, height, data: source } = image;
+  const pixel = (/** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ channel) =>
+    (x < 0 || y < 0 || x >= width || y >= height ? GREY[channel] : source[(y * width + x) * 3 + channel]);
+  for (let y = 0, to = 0; y < side; y += 1) {
     for (let x = 0; x < side; x += 1) {
       const u = a * x + b * y + c;
       const v = d * x + e * y + f;
       const left = Math.floor(u), top = Math.floor(v);
       const right = u - left, bottom = v - top;
-      for (let channel = 0; channel < 3; channel += 1) {
-        const above = pixel(left, top, channel) * (1 - right) + pixel(left + 1, top, channel) * right;
-        const below = pixel(left, top + 1, channel) * (1 - right) + pixel(left + 1, top + 1, channel) * right;
-        data[(y * side + x) * 3 + channel] = round(above * (1 - bottom) + below * bottom);
+      const inside = left >= 0 && top >= 0 && left < width - 1 && top < height - 1;
+      for (let channel = 0, from = (top * width + left) * 3; channel < 3; channel += 1, from += 1) {
+        const [northWest, northEast, southWest, southEast] = inside
+          ? [source[from], source[from + 3], source[from + width * 3], source[from + width * 3 + 3]]
+          : [pixel(left, top, channel), pixel(left + 1, top, channel),
+            pixel(left, top + 1, channel), pixel(left + 1, top + 1, channel)];
+        const above = northWest * (1 - right) + northEast * right;
+        const below = southWest * (1 - right) + southEast * right;
+        data[to++] = round(above * (1 - bottom) + below * bottom);
       }
     }
   }
   return { data, width: side, height: side };
 }
 
-// 2 x 3 affine matrices, as in OpenCV.
-
-export function rotationMatrix(x, y, degrees, scale) { // about a point, counter-clockwise
+/** About a point, counter-clockwise. @param {number} x @param {number} y @param {number} degrees @param {number} scale
+ * @returns {Matrix} */
+export function rotationMatrix(x, y, degrees, scale) {
   const cos = Math.cos(degrees * Math.PI / 180) * scale;
   const sin = Math.sin(degrees * Math.PI / 180) * scale;
   return [[cos, sin, (1 - cos) * x - sin * y], [-sin, cos, sin * x + (1 - cos) * y]];
 }
 
+/** @param {Matrix} matrix @returns {Matrix} */
 export function invert([[a, b, c], [d, e, f]]) {
   const determinant = a * e - b * d;
   return [
@@ -168,10 +228,12 @@ export function invert([[a, b, c], [d, e, f]]) {
   ];
 }
 
-export function multiply([[a, b, c], [d, e, f]], [[g, h, i], [j, k, l]]) { // the first applied after the second
+/** The first applied after the second. @param {Matrix} first @param {Matrix} second @returns {Matrix} */
+export function multiply([[a, b, c], [d, e, f]], [[g, h, i], [j, k, l]]) {
   return [[a * g + b * j, a * h + b * k, a * i + b * l + c], [d * g + e * j, d * h + e * k, d * i + e * l + f]];
 }
 
+/** @param {Point} point @param {Matrix} matrix @returns {Point} */
 export function apply([x, y], [[a, b, c], [d, e, f]]) {
   return [a * x + b * y + c, d * x + e * y + f];
 }

@@ -1,0 +1,57 @@
+"""What benchmarks of ages share: predictions for faces of stores, and tables in a document."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from oamface.atomic import write_text
+from oamface.datasets.store import Store
+from oamface.evaluation.quality import Condition, predict_faces
+from oamface.predictor import Predictor
+
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "docs/age-thresholds.md"
+
+
+class Faces:
+    """Predictions for the faces of stores, kept in a folder if there is one, so that a second run is quick."""
+
+    def __init__(self, predictor: Predictor, stores: Sequence[Store], folder: Path | None) -> None:
+        self._predictor, self._stores, self._folder = predictor, stores, folder
+
+    def exact(self, split: str, condition: Condition) -> pd.DataFrame:
+        """The faces whose age is known to the year, see `predict_faces`."""
+        stores = [store for store in self._stores if any(label.age[0] == label.age[1] for label in store.labels)]
+        faces = pd.concat([self._table(store, split, condition) for store in stores], ignore_index=True)
+        return faces[faces.age.notna()].reset_index(drop=True)
+
+    def every(self, split: str, condition: Condition) -> pd.DataFrame:
+        """The faces of all stores."""
+        return pd.concat([self._table(store, split, condition) for store in self._stores], ignore_index=True)
+
+    def _table(self, store: Store, split: str, condition: Condition) -> pd.DataFrame:
+        if self._folder is None:
+            return predict_faces(self._predictor, [store], split, condition)
+        path = self._folder / f"{self._predictor.digest[:12]}-{store.data_set}-{split}-{condition}.parquet"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            predict_faces(self._predictor, [store], split, condition).to_parquet(path)
+        return pd.read_parquet(path)
+
+
+def generated(document: str, name: str) -> str:
+    """What a document holds between <!-- generated: NAME --> and <!-- /generated -->."""
+    found = re.search(rf"<!-- generated: {name} -->\n(.*?)\n<!-- /generated -->", document, re.DOTALL)
+    assert found, f"the document has no <!-- generated: {name} -->"
+    return found[1].strip()
+
+
+def write_generated(path: Path, name: str, text: str) -> None:
+    """Replace that part of a document."""
+    document = path.read_text()
+    block = "<!-- generated: {} -->\n{}\n<!-- /generated -->"
+    old, new = block.format(name, f"\n{generated(document, name)}\n"), block.format(name, f"\n{text}\n")
+    assert old in document, f"{path}: blank lines around {name} are missing"
+    write_text(path, document.replace(old, new))

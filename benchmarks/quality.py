@@ -1,0 +1,123 @@
+"""The quality score: fitted, and measured on test faces: python benchmarks/quality.py STORE... [--fit]
+
+Prints Markdown, and writes docs/results/quality.json and its table in docs/age-thresholds.md. STORE: prepared data
+sets, such as stores/utkface, stores/aaf and stores/fairface; those without exact ages only show the score by group.
+--fit also writes src/oamface/quality.json.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from age_faces import GUIDE, ROOT, Faces, write_generated
+
+from oamface.atomic import write_text
+from oamface.datasets.store import open_stores
+from oamface.evaluation.quality import fifths, fit_curves, fit_widening, relative_errors, with_quality
+from oamface.evaluation.tables import markdown_table
+from oamface.predictor import Predictor
+from oamface.quality import LEAST_QUALITY, MEASURES, assess, constants, measure
+
+FITTED, RESULTS = ROOT / "src/oamface/quality.json", ROOT / "docs/results/quality.json"
+
+
+def fit(faces: Faces, model: str) -> None:
+    """Fit curves and widening on the calibration parts, and write FITTED."""
+    natural = faces.exact("calibrate", "natural")
+    both = pd.concat([natural, faces.exact("calibrate", "degraded")], ignore_index=True)
+    curves = fit_curves(both[list(MEASURES)], relative_errors(both, natural))
+    fitted = {"command": "python benchmarks/quality.py STORE... --fit", "model": model, "faces": len(both)}
+    write_fitted({**fitted, "curves": curves, "widening": {"at": [0, 1], "factor": [1, 1]}})
+    widening = fit_widening(with_quality(both).score.to_numpy(), both.reach.to_numpy())
+    write_fitted({**fitted, "curves": curves, "widening": widening})
+
+
+def write_fitted(fitted: dict[str, Any]) -> None:
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fitted.items())
+    write_text(FITTED, f"{{\n{lines}\n}}\n")
+    constants.cache_clear()
+
+
+def measured(faces: Faces, predictor: Predictor) -> dict[str, Any]:
+    """Everything that RESULTS holds."""
+    natural, degraded = (with_quality(faces.exact("test", name)) for name in ("natural", "degraded"))
+    parts = {"natural": natural, "degraded": degraded, "both": pd.concat([natural, degraded], ignore_index=True)}
+    tables = {
+        name: [one._asdict() for one in fifths(part, relative_errors(part, natural))] for name, part in parts.items()
+    }
+    return {
+        "weights": predictor.path.name,
+        "sha256": predictor.digest,
+        "fifths": tables,
+        "groups": dict(groups(with_quality(faces.every("test", "natural")))),
+        "below": {name: float((part.score < LEAST_QUALITY).mean()) for name, part in parts.items()},
+        "milliseconds": cost(),
+    }
+
+
+def groups(faces: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Mean score, share below LEAST_QUALITY and count of every group of 100 faces and more."""
+    for column in ("data_set", "gender", "race"):
+        for name, rows in faces[faces[column] != ""].groupby(column):
+            if len(rows) >= 100:
+                below = float((rows.score < LEAST_QUALITY).mean())
+                yield str(name), {"score": float(rows.score.mean()), "below": below, "n": len(rows)}
+
+
+def cost() -> float:
+    """Milliseconds a face, on one core."""
+    crop = np.random.default_rng(0).integers(0, 255, (128, 128, 3)).astype(np.uint8)
+    landmarks = np.array([[45, 62], [82, 62], [64, 80], [49, 95], [79, 95]])
+    started, count = time.perf_counter(), 500
+    for _ in range(count):
+        assess([*measure(crop, landmarks), 1.0])
+    return (time.perf_counter() - started) / count * 1000
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The tables of docs/age-thresholds.md."""
+
+    def cell(values: Sequence[float], form: str) -> str:
+        value, low, high = (format(one, form) for one in values)
+        return f"{value} ({low} to {high})"
+
+    rows, group_rows = [], []
+    for name, table in results["fifths"].items():
+        for number, one in enumerate(table, 1):
+            place = {1: "1, worst", 5: "5, best"}.get(number, str(number))
+            errors = (cell(one["error"], ".2f"), cell(one["relative"], ".2f"), cell(one["coverage"], ".1%"))
+            rows.append((f"{name}, {one['n']}", place, f"{one['score']:.2f}", *errors))
+    for name, one in results["groups"].items():
+        group_rows.append((name, f"{one['score']:.3f}", f"{one['below']:.1%}", str(one["n"])))
+    headings = ("faces", "fifth by score", "mean score", "MAE, years", "relative error", "in the 90 % interval")
+    group_headings = ("natural faces", "mean score", f"below {LEAST_QUALITY}", "n")
+    return f"{markdown_table(headings, rows)}\n\n{markdown_table(group_headings, group_rows)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stores", type=Path, nargs="+")
+    parser.add_argument("--weights", default="oam-int8")
+    parser.add_argument("--predictions", type=Path, help="a folder to keep predictions in")
+    parser.add_argument("--fit", action="store_true")
+    options = parser.parse_args()
+    predictor = Predictor(options.weights, threads=1)
+    faces = Faces(predictor, open_stores(options.stores), options.predictions)
+    if options.fit:
+        fit(faces, predictor.digest)
+    results = measured(faces, predictor)
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    write_generated(GUIDE, "quality", markdown(results))
+    print(markdown(results))
+
+
+if __name__ == "__main__":
+    main()
+    import subprocess
+    import sys  # TEMPORARY
+    subprocess.run([sys.executable, "benchmarks/age_thresholds.py", "stores/utkface", "stores/aaf", "--predictions", "/tmp/q/pred"])

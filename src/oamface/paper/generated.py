@@ -1,0 +1,162 @@
+"""The tables of README and docs that are made from docs/results: a block between markers is never written by hand.
+
+A block stands between the lines `<!-- generated: NAME -->` and `<!-- /generated -->`; TABLES says what makes it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from oamface.atomic import write_text
+from oamface.errors import ResultError
+from oamface.evaluation.tables import markdown_table
+from oamface.paper import tables
+from oamface.paper.names import estimate_text, place
+from oamface.paper.sensitivity import markdown as sensitivity_markdown
+from oamface.predictor import Predictor
+from oamface.weights import RESEARCH_ONLY, WEIGHTS, weights_file
+
+RESULTS = Path("docs/results")
+REPORTED = ("oam", "oam-small")  # what `make report` measures
+_BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+_HEADLINES = (  # heading, data set, condition, task, metric, unit
+    ("UTKFace age MAE", "utkface", "clean", "age", "mae", "years"),
+    ("gender", "utkface", "clean", "gender", "accuracy", "%"),
+    ("race of five", "utkface", "clean", "race", "accuracy", "%"),
+    ("the same, masked: age MAE", "utkface", "masks", "age", "mae", "years"),
+    ("gender", "utkface", "masks", "gender", "accuracy", "%"),
+    ("race", "utkface", "masks", "race", "accuracy", "%"),
+    ("FairFace race of seven", "fairface", "clean", "race", "accuracy", "%"),
+    ("mask images", "masks", "clean", "mask", "accuracy", "%"),
+)
+
+
+def read_results(root: Path, name: str) -> dict[str, Any]:
+    """docs/results/NAME.json. Raises ResultError: no such file."""
+    path = root / RESULTS / f"{name}.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not a file of results ({error}); make report writes it") from error
+
+
+def stale_digests(value: Any, where: str = "") -> Iterator[str]:
+    """Every `models` (name to SHA-256) and `predictor` of results that names a shipped model file of other bytes."""
+    if isinstance(value, Mapping):
+        named = dict(value.get("models", {})) if isinstance(value.get("models"), Mapping) else {}
+        if value.get("kind") == "model file":
+            named[value.get("name", "")] = value.get("digest")
+        for name, digest in named.items():
+            if name in WEIGHTS and digest != hashlib.sha256(weights_file(name).read_bytes()).hexdigest():
+                yield f"{where}: measured with another {name}.onnx than the one that is shipped"
+        for key, item in value.items():
+            yield from stale_digests(item, f"{where}/{key}")
+
+
+def measured_by_name(root: Path, name: str) -> dict[str, Any]:
+    """Data set to condition to metrics of a shipped model: what `make report` measured, else what its file keeps."""
+    if name in REPORTED:
+        return dict(read_results(root, name)["measured"])
+    kept = Predictor(name, device="cpu", threads=1).description["figures"]["data_sets"]
+    return {data_set: figures["conditions"] for data_set, figures in kept.items()}
+
+
+def models(root: Path) -> str:
+    """The shipped model files, with what one looks for first."""
+    rows = []
+    for name in WEIGHTS:
+        measured = measured_by_name(root, name)
+        size = f"{weights_file(name).stat().st_size / 1e6:.1f} MB"
+        use = "research only" if name in RESEARCH_ONLY else "commercial use"
+        cells = []
+        for _, data_set, condition, task, metric, unit in _HEADLINES:
+            cells.append(estimate_text(measured[data_set][condition][task][metric]["value"], unit))
+        rows.append((f"[`{name}`](src/oamface/weights/{name}.md)", size, use, *cells))
+    return markdown_table(("weights", "size", "for", *(heading for heading, *_ in _HEADLINES)), rows)
+
+
+def robustness(root: Path) -> str:
+    """Corruption errors of oam relative to oam-small."""
+    results = read_results(root, "robustness")
+    main, baseline = results["models"]
+    table = tables.robustness(results["rows"], main, baseline)
+    return markdown_table([column.removeprefix(">") for column in table.columns], table.rows)
+
+
+def calibration(root: Path) -> str:
+    """Expected calibration errors and the coverage of age intervals, of the weights that `make report` measures."""
+    rows = []
+    for name in REPORTED:
+        for data_set, conditions in read_results(root, name)["measured"].items():
+            for condition in ("clean", "masks"):
+                metrics = conditions.get(condition, {})
+                errors = [metrics.get(f"{task}_calibration", {}).get("ece") for task in ("gender", "race", "mask")]
+                interval = metrics.get("age_interval", {})
+                figures = [*errors, interval.get("coverage"), interval.get("width")]
+                if any(figures):
+                    units = ("%", "%", "%", "%", "years")
+                    cells = (estimate_text(figure, unit) for figure, unit in zip(figures, units, strict=True))
+                    rows.append((f"`{name}`", place({"data_set": data_set, "condition": condition}), *cells))
+    headings = ("weights", "faces", "ECE gender", "ECE race", "ECE mask", "90 % age intervals hold", "their width")
+    return markdown_table(headings, rows)
+
+
+def undetected(root: Path) -> str:
+    """Coverage and width of age intervals of faces that are cropped as if undetected."""
+    results = read_results(root, "undetected")
+    rows = [
+        (
+            row["faces"],
+            str(row["n"]),
+            *(
+                f"{estimate_text(row[f'{side}_coverage'], '%')}, {row[f'{side}_width']:.1f} years"
+                for side in ("detected", "undetected")
+            ),
+        )
+        for row in results["rows"]
+    ]
+    return markdown_table(("faces", "n", "detected: coverage, width", "undetected: coverage, width"), rows)
+
+
+def sensitivity(root: Path) -> str:
+    """What `oamface paper sensitivity` prints."""
+    return sensitivity_markdown(read_results(root, "sensitivity"))
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "models": models,
+    "robustness": robustness,
+    "calibration": calibration,
+    "undetected": undetected,
+    "sensitivity": sensitivity,
+}  # name of a block to what makes it, given the repository's folder
+
+
+def documents(root: Path) -> list[Path]:
+    """The files that may have generated blocks."""
+    return [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
+
+
+def fill(text: str, root: Path) -> str:
+    """A document with all its generated blocks made again. Raises ResultError: a block that nothing makes."""
+
+    def make(match: re.Match[str]) -> str:
+        if match[2] not in TABLES:
+            raise ResultError(f"nothing generates {match[2]!r}; known are {', '.join(TABLES)}")
+        return f"{match[1]}{TABLES[match[2]](root).rstrip()}\n{match[3]}"
+
+    return _BLOCK.sub(make, text)
+
+
+def update(root: Path) -> list[Path]:
+    """Write all generated blocks again; returns the files that changed. Raises ResultError, FileError."""
+    changed = []
+    for path in documents(root):
+        before = path.read_text()
+        if (after := fill(before, root)) != before:
+            write_text(path, after)
+            changed.append(path)
+    return changed

@@ -1,0 +1,119 @@
+// How far the age of a face can be relied on, by its image, as in oamface/quality.py.
+
+import {
+  CROP_SIZE, CURVES, DARK, GLARE, LEAST_FACTOR, LEAST_QUALITY, MEASURES, OVAL_EYES, OVAL_RADIUS, OVAL_SAMPLES, REASONS,
+  TEMPLATE, WIDENING,
+} from "./constants.js";
+import { resize } from "./pixels.js";
+
+/**
+ * @typedef {import("./pixels.js").Pixels} Pixels
+ * @typedef {import("./pixels.js").Point} Point
+ */
+
+const CENTER = [0, 1].map((axis) => (
+  (TEMPLATE[0][axis] + TEMPLATE[1][axis]) / 2 * OVAL_EYES + (TEMPLATE[3][axis] + TEMPLATE[4][axis]) / 2 * (1 - OVAL_EYES)
+));
+
+/** Whether a point of an aligned crop is of the face. @param {number} x share of the crop @param {number} y */
+export function inOval(x, y) {
+  const [dx, dy] = [(x - CENTER[0]) / OVAL_RADIUS[0], (y - CENTER[1]) / OVAL_RADIUS[1]];
+  return dx * dx + dy * dy <= 1;
+}
+
+const OVAL = pixelsInOval(CROP_SIZE);
+const HALF_OVAL = pixelsInOval(CROP_SIZE / 2);
+
+/** The pixels of which more than half lies in the oval. @param {number} side */
+function pixelsInOval(side) {
+  const share = (/** @type {number} */ pixel) => {
+    let inside = 0;
+    for (let part = 0; part < OVAL_SAMPLES ** 2; part += 1) {
+      const [u, v] = [part % OVAL_SAMPLES, Math.floor(part / OVAL_SAMPLES)].map((step) => (step + 0.5) / OVAL_SAMPLES);
+      inside += Number(inOval((pixel % side + u) / side, (Math.floor(pixel / side) + v) / side));
+    }
+    return inside / OVAL_SAMPLES ** 2;
+  };
+  return Array.from({ length: side * side }, (_, pixel) => pixel).filter((pixel) => share(pixel) > 0.5);
+}
+
+/** All measures but the visibility. @param {Pixels} crop aligned @param {Point[]} landmarks in the image's pixels */
+export function measure(crop, landmarks) {
+  const gray = toGray(resize(crop, CROP_SIZE, CROP_SIZE));
+  const levels = OVAL.map((pixel) => gray[pixel]).sort((one, other) => one - other);
+  const [dark, light] = [0.05, 0.95].map((share) => levels[Math.floor(share * (levels.length - 1))] / 255);
+  const half = halve(gray, CROP_SIZE);
+  const detail = laplacian(half, CROP_SIZE / 2);
+  const sharpness = variance(HALF_OVAL.map((pixel) => detail[pixel])) / (variance(HALF_OVAL.map((pixel) => half[pixel])) + 1);
+  const glare = levels.filter((level) => level >= GLARE).length / levels.length;
+  return { ...geometry(landmarks), sharpness, light, glare, contrast: light - dark };
+}
+
+/** @param {Record<string, number>} measures */
+export function assess(measures) {
+  const factors = Object.fromEntries(MEASURES.map((/** @type {string} */ name) => (
+    [name, Math.exp(-interpolate(measures[name], CURVES[name].at, CURVES[name].penalty))]
+  )));
+  const score = Object.values(factors).reduce((product, factor) => product * factor, 1);
+  let found = MEASURES.filter((/** @type {string} */ name) => factors[name] < LEAST_FACTOR);
+  if (score < LEAST_QUALITY && !found.length) {
+    found = [MEASURES.reduce((/** @type {string} */ least, /** @type {string} */ name) => (factors[name] < factors[least] ? name : least))];
+  }
+  const reasons = { ...REASONS, ...(measures.light < DARK ? { contrast: "too dark" } : {}) };
+  return { score, reasons: found.map((/** @type {string} */ name) => reasons[name]), measures };
+}
+
+/** By how much the age interval is wider. @param {number} score */
+export const widening = (score) => interpolate(score, WIDENING.at, WIDENING.factor);
+
+/** OpenCV's gray, in whole numbers of 15 bits. @param {Pixels} image */
+function toGray({ data }) {
+  return Uint8Array.from({ length: data.length / 3 }, (_, pixel) => (
+    (data[3 * pixel] * 9798 + data[3 * pixel + 1] * 19235 + data[3 * pixel + 2] * 3735 + 16384) >> 15
+  ));
+}
+
+/** @param {Uint8Array} gray @param {number} side */
+function halve(gray, side) {
+  return Float64Array.from({ length: (side / 2) ** 2 }, (_, pixel) => {
+    const at = 2 * (Math.floor(2 * pixel / side) * side + pixel % (side / 2));
+    return (gray[at] + gray[at + 1] + gray[at + side] + gray[at + side + 1] + 2) >> 2;
+  });
+}
+
+/** The border is mirrored. @param {Float64Array} values @param {number} side */
+function laplacian(values, side) {
+  const inside = (/** @type {number} */ index) => side - 1 - Math.abs(side - 1 - Math.abs(index));
+  return values.map((value, pixel) => {
+    const [x, y] = [pixel % side, Math.floor(pixel / side)];
+    const at = (/** @type {number} */ column, /** @type {number} */ row) => values[inside(row) * side + inside(column)];
+    return at(x - 1, y) + at(x + 1, y) + at(x, y - 1) + at(x, y + 1) - 4 * value;
+  });
+}
+
+/** @param {number[]} values */
+function variance(values) {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+}
+
+/** @param {Point[]} landmarks */
+function geometry([leftEye, rightEye, nose, leftMouth, rightMouth]) {
+  const middle = (/** @type {Point} */ one, /** @type {Point} */ other) => [0, 1].map((axis) => (one[axis] + other[axis]) / 2);
+  const [eyes, mouth] = [middle(leftEye, rightEye), middle(leftMouth, rightMouth)];
+  const [downX, downY] = [mouth[0] - eyes[0], mouth[1] - eyes[1]];
+  const height = Math.max(Math.hypot(downX, downY), 1e-6);
+  const center = middle(eyes, mouth);
+  const turn = Math.abs((nose[0] - center[0]) * downY - (nose[1] - center[1]) * downX) / height ** 2;
+  const across = Math.hypot(rightEye[0] - leftEye[0], rightEye[1] - leftEye[1]);
+  return { eye_distance: Math.max(across, 0.866 * height), turn };
+}
+
+/** Linear between points, constant outside them. @param {number} value @param {number[]} at rising @param {number[]} values */
+function interpolate(value, at, values) {
+  const next = at.findIndex((point) => point > value);
+  if (next === 0) return values[0];
+  if (next < 0) return values[values.length - 1];
+  const share = (value - at[next - 1]) / (at[next] - at[next - 1]);
+  return values[next - 1] + share * (values[next] - values[next - 1]);
+}

@@ -1,0 +1,128 @@
+// Who answers: the engine on this device, or else the server. Nothing goes to the server unless the page says so.
+
+import { EngineError, openEngine, readIndex } from "../engine.js";
+import { percent, t } from "./messages.js";
+import * as options from "./options.js";
+
+/** @typedef {import("../engine.js").Engine} Engine */
+/** @typedef {import("../engine.js").Result} Result */
+
+const MAX_ATTEMPTS = 6; // while the server is busy
+
+export class Answers {
+  /** @param {() => void} onChange the state is another one */
+  constructor(onChange) {
+    this.onChange = onChange;
+    /** @type {Engine | null} */
+    this.engine = null;
+    /** @type {Promise<Engine> | null} */
+    this.liveEngine = null;
+    this.canLive = true; // as far as is known
+    this.hasServer = false;
+    this.share = 0; // of the networks that is here
+    /** @type {EngineError | null} */
+    this.problem = null; // why the device cannot answer
+    this.loading = true; // until `start` knows better
+    /** @type {(() => void)[]} */
+    this.waiting = [];
+  }
+
+  changed() {
+    this.waiting.splice(0).forEach((resume) => resume());
+    this.onChange();
+  }
+
+  nextChange() {
+    return new Promise((resolve) => { this.waiting.push(() => resolve(null)); });
+  }
+
+  /** Looks for a server, and loads the networks unless the visitor saves data. */
+  async start() {
+    this.onChange();
+    this.hasServer = await readIndex(options.key()).then(({ service }) => service, ({ code }) => code === "key");
+    options.allowPlace("server", this.hasServer);
+    this.loading = false;
+    const { connection } = /** @type {any} */ (navigator);
+    if (connection?.saveData) this.changed();
+    else await this.load();
+  }
+
+  async load() {
+    if (this.engine || this.loading) return;
+    this.loading = true;
+    this.problem = null;
+    this.onChange();
+    try {
+      this.engine = await openEngine({ key: options.key(), onProgress: ({ loaded, total }) => {
+        this.share = total ? loaded / total : 0;
+        this.onChange();
+      } });
+    } catch (error) {
+      this.problem = error instanceof EngineError ? error : new EngineError("failed", String(error));
+      if (this.problem.code === "key") options.askForKey();
+      else if (this.hasServer) options.choosePlace("server");
+    }
+    this.loading = false;
+    options.allowPlace("device", this.problem === null || this.problem.code === "key");
+    this.changed();
+  }
+
+  /** @returns {{ place: "device" | "server" | "none", text: string, share: number | null }} share: while loading */
+  state() {
+    if (options.place() === "server" && this.hasServer) return { place: "server", text: t("place.by.server"), share: null };
+    if (this.engine) return { place: "device", text: t("place.by.device"), share: null };
+    if (this.problem) return { place: "none", text: t(this.problem.code === "key" ? "place.key" : "place.none"), share: null };
+    return { place: "device", text: this.loading ? t("place.loading", { percent: percent(this.share) }) : t("place.by.device"), share: this.loading ? this.share : null };
+  }
+
+  /**
+   * The faces of an image, and who found them. Throws EngineError.
+   *
+   * @param {Blob} file @param {options.Request} request @param {"server"} [place] by default the chosen one
+   * @returns {Promise<{ result: Result, place: "device" | "server" }>}
+   */
+  async analyze(file, request, place) {
+    while (!place && options.place() === "device") {
+      if (this.engine) return { result: await this.engine.analyze(file, request), place: "device" };
+      if (this.problem && this.problem.code !== "key" && !this.hasServer) throw this.problem;
+      if (!this.loading && !this.problem) this.load();
+      await this.nextChange();
+    }
+    return { result: await askServer(file, request), place: "server" };
+  }
+
+  /** The engine for moving images. @param {(progress: { loaded: number, total: number }) => void} onProgress */
+  openLive(onProgress) {
+    this.canLive = true;
+    this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).catch((error) => {
+      this.liveEngine = null;
+      this.canLive = false;
+      this.changed();
+      throw error;
+    });
+    return this.liveEngine;
+  }
+}
+
+/** @param {Blob} file @param {options.Request} request @returns {Promise<Result>} */
+async function askServer(file, { tasks, crop, attention, atLeast }) {
+  const query = new URLSearchParams({ tasks: tasks.join(), crop: String(crop), attention: String(attention) });
+  if (atLeast.length) query.set("at_least", atLeast.join());
+  /** @type {Record<string, string>} */
+  const headers = options.key() ? { Authorization: `Bearer ${options.key()}` } : {};
+  for (let attempt = 1; ; attempt += 1) {
+    const response = await fetch(`v1/analyze?${query}`, { method: "POST", headers, body: file }).catch(() => null);
+    if (!response) throw new EngineError("unreachable", "no response");
+    if (response.ok) return response.json();
+    if (response.status === 503 && attempt < MAX_ATTEMPTS) {
+      const seconds = attempt * (Number(response.headers.get("Retry-After")) || 1);
+      await new Promise((resolve) => { setTimeout(resolve, 1000 * seconds); });
+      continue;
+    }
+    if (response.status === 401) options.askForKey();
+    /** @type {Record<number, string>} */
+    const codes = { 401: "key", 413: "pixels", 415: "image", 503: "busy", 504: "busy" };
+    const { detail } = await response.json().catch(() => ({ detail: String(response.status) }));
+    throw new EngineError(codes[response.status] ?? "failed", detail);
+  }
+}

@@ -1,0 +1,40 @@
+// Small helpers for the document.
+
+/** The element of an id. @param {string} id @returns {any} */
+export const $ = (id) => document.getElementById(id);
+
+/**
+ * A new element. @param {string} name @param {Record<string, any> | null} [properties] of the element
+ * @param {...(Node | string)} children @returns {any}
+ */
+export function create(name, properties, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+
+/** A new SVG element. @param {string} name @param {Record<string, string | number>} attributes @param {...Node} children */
+export function createSvg(name, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** A line of status for everybody, read out by screen readers. @param {string} text */
+export function announce(text) {
+  $("status").textContent = text;
+}
+
+/** Offers a file for download. @param {string} name @param {Blob} blob */
+export function download(name, blob) {
+  const link = create("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// Okabe and Ito's colours, which the colour-blind can tell apart; without black.
+const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2"];
+
+/** @param {number} id from 1 */
+export const colorOf = (id) => PALETTE[(id - 1) % PALETTE.length];

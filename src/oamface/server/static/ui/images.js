@@ -1,0 +1,138 @@
+// The images and videos on the page: a strip of thumbnails, analyzed one after the other, the shown one first.
+
+import { $, announce, create } from "./elements.js";
+import { t } from "./messages.js";
+import * as options from "./options.js";
+
+/**
+ * @typedef {import("../engine.js").Face & { id: number }} Face
+ * @typedef {object} Item
+ * @property {number} number from 1
+ * @property {string} name of the file
+ * @property {Blob} file
+ * @property {string} url of its content, for as long as it is on the page
+ * @property {"image" | "video"} kind
+ * @property {string} asked the request that `result` or `error` answers
+ * @property {(Omit<import("../engine.js").Result, "faces"> & { faces: Face[] }) | null} result
+ * @property {(Error & { code?: string }) | null} error
+ * @property {"device" | "server" | null} place who answered
+ * @property {HTMLElement} element in the strip
+ */
+
+export class Images {
+  /** @param {import("./answers.js").Answers} answers @param {(item: Item | null) => void} onShow the shown item is another one or has changed */
+  constructor(answers, onShow) {
+    this.answers = answers;
+    this.onShow = onShow;
+    /** @type {Item[]} */
+    this.items = [];
+    /** @type {Item | null} */
+    this.shown = null;
+    this.running = false;
+    this.count = 0;
+  }
+
+  /** @param {Iterable<File>} files */
+  add(files) {
+    const usable = [...files].filter(({ type }) => !type || /^(image|video)\//.test(type));
+    if (!usable.length) { announce(t("error.notImage")); return; }
+    const added = usable.map((file) => this.#add(file));
+    this.show(added[0]);
+    this.process();
+  }
+
+  /** @param {File} file */
+  #add(file) {
+    this.count += 1;
+    const kind = file.type.startsWith("video/") ? "video" : "image";
+    /** @type {Item} */
+    const item = { number: this.count, name: file.name || t("image.unnamed", { number: this.count }), file, kind,
+      url: URL.createObjectURL(file), asked: "", result: null, error: null, place: null, element: create("li", { className: kind }) };
+    const button = create("button", { type: "button", title: item.name, ariaLabel: item.name }, create("canvas", { width: 96, height: 96 }));
+    button.addEventListener("click", () => this.show(item));
+    item.element.append(button);
+    this.items.push(item);
+    $("strip").append(item.element);
+    if (kind === "image") drawThumbnail(file, button.firstChild);
+    return item;
+  }
+
+  /** @param {Item | null} item */
+  show(item) {
+    this.hide();
+    this.shown = item;
+    item?.element.firstElementChild?.setAttribute("aria-current", "true");
+    item?.element.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.onShow(item);
+    this.process();
+  }
+
+  /** Something else is shown. */
+  hide() {
+    this.shown?.element.firstElementChild?.removeAttribute("aria-current");
+    this.shown = null;
+  }
+
+  /** Answers what has no answer to the present request. */
+  async process() {
+    if (this.running) return;
+    this.running = true;
+    for (let item = this.#next(); item; item = this.#next()) {
+      await this.analyze(item);
+      const left = this.items.filter((each) => this.#waits(each)).length;
+      announce(left ? t("status.left", { count: left }) : t("status.done", { count: this.items.length }));
+    }
+    this.running = false;
+  }
+
+  /** @param {Item} item @param {"server"} [place] by default the chosen one */
+  async analyze(item, place) {
+    const request = options.request();
+    const asked = JSON.stringify(request);
+    item.element.classList.add("busy");
+    try {
+      const { result, place: by } = await this.answers.analyze(item.file, request, place);
+      const faces = result.faces.map((face, index) => ({ ...face, id: index + 1 }));
+      Object.assign(item, { result: { ...result, source: item.name, faces }, error: null, place: by });
+    } catch (error) {
+      Object.assign(item, { result: null, error, place: null });
+    }
+    item.asked = asked;
+    item.element.classList.remove("busy");
+    item.element.classList.toggle("failed", item.error !== null);
+    item.element.dataset.faces = item.result ? String(item.result.faces.length) : "";
+    if (item === this.shown) this.onShow(item);
+  }
+
+  /** Those with an error are asked again, such as after another place was chosen. */
+  retry() {
+    for (const item of this.items) if (item.error) item.asked = "";
+    this.process();
+  }
+
+  clear() {
+    for (const { url } of this.items) URL.revokeObjectURL(url);
+    this.items = [];
+    $("strip").replaceChildren();
+    this.show(null);
+  }
+
+  /** @param {Item} item */
+  #waits(item) {
+    return item.kind === "image" && item.asked !== JSON.stringify(options.request());
+  }
+
+  #next() {
+    return [this.shown, ...this.items].find((item) => item && this.#waits(item)) ?? null;
+  }
+}
+
+/** @param {Blob} file @param {HTMLCanvasElement} canvas */
+async function drawThumbnail(file, canvas) {
+  const image = await createImageBitmap(file).catch(() => null); // the name alone where the browser cannot read it
+  if (!image) return;
+  const side = Math.min(image.width, image.height);
+  const [left, top] = [(image.width - side) / 2, (image.height - side) / 2];
+  canvas.getContext("2d")?.drawImage(image, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  image.close();
+}

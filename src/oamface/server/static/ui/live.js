@@ -1,0 +1,127 @@
+// The camera as a running view, answered on this device.
+
+import { $, announce, create } from "./elements.js";
+import { Frames } from "./frames.js";
+import { number, percent, t } from "./messages.js";
+import * as options from "./options.js";
+
+const CARDS_EVERY = 500; // ms between changes of the cards, which nobody could read faster
+
+export class Live {
+  /**
+   * @param {object} page
+   * @param {import("./answers.js").Answers} page.answers @param {import("./stage.js").Stage} page.stage
+   * @param {(faces: any[], source: CanvasImageSource) => void} page.showFaces
+   * @param {(file: File) => void} page.onSnapshot
+   */
+  constructor({ answers, stage, showFaces, onSnapshot }) {
+    this.answers = answers;
+    this.stage = stage;
+    this.showFaces = showFaces;
+    this.onSnapshot = onSnapshot;
+    /** @type {MediaStream | null} */
+    this.stream = null;
+    /** @type {import("../engine.js").LiveView | null} */
+    this.view = null;
+    /** @type {Frames | null} */
+    this.frames = null;
+    this.facing = "user";
+    this.snapshots = 0;
+    this.shownAt = 0;
+    this.video = create("video", { playsInline: true, muted: true });
+    $("pause").addEventListener("click", () => this.pause(!this.video.paused));
+    $("snapshot").addEventListener("click", () => this.snapshot());
+    $("switch").addEventListener("click", () => this.open(this.facing === "user" ? "environment" : "user"));
+  }
+
+  get running() {
+    return this.stream !== null;
+  }
+
+  /** @param {string} [facing] @returns {Promise<boolean>} whether there is a camera */
+  async open(facing = this.facing) {
+    this.close();
+    this.facing = facing;
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: facing, width: { ideal: 640 }, height: { ideal: 480 } } });
+    } catch {
+      announce(t("error.camera"));
+      return false;
+    }
+    this.video.setAttribute("aria-label", t("live.label"));
+    this.video.srcObject = this.stream;
+    await this.video.play();
+    const size = { width: this.video.videoWidth, height: this.video.videoHeight };
+    const [track] = this.stream.getVideoTracks();
+    this.stage.show(this.video, size, track.getSettings().facingMode !== "environment");
+    const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+    $("switch").hidden = cameras.length < 2;
+    $("rate").textContent = "";
+    this.writePause();
+    this.answer();
+    return true;
+  }
+
+  async answer() {
+    const { stream } = this;
+    try {
+      this.stage.note(t("live.loading", { percent: percent(0) }));
+      const engine = await this.answers.openLive(({ loaded, total }) => {
+        if (this.stream === stream) this.stage.note(t("live.loading", { percent: percent(loaded / total) }));
+      });
+      if (this.stream !== stream) return; // closed meanwhile
+      this.view = engine.live(liveRequest());
+      this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
+      this.stage.note();
+    } catch (/** @type {any} */ error) {
+      if (this.stream === stream) this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
+    }
+  }
+
+  /** @param {import("./frames.js").FrameResult} result */
+  draw(result) {
+    this.stage.draw(result.faces, result);
+    $("rate").textContent = t("live.rate", { rate: number(result.frames_per_second, 1) });
+    const now = performance.now();
+    if (now - this.shownAt < CARDS_EVERY) return;
+    this.shownAt = now;
+    this.showFaces(result.faces, this.video);
+  }
+
+  /** @param {boolean} still */
+  async pause(still) {
+    if (still) this.video.pause();
+    else await this.video.play();
+    this.writePause();
+  }
+
+  writePause() {
+    $("pause").firstElementChild.textContent = t(this.video.paused ? "live.resume" : "live.pause");
+  }
+
+  /** The present frame becomes an image of the strip. */
+  snapshot() {
+    const canvas = create("canvas", { width: this.video.videoWidth, height: this.video.videoHeight });
+    canvas.getContext("2d").drawImage(this.video, 0, 0);
+    this.snapshots += 1;
+    canvas.toBlob((/** @type {Blob} */ blob) => this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" })), "image/jpeg", 0.92);
+  }
+
+  /** Other options from now on. */
+  change() {
+    this.view?.reset(liveRequest());
+  }
+
+  close() {
+    this.frames?.stop();
+    this.view?.close();
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.stream = this.view = this.frames = null;
+    this.video.srcObject = null;
+  }
+}
+
+export function liveRequest() {
+  const { tasks, atLeast } = options.request();
+  return { tasks, atLeast };
+}

@@ -1,0 +1,92 @@
+// The worker of an engine (engine.js): loads the networks, then answers call after call. After `open` it sends no request.
+
+import { Analyzer } from "./analyzer.js";
+import { CenterFace } from "./centerface.js";
+import { download, fetchIndex } from "./downloads.js";
+import { EngineError } from "./engine.js";
+import { FaceDetector } from "./face_detector.js";
+import { FaceScanner } from "./face_scanner.js";
+import { readDescription } from "./model_file.js";
+import { decode, pixelsOf } from "./pixels.js";
+import { Predictor } from "./predictor.js";
+import { bestBackend, binaryOf, openRuntime } from "./runtime.js";
+import { Tracker } from "./tracker.js";
+
+const MAX_PIXELS = 40_000_000; // a browser's memory is small
+/** @type {Analyzer} */
+let analyzer;
+/** @type {Map<number, Tracker>} */
+const views = new Map();
+/** @type {Promise<void>} */
+let last = Promise.resolve(); // calls are answered one after the other
+
+/** @type {Record<string, (values: any) => Promise<any>>} */
+const METHODS = {
+  async open({ model, live, backend, key }) {
+    /** @type {Record<string, string>} */
+    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const [index, best] = await Promise.all([fetchIndex(headers), backend ?? bestBackend()]);
+    const name = model ?? (live ? index.live : index.model);
+    if (!name || !index.models[name]) throw new EngineError("model", "The site has no such network for a browser.");
+    const binary = index.runtime[binaryOf(best)];
+    if (!binary) throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
+    const networks = { ...index.detectors, [name]: index.models[name] };
+    /** @type {[string, import("./engine.js").ListedFile][]} */
+    const files = Object.entries(networks).map(([each, file]) => [`models/${encodeURIComponent(each)}.onnx`, file]);
+    files.push([binaryOf(best), binary]);
+    const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+    let loaded = 0;
+    const contents = await Promise.all(files.map(([path, file]) => download(path, file, headers, (bytes) => {
+      loaded += bytes;
+      self.postMessage({ progress: { loaded, total } });
+    })));
+    const runtime = await openRuntime(best, /** @type {Uint8Array} */ (contents.pop()));
+    const byName = Object.fromEntries(Object.keys(networks).map((each, number) => [each, contents[number]]));
+    const scanner = await runtime.open(byName.face_scanner, "uint8");
+    const centerFace = await runtime.open(byName.centerface, "float32");
+    const attributes = await runtime.open(byName[name], "float32");
+    analyzer = new Analyzer(
+      new FaceDetector(new FaceScanner(scanner.runInOrder), new CenterFace(centerFace.runInOrder)),
+      new Predictor(readDescription(byName[name]), (values, size) => attributes.run(values, [1, 3, size, size])),
+    );
+    return { backend: best, threads: runtime.threads, model: name, bytes: total, terms: index.models[name].terms };
+  },
+
+  async analyze({ image, options }) {
+    let pixels;
+    try {
+      pixels = image instanceof Blob ? await decode(image, MAX_PIXELS) : pixelsOf(image, MAX_PIXELS);
+    } catch (error) {
+      if (error instanceof EngineError) throw error;
+      throw new EngineError("image", "This browser cannot read it: not an image, damaged, or in an unknown format.");
+    }
+    return analyzer.analyze(pixels, options);
+  },
+
+  async push({ view, options, frame, seconds }) {
+    const started = performance.now();
+    const tracker = views.get(view) ?? new Tracker(analyzer);
+    views.set(view, tracker);
+    const pixels = pixelsOf(frame, MAX_PIXELS);
+    frame.close();
+    const faces = await tracker.update(pixels, seconds, options);
+    const { width, height } = pixels;
+    const milliseconds = performance.now() - started;
+    return { faces, width, height, milliseconds, frames_per_second: tracker.rate(performance.now() / 1000) };
+  },
+
+  async forget({ view }) {
+    views.delete(view);
+  },
+};
+
+self.onmessage = ({ data: { id, method, ...values } }) => {
+  last = last.then(async () => {
+    try {
+      self.postMessage({ id, result: await METHODS[method](values) });
+    } catch (error) {
+      const { code = "failed", message } = /** @type {EngineError} */ (error);
+      self.postMessage({ id, error: { code, message } });
+    }
+  });
+};
