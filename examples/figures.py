@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from oamface import Analyzer, ImageResult
@@ -59,7 +61,7 @@ def crowd(head_model: HeadModel, analyzer: Analyzer) -> RGBImage:
     return _annotated(canvas, analyzer)
 
 
-def pipeline(image: RGBImage, result: ImageResult) -> plt.Figure:
+def pipeline(image: RGBImage, result: ImageResult) -> Figure:
     """What happens to one image, step by step."""
     face = result[0]
     assert face.attention is not None
@@ -71,7 +73,7 @@ def pipeline(image: RGBImage, result: ImageResult) -> plt.Figure:
     axes[0].imshow(image)
     axes[1].imshow(image)
     x, y, width, height = face.box
-    axes[1].add_patch(plt.Rectangle((x, y), width, height, fill=False, color=BLUE, linewidth=2))
+    axes[1].add_patch(Rectangle((x, y), width, height, fill=False, color=BLUE, linewidth=2))
     axes[1].scatter(*face.landmarks.T, color=VERMILION, s=14)
     crop = crop_face(image, face.landmarks)
     axes[2].imshow(crop)
@@ -82,7 +84,7 @@ def pipeline(image: RGBImage, result: ImageResult) -> plt.Figure:
     return figure
 
 
-def attention(images: Sequence[RGBImage], results: Sequence[ImageResult]) -> plt.Figure:
+def attention(images: Sequence[RGBImage], results: Sequence[ImageResult]) -> Figure:
     """One person with several masks: the aligned crop, and where the network takes the face to be visible."""
     figure, axes = plt.subplots(2, len(images), figsize=(2 * len(images), 4.3), layout="constrained")
     for column, image, result in zip(axes.T, images, results, strict=True):
@@ -98,7 +100,7 @@ def attention(images: Sequence[RGBImage], results: Sequence[ImageResult]) -> plt
     return figure
 
 
-def ages(results: Sequence[ImageResult]) -> plt.Figure:
+def ages(results: Sequence[ImageResult]) -> Figure:
     """The predicted distribution of age of some people, with its mean and interval."""
     figure, axes = plt.subplots(1, len(results), figsize=(3.2 * len(results), 2.4), layout="constrained", sharey=True)
     for axis, result in zip(axes, results, strict=True):
@@ -116,7 +118,7 @@ def _annotated(image: RGBImage, analyzer: Analyzer) -> RGBImage:
     return annotate(image, analyzer.analyze(image))
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     """As WebP; a colour-blind reader's palette and a white ground, so that it shows in dark pages too."""
     figure.savefig(path, dpi=100, pil_kwargs={"quality": 70, "method": 6})
     plt.close(figure)

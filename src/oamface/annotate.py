@@ -123,10 +123,9 @@ def _line_height(size: int) -> int:
     return round(1.3 * size)
 
 
-@lru_cache(maxsize=1024)
 def _plate_size(lines: tuple[str, ...], size: int) -> tuple[int, int]:
     """Width and height of a label's plate: a bar on the left, then the lines with a margin around them."""
-    width = max(_font(size).getlength(line) for line in lines)
+    width = max(_line(line, size).shape[1] for line in lines)
     return round(width + 1.3 * size), _line_height(size) * len(lines) + round(0.4 * size)
 
 
