@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from oamface.atomic import write_text
@@ -39,6 +41,17 @@ class Faces:
             self._folder.mkdir(parents=True, exist_ok=True)
             predict_faces(self._predictor, [store], split, condition).to_parquet(path)
         return pd.read_parquet(path)
+
+
+def plain(value: Any) -> Any:
+    """Named tuples as lists, numbers rounded (NaN is null), keys as texts: what JSON holds."""
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 4) if np.isfinite(value) else None
+    return value
 
 
 def generated(document: str, name: str) -> str:

@@ -14,13 +14,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from age_faces import GUIDE, ROOT, Faces, write_generated
+from age_faces import GUIDE, ROOT, Faces, plain, write_generated
 
 from oamface.atomic import write_text
 from oamface.datasets.store import open_stores
 from oamface.evaluation.age_thresholds import (
     Ages,
-    OperatingPoint,
     calibration_error,
     false_accept,
     false_refuse,
@@ -107,7 +106,7 @@ def measured(faces: Faces) -> dict[str, Any]:
         "by_group": by_group,
         "trade_off": {age: trade_off(people, age, range(age, 41)) for age in THRESHOLDS},
         "reliability": {age: reliability(at_least(natural, age), people.true, age) for age in THRESHOLDS},
-        "operating_points": operating_points(ages(calibrate), people, 18),
+        "operating_points": [one._asdict() for one in operating_points(ages(calibrate), people, 18)],
         "referral": referrals(calibrate, natural),
     }
 
@@ -133,19 +132,6 @@ def referrals(calibrate: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
         "challenge": round(strict, 1),
         "plain, as many of all adults pass": referral(people.estimated >= strict, nobody, people.true),
     }
-
-
-def plain(value: Any) -> Any:
-    """Named tuples as lists, numbers rounded (NaN is null), keys as texts: what JSON holds."""
-    if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, OperatingPoint):
-        return plain(value._asdict())
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) if np.isfinite(value) else None
-    return value
 
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
@@ -205,7 +191,7 @@ def draw(main: dict[str, Any]) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     for age, points in main["trade_off"].items():
         accept, refuse = (np.array([point[at] for point in points]) * 100 for at in (1, 2))
-        left.plot(accept.clip(0.5), refuse.clip(0.05), marker=".", markersize=3, label=f"at least {age}")
+        left.plot(accept.clip(0.5), refuse.clip(0.05), label=f"at least {age}")
     left.set(xscale="log", yscale="log", xlabel="accepted, of those up to five years younger, %")
     left.set(ylabel="refused, of 25 and more, %", title="Challenge ages from the threshold to 40")
     for age, bins in main["reliability"].items():
@@ -233,7 +219,7 @@ def main() -> None:
             figures = measured(faces)
         else:
             calibrate, test = (ages(faces.exact(split, "natural")) for split in ("calibrate", "test"))
-            figures = {"operating_points": operating_points(calibrate, test, 18)}
+            figures = {"operating_points": [one._asdict() for one in operating_points(calibrate, test, 18)]}
         models[name] = plain({"sha256": predictor.digest, **figures})
         cards[predictor.digest] = models[name]["operating_points"]
     results = {"command": "python benchmarks/age_thresholds.py STORE...", "model": options.weights[0], "models": models}

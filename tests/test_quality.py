@@ -33,19 +33,27 @@ def test_good_face_has_a_high_score_and_no_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "reason"),
+    ("bad", "reason"),
     [
-        ("eye_distance", 5, "too small"),
-        ("sharpness", 0.0005, "blurred"),
-        ("light", 0.03, "too dark"),
-        ("glare", 0.9, "overexposed"),
-        ("turn", 0.9, "turned"),
-        ("visibility", 0.2, "occluded"),
+        ({"eye_distance": 5}, "too small"),
+        ({"sharpness": 0.0005}, "blurred"),
+        ({"light": 0.1, "contrast": 0.05}, "too dark"),
+        ({"light": 0.9, "contrast": 0.05}, "low contrast"),
+        ({"glare": 0.9}, "overexposed"),
+        ({"turn": 0.9}, "turned"),
+        ({"visibility": 0.7}, "occluded"),
     ],
 )
-def test_one_bad_measure_lowers_the_score_and_is_the_reason(name, value, reason) -> None:
-    quality = assess(list((GOOD | {name: value}).values()))
+def test_one_bad_measure_lowers_the_score_and_is_the_reason(bad, reason) -> None:
+    quality = assess(list((GOOD | bad).values()))
     assert quality.score < 0.86
+    assert quality.reasons == (reason,)
+
+
+@pytest.mark.parametrize(("bad", "reason"), [({"turn": 0.6}, "turned"), ({"visibility": 0.3}, "occluded")])
+def test_faces_beyond_all_that_was_measured_have_at_most_half(bad, reason) -> None:
+    quality = assess(list((GOOD | bad).values()))
+    assert quality.score <= 0.5 < LEAST_QUALITY
     assert quality.reasons == (reason,)
 
 
@@ -102,7 +110,7 @@ def test_face_quality_follows_the_image(analyzer, person) -> None:
     (good,) = analyzer.analyze(person)
     assert good.quality.score > 0.8
     assert good.to_dict()["quality"].keys() == {"score", "reasons", "measures"}
-    small = cv2.resize(person, None, fx=0.08, fy=0.08, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(person, None, fx=0.05, fy=0.05, interpolation=cv2.INTER_AREA)
     for image, reason in ((small, "too small"), (person // 20, "too dark"), (cv2.blur(person, (31, 31)), "blurred")):
         box = [value * image.shape[1] / person.shape[1] for value in good.box]
         (face,) = analyzer.analyze(image, boxes=[box])

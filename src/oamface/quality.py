@@ -31,7 +31,9 @@ REASONS = {
 }
 DARK = 0.5  # light below which a low contrast is one of darkness
 LEAST_FACTOR = 0.85  # of a measure; below it is a reason
-LEAST_QUALITY = 0.6  # below which a policy refers: errors two thirds larger than in a good image are to be expected
+LEAST_QUALITY = 0.8  # below which a policy refers: errors a quarter larger than in a good image are to be expected
+# Beyond these no face was there to fit the factors on, so that nothing is known: the score is at most UNKNOWN.
+MOST_TURN, LEAST_VISIBILITY, UNKNOWN = 0.5, 0.4, 0.5
 GLARE = 250  # grey level from which a pixel is overexposed
 
 
@@ -61,11 +63,11 @@ def measure(crop: RGBImage, landmarks: npt.ArrayLike) -> FloatArray:
         crop = cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     oval, half_oval = _ovals()
-    levels = np.sort(gray[oval])
-    dark, light = (float(levels[int(share * (len(levels) - 1))]) / 255 for share in (0.05, 0.95))
+    counts = np.bincount(gray[oval], minlength=256).cumsum()  # of pixels up to each grey level
+    dark, light = (int(np.searchsorted(counts, int(share * (counts[-1] - 1)) + 1)) / 255 for share in (0.05, 0.95))
     half = cv2.resize(gray, (CROP_SIZE // 2, CROP_SIZE // 2), interpolation=cv2.INTER_AREA).astype(np.float32)
     sharpness = cv2.Laplacian(half, cv2.CV_32F)[half_oval].var() / (half[half_oval].var() + 1)
-    glare = float(np.mean(levels >= GLARE))
+    glare = 1 - float(counts[GLARE - 1]) / float(counts[-1])
     size, turn = _geometry(np.asarray(landmarks, np.float64))
     return np.array([size, sharpness, light, glare, light - dark, turn], np.float32)
 
@@ -78,6 +80,10 @@ def assess(measures: npt.ArrayLike) -> Quality:
         for name, curve in constants()["curves"].items()
     }
     score = float(np.prod(list(factors.values())))
+    beyond = {"turn": values["turn"] > MOST_TURN, "visibility": values["visibility"] < LEAST_VISIBILITY}
+    for name in beyond:
+        if beyond[name]:
+            score, factors[name] = min(score, UNKNOWN), UNKNOWN
     found = [name for name, factor in factors.items() if factor < LEAST_FACTOR]
     if score < LEAST_QUALITY and not found:
         found = [min(factors, key=lambda name: factors[name])]

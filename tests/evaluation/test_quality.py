@@ -6,6 +6,7 @@ from oamface.datasets.store import Store
 from oamface.evaluation.quality import (
     KNOTS,
     degrade,
+    errors,
     fifths,
     fit_curves,
     fit_widening,
@@ -52,7 +53,8 @@ def test_fit_widening_covers_nine_tenths_and_falls() -> None:
 def test_fifths_order_faces_by_score() -> None:
     rng = np.random.default_rng(0)
     score = rng.uniform(0.2, 1, 1000)
-    faces = pd.DataFrame({"score": score, "age": 40.0, "years": 40 + 5 / score, "covered": score > 0.3})
+    ages = {"age": 40.0, "first": 40, "last": 40, "years": 40 + 5 / score}
+    faces = pd.DataFrame({"score": score, **ages, "covered": score > 0.3})
     worst, *_, best = fifths(faces, np.ones(1000), resamples=50)
     assert worst.score < 0.4 < 0.8 < best.score
     assert worst.error[0] > 2 * best.error[0]
@@ -63,10 +65,17 @@ def test_fifths_order_faces_by_score() -> None:
 def test_relative_errors_are_one_for_the_reference() -> None:
     rng = np.random.default_rng(0)
     age = rng.integers(1, 90, 5000).astype(float)
-    faces = pd.DataFrame({"age": age, "years": age + rng.choice([-1, 1], 5000) * age / 10})
+    years = age + rng.choice([-1, 1], 5000) * age / 10
+    faces = pd.DataFrame({"age": age, "first": age, "last": age, "years": years})
     relative = relative_errors(faces, faces)
     for part in (age < 20, age > 60):
         assert relative[part].mean() == pytest.approx(1, abs=0.1)
+
+
+def test_errors_of_ranges_are_outside_them() -> None:
+    faces = pd.DataFrame({"age": [np.nan] * 4, "first": 20, "last": 29, "years": [18.0, 20, 29.9, 33]})
+    assert errors(faces) == pytest.approx([2, 0, 0, 3])
+    assert relative_errors(faces, faces) == pytest.approx(np.array([2, 0, 0, 3]) / 1.25)
 
 
 def test_degrade_changes_the_crop_and_says_how_far_it_shrank(face) -> None:

@@ -81,9 +81,10 @@ def predict_faces(
 ) -> pd.DataFrame:
     """One row a face: its labels, its estimate and the MEASURES of its quality.
 
-    data_set; gender, race: classes, "" where unknown; age: the label, NaN where it is a range. years: estimated. reach:
-    the error in units of the interval for good images. at_least: (101,) calibrated. The eyes of a face count as far
-    apart as in its crop, since a store does not know the original image.
+    data_set; gender, race: classes, "" where unknown; age: the label, NaN where it is a range, from first to last
+    years. years: estimated. reach: the error in units of the interval for good images, NaN for a range. at_least:
+    (101,) calibrated. The eyes of a face count as far apart as in its crop, since a store does not know the original
+    image.
     """
     held_out = split == "test"
     styles = [name for name, style in STYLES.items() if style.held_out == held_out]
@@ -123,6 +124,8 @@ def _predict_batch(
         gender=["/".join(sorted(label.gender)) if len(label.gender) == 1 else "" for label in labels],
         race=["/".join(sorted(label.race)) if len(label.race) < 4 else "" for label in labels],
         age=true,
+        first=[label.age[0] for label in labels],
+        last=[label.age[1] for label in labels],
         years=predictions.years.astype(float),
         reach=np.abs(predictions.years - true) / limits,
         at_least=list(calibrated_tails(ages, predictor.at_least)),
@@ -138,15 +141,22 @@ def with_quality(faces: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def errors(faces: pd.DataFrame) -> FloatArray:
+    """(N,) years between estimate and label; how far outside it where the label is a range."""
+    end = faces["last"] + (faces["last"] > faces["first"])
+    return np.maximum(0, np.maximum(faces["first"] - faces.years, faces.years - end)).to_numpy(float)
+
+
 def relative_errors(faces: pd.DataFrame, reference: pd.DataFrame) -> FloatArray:
     """(N,) errors divided by the mean error of reference faces of the same age, so that age itself plays no part."""
     edges = [0, 3, 8, 13, 18, 23, 28, 33, 38, 43, 48, 55, 62, 70, 80, 121]
-    error = (reference.years - reference.age).abs()
-    groups = pd.DataFrame({"age": reference.age, "error": error}).groupby(
-        pd.cut(reference.age, edges, right=False), observed=True
-    )
-    means = groups.mean()
-    return ((faces.years - faces.age).abs() / np.interp(faces.age, means.age, means.error)).to_numpy()
+    known = reference.assign(error=errors(reference))
+    ranges, exact = known[known.age.isna()], known[known.age.notna()]
+    expected = faces["first"].map(ranges.groupby("first").error.mean()).to_numpy(float)
+    if len(exact):
+        groups = exact.groupby(pd.cut(exact.age, edges, right=False), observed=True)[["age", "error"]].mean()
+        expected = np.where(faces.age.isna(), expected, np.interp(faces.age, groups.age, groups.error))
+    return errors(faces) / expected
 
 
 def fit_curves(measures: pd.DataFrame, errors: npt.ArrayLike) -> dict[str, Any]:
@@ -201,7 +211,10 @@ def fit_widening(scores: FloatArray, reach: FloatArray, *, bins: int = 12) -> di
 
 
 class Fifth(NamedTuple):
-    """A fifth of the faces by score, worst first. error, coverage: value, low and high of a 95 % interval."""
+    """A fifth of the faces by score, worst first. error, relative, coverage: value, low and high of a 95 % interval.
+
+    coverage: of age intervals, NaN where labels are ranges.
+    """
 
     score: float
     n: int
@@ -214,8 +227,7 @@ def fifths(faces: pd.DataFrame, relative: FloatArray, *, resamples: int = 1000) 
     """Mean absolute error in years, relative error and coverage of the intervals in fifths of the faces by score."""
     rng = np.random.default_rng(0)
     order = np.lexsort((rng.random(len(faces)), faces.score))  # equal scores in random order
-    error = (faces.years - faces.age).abs().to_numpy()
-    covered = faces.covered.to_numpy(float)
+    error, covered = errors(faces), np.where(faces.age.isna(), np.nan, faces.covered.astype(float))
     parts = []
     for part in np.array_split(order, 5):
         estimates = [_with_interval(values[part], rng, resamples) for values in (error, relative, covered)]
