@@ -1,6 +1,5 @@
-"""What benchmarks of ages share: predictions for faces of stores, and tables in a document."""
+"""What benchmarks of ages share: predictions for faces of stores."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from oamface.atomic import write_text
 from oamface.datasets.store import Store
 from oamface.evaluation.quality import Condition, predict_faces
 from oamface.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
-GUIDE = ROOT / "docs/age-thresholds.md"
 
 
 class Faces:
@@ -52,19 +49,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return round(float(value), 4) if np.isfinite(value) else None
     return value
-
-
-def generated(document: str, name: str) -> str:
-    """What a document holds between <!-- generated: NAME --> and <!-- /generated -->."""
-    found = re.search(rf"<!-- generated: {name} -->\n(.*?)\n<!-- /generated -->", document, re.DOTALL)
-    assert found, f"the document has no <!-- generated: {name} -->"
-    return found[1].strip()
-
-
-def write_generated(path: Path, name: str, text: str) -> None:
-    """Replace that part of a document."""
-    document = path.read_text()
-    block = "<!-- generated: {} -->\n{}\n<!-- /generated -->"
-    old, new = block.format(name, f"\n{generated(document, name)}\n"), block.format(name, f"\n{text}\n")
-    assert old in document, f"{path}: blank lines around {name} are missing"
-    write_text(path, document.replace(old, new))

@@ -1,6 +1,6 @@
 """Age thresholds on test faces: python benchmarks/age_thresholds.py STORE... [--weights oam-int8]
 
-Prints Markdown, and writes docs/results/age-thresholds.json, its tables in docs/age-thresholds.md, their figure, and
+Writes docs/results/age-thresholds.json, its tables in docs/age-thresholds.md, their figure, and
 the operating points of model cards. STORE: prepared data sets with exact ages, such as stores/utkface and stores/aaf.
 """
 
@@ -14,7 +14,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from age_faces import GUIDE, ROOT, Faces, plain, write_generated
+from age_faces import ROOT, Faces, plain
 
 from oamface.atomic import write_text
 from oamface.datasets.store import open_stores
@@ -31,7 +31,7 @@ from oamface.evaluation.age_thresholds import (
     trade_off,
 )
 from oamface.evaluation.quality import with_quality
-from oamface.evaluation.tables import markdown_table, rate_text
+from oamface.paper.generated import update
 from oamface.predictor import Predictor
 from oamface.quality import LEAST_QUALITY
 from oamface.weights import OPERATING_POINTS, WEIGHTS
@@ -134,57 +134,6 @@ def referrals(calibrate: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def tables(results: dict[str, Any]) -> dict[str, str]:
-    """The tables of docs/age-thresholds.md by name. results: as of RESULTS."""
-    main = results["models"][results["model"]]
-    grid = [
-        (str(one["age"]), str(one["challenge"]), rate_text(one["accepted"]), rate_text(one["refused"]))
-        for one in main["grid"]
-    ]
-    by_age = [(name, rate_text(one["18"]), rate_text(one["25"])) for name, one in main["by_age"].items()]
-    by_group = [
-        (
-            f"{name}, {one['n']}",
-            f"{one['error']:.1%}",
-            rate_text(one["accepted"]),
-            rate_text(one["refused"]),
-        )
-        for name, one in main["by_group"].items()
-    ]
-    points = [
-        (name, f"{one['wanted']:.1%}", str(one["challenge"]), rate_text(one["accepted"]), rate_text(one["passed"]))
-        for name, model in results["models"].items()
-        for one in model["operating_points"]
-    ]
-    refer = main["referral"]
-    rules = {
-        "estimated at 18 or more": refer["plain"],
-        f"`age=18,max_false_accept={refer['max_false_accept']}`, refers a fifth": refer["referring"],
-        f"estimated at {refer['challenge']} or more": refer["plain, as many of all adults pass"],
-    }
-    referred = [
-        (name, *(rate_text(one) for one in (accepted, answered, passed, adults)))
-        for name, (_, adults, accepted, passed, answered) in rules.items()
-    ]
-    mae = main["mae_18_30"]
-    summary = f"{results['model']}, {main['faces']} test faces; MAE from 18 to 30 years: {mae['value']:.2f} years"
-    younger, older = "accepted, of those up to five years younger", "refused, of 25 and more"
-    return {
-        "summary": f"{summary} (n = {mae['n']}).",
-        "thresholds": markdown_table(("at least", "challenge", younger, older), grid),
-        "by-age": markdown_table(("age", "estimated at 18 or more", "estimated at 25 or more"), by_age),
-        "by-group": markdown_table(
-            ("test faces", "calibration error at 18", "13-17 accepted, Challenge 25", "25 and more refused"), by_group
-        ),
-        "operating-points": markdown_table(
-            ("model", "false accepts wanted", "challenge", "13-17 accepted", "25 and more who pass"), points
-        ),
-        "referral": markdown_table(
-            ("rule", "13-17 accepted", "25+ passed, of those answered", "25+ passed, of all", "25+ referred"), referred
-        ),
-    }
-
-
 def draw(main: dict[str, Any]) -> None:
     """Trade-off curves and reliability, as FIGURE."""
     mpl.rcParams.update({"svg.hashsalt": "oamface", "svg.fonttype": "none", "font.size": 9})
@@ -226,9 +175,7 @@ def main() -> None:
     write_text(RESULTS, json.dumps(results) + "\n")
     write_text(OPERATING_POINTS, json.dumps(cards, indent=1) + "\n")
     draw(models[options.weights[0]])
-    for name, table in tables(results).items():
-        write_generated(GUIDE, name, table)
-        print(f"{table}\n")
+    print("\n".join(map(str, update(ROOT))))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from oamface.evaluation.task_metrics import mean_metrics
 from oamface.face_detector import FaceDetector
 from oamface.images import RGBImage, read_image
 from oamface.labels import WITHOUT_MASK
-from oamface.paper.comparison import tables, update_documents
+from oamface.paper.generated import update
 from oamface.predictor import Predictor
 from oamface.weights import weights_file
 
@@ -379,7 +379,7 @@ def main() -> None:
         measured = measure_all(options, spec)
         results.parent.mkdir(exist_ok=True)
         write_text(results, json.dumps(measured, indent=1) + "\n")
-    update_documents(ROOT, tables(json.loads(results.read_text())))
+    update(ROOT)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,25 @@
 """The quality score: fitted, and measured on test faces: python benchmarks/quality.py STORE... [--fit]
 
-Prints Markdown, and writes docs/results/quality.json and its table in docs/age-thresholds.md. STORE: prepared data
+Writes docs/results/quality.json and its table in docs/age-thresholds.md. STORE: prepared data
 sets, such as stores/utkface, stores/aaf and stores/fairface; those without exact ages only show the score by group.
 --fit also writes src/oamface/quality.json.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from timeit import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from age_faces import GUIDE, ROOT, Faces, plain, write_generated
+from age_faces import ROOT, Faces, plain
 
 from oamface.atomic import write_text
 from oamface.datasets.store import open_stores
 from oamface.evaluation.quality import fifths, fit_curves, fit_widening, relative_errors, with_quality
-from oamface.evaluation.tables import markdown_table
+from oamface.paper.generated import update
 from oamface.predictor import Predictor
 from oamface.quality import LEAST_QUALITY, MEASURES, assess, constants, measure
 
@@ -57,7 +57,7 @@ def measured(faces: Faces, predictor: Predictor) -> dict[str, Any]:
     }
     return {
         "weights": predictor.path.name,
-        "sha256": predictor.digest,
+        "models": {predictor.path.stem: predictor.digest},
         "fifths": tables,
         "groups": dict(groups(every)),
         "below": {name: float((part.score < LEAST_QUALITY).mean()) for name, part in parts.items()},
@@ -84,28 +84,6 @@ def cost() -> float:
     return min(rounds) / 50 * 1000
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """The tables of docs/age-thresholds.md."""
-
-    def cell(values: Sequence[float], form: str) -> str:
-        if values[0] is None:
-            return "-"
-        value, low, high = (format(one, form) for one in values)
-        return f"{value} ({low} to {high})"
-
-    rows, group_rows = [], []
-    for name, table in results["fifths"].items():
-        for number, one in enumerate(table, 1):
-            place = {1: "1, worst", 5: "5, best"}.get(number, str(number))
-            errors = (cell(one["error"], ".2f"), cell(one["relative"], ".2f"), cell(one["coverage"], ".1%"))
-            rows.append((f"{name}, {one['n']}", place, f"{one['score']:.2f}", *errors))
-    for name, one in results["groups"].items():
-        group_rows.append((name, f"{one['score']:.3f}", f"{one['below']:.1%}", str(one["n"])))
-    headings = ("faces", "fifth by score", "mean score", "MAE, years", "relative error", "in the 90 % interval")
-    group_headings = ("natural faces", "mean score", f"below {LEAST_QUALITY}", "n")
-    return f"{markdown_table(headings, rows)}\n\n{markdown_table(group_headings, group_rows)}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stores", type=Path, nargs="+")
@@ -119,8 +97,7 @@ def main() -> None:
         fit(faces, predictor.digest)
     results = plain(measured(faces, predictor))
     write_text(RESULTS, json.dumps(results) + "\n")
-    write_generated(GUIDE, "quality", markdown(results))
-    print(markdown(results))
+    print("\n".join(map(str, update(ROOT))))
 
 
 if __name__ == "__main__":

