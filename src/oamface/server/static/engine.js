@@ -14,6 +14,9 @@
  * @typedef {{ label: string, probability: number, probabilities: Record<string, number> }} Classification label may be
  *   "uncertain"
  * @typedef {{ score: number, reasons: string[], measures: Record<string, number> }} Quality score: 0..1
+ * @typedef {{ age?: number, challenge?: number, max_false_accept?: number, max_false_refuse?: number }} Policy see
+ *   docs/age-thresholds.md
+ * @typedef {{ outcome: "accept" | "refuse" | "refer", probability: number | null, reasons: string[] }} Decision
  * @typedef {object} Face as in schema oamface/1; lengths in the image's pixels
  * @property {[number, number, number, number]} box x, y, width, height; may reach outside the image
  * @property {number | null} score 0..1
@@ -24,17 +27,20 @@
  * @property {Classification} [race]
  * @property {Classification} [mask]
  * @property {number} visibility 0..1, the share of the face that is not covered
+ * @property {Decision} [decision] of the policy
  * @property {Quality} [quality] how far the age can be relied on, by the image alone
  * @property {{ values: number[][], corners: [number, number][] }} [attention] values: over the aligned crop, 0..1, 1
  *   where the face is visible; corners: of the crop in the image, clockwise
  * @typedef {Face & { id: number }} TrackedFace id: from 1, in order of appearance
- * @typedef {{ schema: "oamface/1", source: null, width: number, height: number, faces: Face[] }} Result
+ * @typedef {{ schema: "oamface/1", source: null, width: number, height: number, faces: Face[],
+ *   decision?: Decision }} Result decision: of the policy about an image without a face
  *
  * @typedef {object} AnalyzeOptions
  * @property {Task[]} [tasks] all by default
  * @property {boolean} [crop] the image is one face that fills it
  * @property {boolean} [attention] add `attention` to each face
  * @property {number[]} [atLeast] years for which `age.at_least` gives the probability of looking so old or older
+ * @property {Policy} [policy] decides about every face; needs the task age
  *
  * @typedef {object} LiveOptions
  * @property {Task[]} [tasks]

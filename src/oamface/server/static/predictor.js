@@ -3,6 +3,7 @@
 import {
   CROP_SHARE, CROP_SIZE, FIRST_THRESHOLD, LANDMARKS_IN_BOX, LEAST_FACE, MEASURES, OVAL_SAMPLES, TEMPLATE,
 } from "./constants.js";
+import { decide } from "./age_policy.js";
 import { apply, cutRegion, invert, resize, round, warp } from "./pixels.js";
 import { assess, inOval, measure, widening } from "./quality.js";
 
@@ -50,9 +51,10 @@ export class Predictor {
 
   /**
    * In schema oamface/1. @param {Detection} detection @param {Predictions} predictions
-   * @param {import("./engine.js").AnalyzeOptions} options @returns {import("./engine.js").Face}
+   * @param {import("./engine.js").AnalyzeOptions & { policy?: Required<import("./engine.js").Policy> }} options
+   * @returns {import("./engine.js").Face}
    */
-  face(detection, { probabilities, attention, crop }, { tasks = TASKS, attention: asked = false, atLeast = [] }) {
+  face(detection, { probabilities, attention, crop }, { tasks = TASKS, attention: asked = false, atLeast = [], policy }) {
     const tiny = Math.max(detection.box[2], detection.box[3]) < LEAST_FACE; // nothing is predicted
     const detected = !detection.assumed;
     const visible = visibility(attention);
@@ -65,6 +67,11 @@ export class Predictor {
     }
     face.visibility = fine(visible);
     const measures = Object.fromEntries(MEASURES.map((name) => [name, fine(quality.measures[name])]));
+    if (policy) {
+      const { age } = probabilities;
+      const tails = calibratedTails(age, this.description.at_least ?? []);
+      face.decision = decide(policy, { years: meanOf(age), tails, detected, quality });
+    }
     face.quality = { score: fine(quality.score), reasons: quality.reasons, measures };
     if (asked) {
       const values = attention.map((row) => row.map((value) => Math.round(value * 100) / 100));
@@ -112,7 +119,7 @@ export class Predictor {
   age(probabilities, detected, tiny, atLeast, wider) {
     const { intervals: { level, quantiles, undetected }, at_least: calibration = [] } = this.description;
     const table = detected ? quantiles : undetected || quantiles.map(() => Infinity); // infinite: excludes no year
-    const mean = probabilities.reduce((sum, probability, year) => sum + probability * year, 0);
+    const mean = meanOf(probabilities);
     const meanSquare = probabilities.reduce((sum, probability, year) => sum + probability * year * year, 0);
     const std = Math.sqrt(Math.max(meanSquare - mean * mean, 0));
     const years = [...probabilities.keys()].filter((year) => tiny || Math.abs(mean - year) <= wider * table[year] * (std + 1));
@@ -174,6 +181,7 @@ function cropCorners(transform) {
   return [[0, 0], [CROP_SIZE, 0], [CROP_SIZE, CROP_SIZE], [0, CROP_SIZE]].map((corner) => apply(corner, toImage));
 }
 
+const meanOf = (/** @type {number[]} */ ages) => ages.reduce((sum, probability, year) => sum + probability * year, 0);
 const tenth = (/** @type {number} */ value) => Math.round(value * 10) / 10;
 const fine = (/** @type {number} */ value) => Math.round(value * 10_000) / 10_000;
 

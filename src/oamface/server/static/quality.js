@@ -1,8 +1,8 @@
 // How far the age of a face can be relied on, by its image, as in oamface/quality.py.
 
 import {
-  CROP_SIZE, CURVES, DARK, GLARE, LEAST_FACTOR, LEAST_QUALITY, MEASURES, OVAL_EYES, OVAL_RADIUS, OVAL_SAMPLES, REASONS,
-  TEMPLATE, WIDENING,
+  CROP_SIZE, CURVES, DARK, GLARE, LEAST_FACTOR, LEAST_QUALITY, LEAST_VISIBILITY, MOST_TURN, OVAL_EYES,
+  OVAL_RADIUS, OVAL_SAMPLES, REASONS, TEMPLATE, UNKNOWN, WIDENING,
 } from "./constants.js";
 import { resize } from "./pixels.js";
 
@@ -51,16 +51,23 @@ export function measure(crop, landmarks) {
 
 /** @param {Record<string, number>} measures */
 export function assess(measures) {
-  const factors = Object.fromEntries(MEASURES.map((/** @type {string} */ name) => (
-    [name, Math.exp(-interpolate(measures[name], CURVES[name].at, CURVES[name].penalty))]
+  const factors = Object.fromEntries(Object.entries(CURVES).map(([name, { at, penalty }]) => (
+    [name, Math.exp(-interpolate(measures[name], at, penalty))]
   )));
-  const score = Object.values(factors).reduce((product, factor) => product * factor, 1);
-  let found = MEASURES.filter((/** @type {string} */ name) => factors[name] < LEAST_FACTOR);
-  if (score < LEAST_QUALITY && !found.length) {
-    found = [MEASURES.reduce((/** @type {string} */ least, /** @type {string} */ name) => (factors[name] < factors[least] ? name : least))];
+  let score = Object.values(factors).reduce((product, factor) => product * factor, 1);
+  const beyond = { turn: measures.turn > MOST_TURN, visibility: measures.visibility < LEAST_VISIBILITY };
+  for (const [name] of Object.entries(beyond).filter(([, is]) => is)) {
+    score = Math.min(score, UNKNOWN);
+    factors[name] = UNKNOWN;
   }
+  const names = Object.keys(factors);
+  let found = names.filter((name) => factors[name] < LEAST_FACTOR);
+  if (score < LEAST_QUALITY && !found.length) {
+    found = [names.reduce((least, name) => (factors[name] < factors[least] ? name : least))];
+  }
+  /** @type {Record<string, string>} */
   const reasons = { ...REASONS, ...(measures.light < DARK ? { contrast: "too dark" } : {}) };
-  return { score, reasons: found.map((/** @type {string} */ name) => reasons[name]), measures };
+  return { score, reasons: found.map((name) => reasons[name]), measures };
 }
 
 /** By how much the age interval is wider. @param {number} score */
