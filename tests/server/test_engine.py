@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.benchmark import PERSON
 from oamface.images import read_image
@@ -148,6 +149,7 @@ def check_equal(one, other, where: str, factor: float = 1, tolerance: float = 0)
         # Pixels of large faces are further apart in the close-up that a box comes from.
         pixels = max(0.3, 0.003 * one["box"][2]) if "box" in one else tolerance
         tolerances = {"box": pixels, "landmarks": pixels, "attention": pixels, "corners": 4 * tolerance}
+        tolerances |= {"quality": pixels, "measures": pixels, "eye_distance": pixels, "sharpness": factor * 0.05}
         tolerances |= {"years": factor * 0.3, "low": factor * 1.1, "high": factor * 1.1}
         assert one.keys() == other.keys(), where
         for key in one:
@@ -168,20 +170,28 @@ def check_equal(one, other, where: str, factor: float = 1, tolerance: float = 0)
     [
         ("oam-open", 1, None),
         ("oam-int8", EIGHT_BITS, ("portrait", "tilted", "tiny", "masks")),
-        ("oam-small", EIGHT_BITS, ("portrait", "tilted", "tiny", "masks")),
+        ("oam-small", EIGHT_BITS, ("close", "tilted", "tiny", "masks")),
     ],
 )
 def test_results_equal_those_of_python(browser, address, images, weights, factor, names) -> None:
-    analyzer = Analyzer(weights, threads=1, at_least=(18, 21))
+    analyzer = Analyzer(weights, threads=1, at_least=(18, 21), policy=AgePolicy(age=18, challenge=25))
+    options = {"atLeast": [18, 21], "policy": {"age": 18, "challenge": 25}}
     with open_tab(browser, address, {"model": weights}) as (tab, info):
         assert info["model"] == weights
         for name in names or images:
             expected = analyzer.analyze(images[name]).to_dict()
-            result = tab.evaluate(ANALYZE, [base64_of(images[name]), {"atLeast": [18, 21]}])
+            result = tab.evaluate(ANALYZE, [base64_of(images[name]), options])
             check_equal(expected, result, name, factor)
         assert len(tab.evaluate(ANALYZE, [base64_of(images["masks"]), {"tasks": ["mask"]}])["faces"]) > 1
         (face,) = tab.evaluate(ANALYZE, [base64_of(images["tiny"]), {"crop": True}])["faces"]
         assert face["mask"]["label"] == "uncertain"
+
+
+@pytest.mark.parametrize(
+    "policy", [{"age": 18, "challenge": 16}, {"max_false_accept": 2}, {"age": 0}, {"years": 18}, {"age": "18"}], ids=str
+)
+def test_wrong_policy_is_an_error(tab, images, policy) -> None:
+    assert tab.evaluate(ANALYZE, [base64_of(images["nobody"]), {"policy": policy}]) == {"code": "policy"}
 
 
 def test_crop_and_attention_equal_those_of_the_service(tab, address, images) -> None:

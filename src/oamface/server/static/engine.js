@@ -68,7 +68,7 @@
  */
 
 /** `code`: "key" (the server asks for one), "unreachable", "runtime" (this build or browser has none), "damaged" (a
- * download is not the listed file), "model" (not listed), "image" (cannot be read), "pixels" (too many), "failed". */
+ * download is not the listed file), "model" (not listed), "policy" (wrong), "image" (cannot be read), "pixels" (too many), "failed". */
 export class EngineError extends Error {
   /** @param {string} code @param {string} message */
   constructor(code, message) {
