@@ -126,13 +126,13 @@ def markdown(measured: dict[str, Any]) -> str:
     """What `measure_sensitivity` measured as Markdown, a table for each factor."""
     ((weights, digest),) = measured["models"].items()
     lines = [
-        f"# Sensitivity to one factor at a time: `{weights}`",
+        f"Of `{weights}`, SHA-256 `{digest}`.",
         "",
         f"{measured['people']} synthetic people, the same at every level; a factor's first level is the baseline. In",
         "brackets: 95 % interval (bootstrap over people). Flips: share of classes that differ from the same person's",
         "at the baseline. Age bias: mean signed error in years. Age shift: mean absolute change from the baseline in",
         "years. All else in percent. Written by `oamface paper sensitivity`. Rendered faces differ from real ones: see",
-        f"[synthetic.md](synthetic.md). SHA-256 of the model file: `{digest}`.",
+        "[synthetic.md](synthetic.md).",
     ]
     for factor, levels in measured["factors"].items():
         rows = [(level, *(_cell(name, metrics.get(name)) for name in _HEADINGS)) for level, metrics in levels.items()]
