@@ -52,9 +52,10 @@ def read_results(root: Path, name: str) -> dict[str, Any]:
 
 
 def stale_digests(value: Any, where: str = "") -> Iterator[str]:
-    """Every `models` (name to SHA-256) and `predictor` of results that names a shipped model file of other bytes."""
+    """Every `models` (name to SHA-256, or to results with it) and `predictor` of results that names a shipped model file of other bytes."""
     if isinstance(value, Mapping):
-        named = dict(value.get("models", {})) if isinstance(value.get("models"), Mapping) else {}
+        models = value["models"] if isinstance(value.get("models"), Mapping) else {}
+        named = {name: one["sha256"] if isinstance(one, Mapping) else one for name, one in models.items()}
         if value.get("kind") == "model file":
             named[value.get("name", "")] = value.get("digest")
         for name, digest in named.items():
