@@ -52,7 +52,10 @@ def read_results(root: Path, name: str) -> dict[str, Any]:
 
 
 def stale_digests(value: Any, where: str = "") -> Iterator[str]:
-    """Every `models` (name to SHA-256, or to results with it) and `predictor` of results that names a shipped model file of other bytes."""
+    """Every shipped model file that results name with other bytes.
+
+    They name it in `models` (name to SHA-256, or to results with it) or in `predictor`.
+    """
     if isinstance(value, Mapping):
         models = value["models"] if isinstance(value.get("models"), Mapping) else {}
         named = {name: one["sha256"] if isinstance(one, Mapping) else one for name, one in models.items()}
