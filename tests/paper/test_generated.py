@@ -39,8 +39,9 @@ def test_results_were_measured_with_the_shipped_files(path) -> None:
 def test_results_of_another_byte_are_stale(name, tmp_path, monkeypatch) -> None:
     changed = bytearray(weights_file(name).read_bytes())
     changed[len(changed) // 2] ^= 1
-    (tmp_path / f"{name}.onnx").write_bytes(changed)
-    monkeypatch.setattr(generated, "weights_file", lambda weights: tmp_path / f"{weights}.onnx")
+    changed_file = tmp_path / f"{name}.onnx"
+    changed_file.write_bytes(changed)
+    monkeypatch.setattr(generated, "weights_file", lambda other: changed_file if other == name else weights_file(other))
     digest = hashlib.sha256((ROOT / f"src/oamface/weights/{name}.onnx").read_bytes()).hexdigest()
     (found,) = stale_digests({"models": {name: digest, "another": "0" * 64}})
     assert f"another {name}.onnx" in found

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -119,9 +120,9 @@ def svg(name: str, figure: Figure) -> str:
     """A figure as inline SVG, its ids prefixed with the name; the same figure always gives the same text."""
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(text, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
+        figure.savefig(text, format="svg", dpi=90, metadata={"Date": None, "Creator": None})
     body = text.getvalue()
-    body = body[body.index("<svg") :]
+    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body[body.index("<svg") :])  # hundredths of a point are enough
     for reference in ('id="', "url(#", 'xlink:href="#'):
         body = body.replace(reference, f"{reference}{name}-")
     return body

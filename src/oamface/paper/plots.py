@@ -11,7 +11,7 @@ PALETTE = seaborn.color_palette("colorblind")
 BLUES = seaborn.light_palette(PALETTE[0], as_cmap=True)
 INK, GRID = "#22313f", "#d5dce2"
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
     "axes.edgecolor": GRID,
     "axes.labelcolor": INK,
@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "oamface",
 }
 Estimates = Sequence[Mapping[str, float] | None]
