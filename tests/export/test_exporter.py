@@ -9,6 +9,7 @@ from helpers.drawn import write_store
 from oamface.datasets.store import Store
 from oamface.errors import DataError, FileError, ModelError, OptionError
 from oamface.export import exporter
+from oamface.export import onnx as onnx_export
 from oamface.export.exporter import export
 from oamface.export.model_card import model_card
 from oamface.labels import TASKS
@@ -17,6 +18,24 @@ from oamface.predictor import Predictor
 from oamface.training.checkpoint import EMA_MODEL, load_network, save_checkpoint
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced():
+    """Each of the same few networks is traced once, which takes seconds."""
+    graphs = {}
+
+    def trace(model, size):
+        key = (size, sum(float(tensor.double().sum()) for tensor in model.state_dict().values()))
+        if key not in graphs:
+            graphs[key] = onnx_export.trace(model, size)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(graphs[key])
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "trace", trace)
+        yield
 
 
 @pytest.fixture(scope="module")
