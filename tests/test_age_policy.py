@@ -95,7 +95,7 @@ def test_no_face_is_referred() -> None:
     ("settings", "reason"),
     [
         ({"age": 0}, "from 1 to 100"),
-        ({"age": 101}, "from 0 to 100"),
+        ({"age": 101}, "from 1 to 100"),
         ({"age": 18.5}, "whole number"),
         ({"age": 18, "challenge": 17}, "below the age 18"),
         ({"max_false_accept": 1.5}, "max_false_accept"),

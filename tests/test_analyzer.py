@@ -107,7 +107,13 @@ def test_detections_outside_the_image_are_left_out(untrained_model, portrait) ->
     assert len(Analyzer(untrained_model, detector=Gives([outside])).analyze(portrait)) == 0
 
 
-@pytest.mark.parametrize("options", [{"detector": "x"}, {"detector": FaceDetector}, {"threads": -1}, {"threads": "x"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"detector": "x"}, {"detector": FaceDetector}, {"threads": -1}, {"threads": "x"}),
+        *({"policy": "age=18"}, {"policy": {"age": 18}}, {"tasks": ["mask"], "at_least": [18]}),
+    ],
+)
 def test_analyzer_rejects_options_out_of_range(untrained_model, options) -> None:
     with pytest.raises(OptionError):
         Analyzer(untrained_model, **options)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 
-from oamface.age_thresholds import check_thresholds
 from oamface.errors import OptionError
+from oamface.labels import AGES
 from oamface.quality import LEAST_QUALITY
 from oamface.results import AgeDecision, Face, ImageResult
 
@@ -27,8 +27,9 @@ class AgePolicy:
     max_false_refuse: float = 0.05
 
     def __post_init__(self) -> None:
-        if min(check_thresholds([self.age, self.least_estimate])) < 1:
-            raise OptionError(f"age {self.age}, challenge {self.challenge}: expected years from 1 to 100")
+        for name, years in (("age", self.age), ("challenge", self.least_estimate)):
+            if not isinstance(years, int) or isinstance(years, bool) or not 1 <= years <= AGES[-1]:
+                raise OptionError(f"{name} {years!r}: expected a whole number of years from 1 to {AGES[-1]}")
         if self.least_estimate < self.age:
             raise OptionError(f"challenge {self.challenge}: below the age {self.age}, so it would accept the younger")
         for name in ("max_false_accept", "max_false_refuse"):
@@ -36,7 +37,8 @@ class AgePolicy:
             if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate <= 1:
                 raise OptionError(f"{name} {rate!r}: expected a number within 0 to 1")
         if self.max_false_accept + self.max_false_refuse > 1:
-            raise OptionError("max_false_accept and max_false_refuse add up to more than 1: a face could be both")
+            rates = f"max_false_accept {self.max_false_accept} and max_false_refuse {self.max_false_refuse}"
+            raise OptionError(f"{rates} add up to more than 1: a face could be both")
 
     @classmethod
     def parse(cls, text: str) -> "AgePolicy":

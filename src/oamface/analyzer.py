@@ -65,8 +65,10 @@ class Analyzer:
         policy: AgePolicy | None = None,
     ) -> None:
         self.tasks, self.at_least, self.policy = check_tasks(tasks), check_thresholds(at_least), policy
-        if policy is not None and "age" not in self.tasks:
-            raise OptionError("a policy about the age needs the task age")
+        if policy is not None and not isinstance(policy, AgePolicy):
+            raise OptionError(f"policy {policy!r}: expected an oamface.AgePolicy; AgePolicy.parse reads a text")
+        if (policy is not None or self.at_least) and "age" not in self.tasks:
+            raise OptionError("policy and at_least are about the age, which tasks leaves out")
         if detector is not None and (isinstance(detector, type) or not callable(getattr(detector, "detect", None))):
             raise OptionError(f"detector {detector!r}: expected an object with a method detect(image)")
         self.predictor = Predictor(weights, device=device, threads=threads)

@@ -75,6 +75,7 @@ def test_split_is_given_or_by_the_person_or_by_the_stem(tmp_path) -> None:
         ("image,age\n,3\n", "row 2: names no image"),
         ("image,age\na.jpg,3\n./a.jpg,4\n", "row 3: ./a.jpg is also the image of row 2"),
         ("image,age\na.jpg,3,4\n", "row 2: has 3 cells for 2 columns"),
+        ("image,age\na.jpg\n", "row 2: has 1 cells for 2 columns"),
         ("image,person,split\na.jpg,eve,test\nb.jpg,eve,train\n", "row 3: the person 'eve' is in the split train"),
         ("image,age\nx.jpg,3\ny.jpg,4\n", "none of its 2 images exists, such as x.jpg; the paths in the column image"),
     ],

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def traced():
-    """Each of the same few networks is traced once, which takes seconds."""
+def one_trace_per_network():
+    """Each of the same few networks is exported to a graph once, which takes seconds."""
     graphs = {}
 
     def trace(model, size):

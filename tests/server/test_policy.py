@@ -106,4 +106,4 @@ def test_wrong_policies_are_one_line(capsys, images, tmp_path, command, policy, 
 
 
 def test_policy_needs_the_task_age(capsys, images) -> None:
-    assert "task age" in error_of(capsys, "analyze", images, "--policy", "age=18", "--tasks", "mask")
+    assert "about the age" in error_of(capsys, "analyze", images, "--policy", "age=18", "--tasks", "mask")

@@ -15,7 +15,7 @@ from helpers.drawn import drawn_faces, write_store
 from helpers.program import error_of
 from oamface.cli.app import main
 from oamface.datasets.store import Store
-from oamface.errors import ModelError
+from oamface.errors import ModelError, TrainError
 from oamface.export.model_card import model_card
 from oamface.export.onnx import describe, trace, write_model
 from oamface.labels import Label
@@ -203,6 +203,12 @@ def test_store_without_calibration_faces_trains_to_the_end(recipe, tmp_path) -> 
 def test_models_that_cannot_be_fine_tuned(tmp_path, store_folder, capsys) -> None:
     arguments = ("--store", store_folder, "--output", tmp_path / "run")
     assert "name a recipe, or with --from a model" in error_of(capsys, "train", *arguments)
-    assert "not int8" in error_of(capsys, "train", "--from", "oam-int8", *arguments)
+    assert "weights are int8" in error_of(capsys, "train", "--from", "oam-int8", *arguments)
     with pytest.raises(ModelError, match="not a checkpoint"):
         fine_tuning_recipe(str(tmp_path / "none.safetensors"))
+
+
+def test_store_without_labels_is_an_error(recipe, tmp_path) -> None:
+    store = without_labels(write_store(tmp_path / "store"), "age", "gender", "race", "mask")
+    with pytest.raises(TrainError, match="nothing to learn"):
+        Trainer(recipe, [store], tmp_path / "run", workers=0).train()

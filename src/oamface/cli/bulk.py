@@ -25,8 +25,8 @@ def bulk(
     column: Annotated[str, typer.Option(help="Which column of Parquet files holds the images.")] = "image",
     crops: opt.Crops = False,
     tasks: opt.Tasks = opt.ALL_TASKS,
-    at_least: opt.AtLeast = "",
-    policy: opt.Policy = "",
+    at_least: opt.AtLeast = None,
+    policy: opt.Policy = None,
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "cpu",
     workers: Annotated[

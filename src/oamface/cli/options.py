@@ -36,7 +36,7 @@ Tasks = Annotated[
     str, typer.Option("--tasks", metavar="NAMES", help="What to predict, separated by commas.", rich_help_panel=MODEL)
 ]
 AtLeast = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--at-least",
         metavar="YEARS",
@@ -45,7 +45,7 @@ AtLeast = Annotated[
     ),
 ]
 Policy = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--policy",
         metavar="FIELDS",
@@ -113,12 +113,12 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def split_years(text: str) -> list[int]:
-    """Years that are separated by commas; none of an empty text. Raises OptionError: no whole numbers."""
+def split_years(text: str | None) -> list[int]:
+    """Years that are separated by commas; none where the option was not given. Raises OptionError: no whole numbers."""
     try:
-        return [int(name) for name in split_names(text)] if text else []
+        return [] if text is None else [int(name) for name in split_names(text)]
     except ValueError:
-        raise OptionError(f"--at-least {text}: expected whole numbers separated by commas, such as 18,21") from None
+        raise OptionError(f"--at-least {text!r}: expected whole numbers separated by commas, such as 18,21") from None
 
 
 def load_analyzer(
@@ -129,8 +129,8 @@ def load_analyzer(
     *,
     min_face: float | None,
     max_side: int | None,
-    at_least: str = "",
-    policy: str = "",
+    at_least: str | None = None,
+    policy: str | None = None,
 ) -> "Analyzer":
     """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError, DeviceError."""
     from oamface.analyzer import Analyzer
@@ -148,8 +148,8 @@ def load_analyzer(
     )
 
 
-def parse_policy(text: str) -> "AgePolicy | None":
-    """The policy that the option describes; None where it is empty. Raises OptionError."""
+def parse_policy(text: str | None) -> "AgePolicy | None":
+    """The policy that the option describes; None where it was not given. Raises OptionError."""
     from oamface.age_policy import AgePolicy
 
-    return AgePolicy.parse(text) if text else None
+    return None if text is None else AgePolicy.parse(text)

@@ -47,7 +47,7 @@ def video(
     min_face: opt.MinFace = None,
     max_side: opt.MaxSide = None,
     tasks: opt.Tasks = opt.ALL_TASKS,
-    at_least: opt.AtLeast = "",
+    at_least: opt.AtLeast = None,
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "auto",
     threads: opt.Threads = 0,

@@ -99,6 +99,9 @@ class Store:
             names, splits = [row["name"] for row in rows], [row["split"] for row in rows]
             path = folder / "features.npy"
             features = np.load(path, allow_pickle=False) if path.exists() else None
+        except FileNotFoundError as error:
+            problem = "a store without " + Path(error.filename).name if folder.is_dir() else "no such folder"
+            raise StoreError(f"{folder}: {problem}; oamface data prepare makes it") from error
         except (OSError, ValueError, KeyError, TypeError, EOFError, TokenError, pa.ArrowException) as error:
             raise StoreError(f"{folder}: not a complete store ({error}); prepare it again") from error
         if not len(crops) == len(landmarks) == len(rows):

@@ -52,7 +52,8 @@ def load_from_onnx(name: str) -> OamCnn:
     backbone = recipe.get("backbone", "")
     if backbone != FACE_RESNET or stored != "float16":
         raise ModelError(
-            f"{name}: only a float16 file with the backbone {FACE_RESNET!r} can be used, not {stored}, {backbone!r}"
+            f"{name}: its weights are {stored} and its backbone is {backbone!r}; only a float16 file with the backbone "
+            f"{FACE_RESNET!r} can be trained, such as oam or oam-open"
         )
     tensors = {
         _parameter_name(tensor.name): torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))

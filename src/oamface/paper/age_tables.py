@@ -64,7 +64,7 @@ def thresholds(results: Mapping[str, Any]) -> dict[str, str]:
         for name, (_, adults, accepted, passed, answered) in rules.items()
     ]
     mae = main["mae_18_30"]
-    summary = f"{results['model']}, {main['faces']} test faces; MAE from 18 to 30 years: {mae['value']:.2f} years"
+    summary = f"{results['model']}, {main['faces']} test faces; MAE at 18 to 30: {mae['value']:.2f} years"
     younger, older = "accepted, of those up to five years younger", "refused, of 25 and more"
     return {
         "summary": f"{summary} (n = {mae['n']}).",

@@ -48,10 +48,10 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
     if "" in tasks:
         raise RequestError(422, f"tasks: a name is empty; known are {', '.join(TASKS)}, separated by commas")
     crop, attention = _parse_switch(values, "crop"), _parse_switch(values, "attention")
-    policy = _parse_policy(values.get("policy", []))
-    if policy is not None and "age" not in tasks:
-        raise RequestError(422, "policy: needs the task age")
-    return Options(check_tasks(tasks), crop, attention, _parse_years(values.get("at_least", [])), policy)
+    policy, at_least = _parse_policy(values.get("policy", [])), _parse_years(values.get("at_least", []))
+    if (policy is not None or at_least) and "age" not in tasks:
+        raise RequestError(422, "policy and at_least are about the age, which tasks leaves out")
+    return Options(check_tasks(tasks), crop, attention, at_least, policy)
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> RequestError:

@@ -186,6 +186,8 @@ class Trainer:
             )
         if fabric.world_size > 1 and (self.recipe.device_augmentation or self.minutes is not None):
             raise TrainError(f"recipe {self.recipe.name}: device_augmentation and minutes are for one process")
+        if self.recipe.freeze_backbone and not self._labelled_tasks():
+            raise TrainError("no training face has a label of age, gender, race or mask; there is nothing to learn")
         path = self.out / CHECKPOINT
         if path.exists() and read_progress(path)["identity"] != self.identity:
             raise TrainError(f"{path}: was trained with another recipe or on other data; name an empty folder")

@@ -85,10 +85,11 @@ def _read_rows(archive: Archive, name: str) -> Iterator[tuple[int, dict[str, str
             problem = f"unknown column {unknown[0]!r}" if unknown else f"its columns are {', '.join(columns) or 'none'}"
             raise DataError(f"{path}, row 1: {problem}; expected image and any of {', '.join(COLUMNS[1:])}, each once")
         for number, cells in enumerate(rows, 2):
-            if len(cells) > len(columns):
+            if not cells:  # an empty line
+                continue
+            if len(cells) != len(columns):
                 raise DataError(f"{path}, row {number}: has {len(cells)} cells for {len(columns)} columns")
-            values = dict.fromkeys(columns, "") | dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-            yield number, values
+            yield number, dict(zip(columns, (cell.strip() for cell in cells), strict=True))
     except csv.Error as error:
         raise DataError(f"{path}: is not a CSV file ({error})") from error
 
