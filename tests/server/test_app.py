@@ -80,7 +80,7 @@ def test_policy_decides_about_each_face_and_about_an_image_without_one(client, a
         ("max_false_accept=2", "within 0 to 1"),
         ("age=old", "whole number"),
         ("age=18&policy=age=21", "given twice"),
-        ("age=18&tasks=mask", "needs the task age"),
+        ("age=18&tasks=mask", "about the age"),
     ],
 )
 def test_wrong_policies_are_422(client, jpeg, policy, reason) -> None:
