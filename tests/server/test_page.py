@@ -337,6 +337,24 @@ def test_invalid_image_is_said_to_be_one(page, tmp_path) -> None:
     page.errors[:] = [text for text in page.errors if "415" not in text]  # the browser logs the status
 
 
+def test_what_does_not_work_is_seen_beside_an_image(page, tmp_path) -> None:
+    analyze(page, str(PERSON))
+    (tmp_path / "notes.txt").write_text("text")
+    page.set_input_files("#files", str(tmp_path / "notes.txt"))
+    expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["error.notImage"])
+    expect(page.locator("#alert")).to_be_in_viewport(ratio=1)
+    page.click("#options summary")
+    page.locator("[name=mask]").uncheck()
+    page.locator("[name=age]").click()
+    assert page.locator("[name=age]").is_checked()
+    expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["options.least"])
+    page.keyboard.press("Escape")
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error()); }")
+    page.click("[data-action=camera]:visible")
+    expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["error.camera"])
+    expect(page.locator("#frame img")).to_be_visible()
+
+
 def test_unreachable_server_is_asked_again(page) -> None:
     page.route("**/v1/analyze*", lambda route: route.abort())
     analyze(page, str(PERSON))
@@ -419,6 +437,8 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         page.click("#pause")
         expect(page.locator("#pause")).to_have_text("Go on")
         assert page.evaluate("() => document.querySelector('#frame video').paused")
+        expect(page.locator("#frame .analyzed")).to_be_visible()  # the boxes' own frame
+        expect(page.locator("#rate")).to_be_empty()
         page.click("#pause")
         page.click("#snapshot")
         expect(page.locator("#frame img")).to_have_attribute("alt", "camera-1.jpg")
@@ -437,6 +457,7 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert page.locator("#timeline rect").count() == 1
         assert float(page.locator("#timeline rect").get_attribute("width")) < 900  # of 1000
         expect(page.locator(".card .times")).to_contain_text("seen 0:0")
+        assert contrast(page, ".portrait") > 10 > contrast(page, "#frame .analyzed")  # of the person, and of the end
         (row,) = csv.DictReader(save(page, "csv").read_text().splitlines())
         assert row["track"] == "1"
         assert float(row["last_seconds"]) < 1.5
@@ -447,6 +468,18 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert all(first < second for first, second in pairwise(seconds))
         page.click(".card h3 button")  # back to where the person is first seen
         expect(page.locator("#time")).to_contain_text("0:00 / 0:01")
+
+
+def contrast(page, canvas: str) -> float:
+    """The standard deviation of a canvas's bytes, without those for opacity."""
+    values = page.evaluate(
+        """(selector) => {
+          const canvas = document.querySelector(selector);
+          return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+        }""",
+        canvas,
+    )
+    return float(np.std(np.reshape(values, (-1, 4))[:, :3]))
 
 
 def test_every_control_is_reached_by_keyboard(page) -> None:

@@ -209,7 +209,11 @@ async function trySample(name) {
 function saveAs(kind) {
   $("save").open = false;
   if (kind === "image")
-    saveImage(images.shown?.name ?? "camera", stage.frame.querySelector("img, video"), stage.overlay);
+    saveImage(
+      images.shown?.name ?? "camera",
+      view === "live" ? live.image : stage.frame.querySelector("img"),
+      stage.overlay,
+    );
   else if (view === "video" && video.people && video.item)
     (kind === "csv" ? saveVideoCsv : saveVideoJson)(video.item.name, video.people);
   else (kind === "csv" ? saveCsv : saveJson)(images.items);

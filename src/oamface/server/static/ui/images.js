@@ -1,6 +1,6 @@
 // The images and videos on the page: a strip of thumbnails, analyzed one after the other, the shown one first.
 
-import { $, announce, create } from "./elements.js";
+import { $, announce, create, warn } from "./elements.js";
 import { t } from "./messages.js";
 import * as options from "./options.js";
 
@@ -39,7 +39,7 @@ export class Images {
   add(files) {
     const usable = [...files].filter(({ type }) => !type || /^(image|video)\//.test(type));
     if (!usable.length) {
-      announce(t("error.notImage"));
+      warn(t("error.notImage"));
       return;
     }
     const added = usable.map((file) => this.#add(file));

@@ -1,6 +1,6 @@
 // What is asked for, as the options' form says.
 
-import { $ } from "./elements.js";
+import { $, warn } from "./elements.js";
 import { t } from "./messages.js";
 
 /** @typedef {import("../engine.js").Task} Task */
@@ -53,7 +53,7 @@ export function onChange(callback) {
     if (!request().tasks.length) {
       // nothing would be asked for
       target.checked = true;
-      $("status").textContent = t("options.least");
+      warn(t("options.least"));
       return;
     }
     callback(target.name === "place" || target.name === "key" ? target.name : "request");
