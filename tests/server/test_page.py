@@ -38,8 +38,8 @@ on_device = pytest.mark.skipif(not (STATIC / "vendor").is_dir(), reason="built w
 
 
 @contextmanager
-def run_server(analyzer):
-    config = uvicorn.Config(create_app(analyzer), port=0, log_level="error")
+def run_server(analyzer, **options):
+    config = uvicorn.Config(create_app(analyzer, **options), port=0, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -353,6 +353,51 @@ def test_what_does_not_work_is_seen_beside_an_image(page, tmp_path) -> None:
     page.click("[data-action=camera]:visible")
     expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["error.camera"])
     expect(page.locator("#frame img")).to_be_visible()
+
+
+def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) -> None:
+    (tmp_path / "bad.jpg").write_text("text")
+    analyze(page, [str(PERSON), str(tmp_path / "bad.jpg")])
+    expect(page.locator("#status")).to_have_text("1 of 2 could not be analyzed.")
+    good, bad = json.loads(save(page, "json").read_text())["images"]
+    assert "error" not in good
+    assert (bad["schema"], bad["source"]) == ("oamface/1", "bad.jpg")
+    assert bad["error"]["message"]
+    page.errors[:] = [text for text in page.errors if "415" not in text]
+
+
+def test_number_of_images_to_come_is_beside_what_is_saved(page) -> None:
+    analyze(page, str(PERSON))
+    page.route("**/v1/analyze*", lambda _: None)
+    with page.expect_request("**/v1/analyze*"):
+        page.set_input_files("#files", [str(PERSON), str(PERSON)])
+    page.click("#save summary")
+    expect(page.locator("#to-come")).to_have_text("2 images are still to come.")
+    page.unroute("**/v1/analyze*")  # what waits goes on
+    expect(page.locator("#to-come")).to_be_hidden()
+
+
+def test_previous_image_is_gone_while_the_next_one_is_opened(page) -> None:
+    analyze(page, str(PERSON))
+    page.evaluate("() => { HTMLImageElement.prototype.decode = () => new Promise(() => null); }")
+    page.set_input_files("#files", str(PERSON))
+    expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["status.opening"])
+    assert page.locator("#frame img, #frame .box").count() == 0
+
+
+def test_wrong_key_is_said_to_be_one(browser) -> None:
+    analyzer = Analyzer("oam-small", threads=1)
+    with run_server(analyzer, keys=["the-right-key-16"]) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        field, problem = page.locator("[name=key]"), page.locator("#key-problem")
+        expect(field).to_be_visible(timeout=20_000)
+        expect(problem).to_be_empty()
+        field.fill("another-key")
+        field.press("Enter")
+        expect(problem).to_have_text(MESSAGES["en"]["options.wrongKey"])
+        field.fill("the-right-key-16")
+        expect(problem).to_be_empty()
 
 
 def test_unreachable_server_is_asked_again(page) -> None:

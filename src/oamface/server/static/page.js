@@ -52,7 +52,11 @@ async function show(item) {
   }
   setView(item.kind);
   if (drawn === item && item.kind === "video") return;
-  if (drawn !== item) clearFaces();
+  if (drawn !== item) {
+    clearFaces();
+    stage.show(null, stage.overlay.size);
+    stage.note(t("status.opening"));
+  }
   const isNew = drawn !== item;
   drawn = item;
   if (item.kind === "video") await video.open(item);
@@ -111,14 +115,20 @@ function showProblem(item, error) {
   if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
   else stage.note(text, t("retry"), () => images.retry());
   $("faces-title").textContent = "";
+  writeSaving();
 }
 
 /** @param {(import("./engine.js").Face & { id: number })[]} faces @param {CanvasImageSource | null} source */
 function showFaces(faces, source) {
   faceList.show(faces, source);
   $("faces-title").textContent = t(view === "video" ? "video.people" : "faces", { count: faces.length });
-  const any = view === "video" ? faces.length > 0 : images.items.some(({ result }) => result);
-  allowSaving(any, view === "image" || view === "live");
+  writeSaving(view === "video" && faces.length > 0);
+}
+
+/** @param {boolean} [people] whether there are some in the video */
+function writeSaving(people = false) {
+  const any = view === "video" ? people : images.items.some(({ result, error }) => result || error);
+  allowSaving(any, view === "live" || (view === "image" && stage.frame.querySelector("img") !== null));
 }
 
 function clearFaces() {

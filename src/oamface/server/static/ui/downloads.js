@@ -38,14 +38,15 @@ export function saveCsv(items) {
   saveRows("oamface.csv", [["image", "face", ...FACE, ...ANSWERS], ...rows]);
 }
 
-/** The results of schema oamface/1, each with its image's name. @param {Item[]} items */
+/** The results of schema oamface/1, each with its image's name, or why there is none. @param {Item[]} items */
 export function saveJson(items) {
   const images = items
-    .filter(({ result }) => result)
-    .map(({ result }) => ({
-      ...result,
-      faces: /** @type {any} */ (result).faces.map((/** @type {any} */ { id, ...face }) => face),
-    }));
+    .filter(({ result, error }) => result || error)
+    .map(({ name, result, error }) =>
+      result
+        ? { ...result, faces: result.faces.map(({ id, ...face }) => face) }
+        : { schema: "oamface/1", source: name, error: { type: error?.constructor.name, message: error?.message } },
+    );
   saveObject("oamface.json", { images });
 }
 
