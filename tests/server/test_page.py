@@ -169,7 +169,7 @@ def test_image_is_answered_on_the_image_and_beside_it(page) -> None:
     assert card.count() == 1
     assert "looks at least 18: " in card.locator(".tags").inner_text()
     details = card.locator(".details").inner_text()  # open, since there is one face
-    assert "of 10 such faces are" in details
+    assert "of 10 such faces to look" in details
     assert "of the face is visible" in details
     assert "female" not in page.locator("#work").inner_text()  # off by default
 
@@ -400,6 +400,16 @@ def test_wrong_key_is_said_to_be_one(browser) -> None:
         expect(problem).to_be_empty()
 
 
+def test_logo_leads_to_the_start_and_keeps_the_images(page) -> None:
+    assert page.locator("#back").is_hidden()
+    analyze(page, str(PERSON))
+    page.click(".brand")
+    expect(page.locator("#start")).to_be_visible()
+    page.click("#back")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "person.jpg")
+    assert page.locator(".card").count() == 1
+
+
 def test_unreachable_server_is_asked_again(page) -> None:
     page.route("**/v1/analyze*", lambda route: route.abort())
     analyze(page, str(PERSON))
@@ -480,7 +490,7 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         assert page.locator("#place-text").inner_text() == "Answered on this device"
         assert page.locator(".card").count() == 1
         page.click("#pause")
-        expect(page.locator("#pause")).to_have_text("Go on")
+        expect(page.locator("#pause")).to_have_text("Resume")
         assert page.evaluate("() => document.querySelector('#frame video').paused")
         expect(page.locator("#frame .analyzed")).to_be_visible()  # the boxes' own frame
         expect(page.locator("#rate")).to_be_empty()
@@ -490,6 +500,16 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         expect(page.locator("#live-controls")).to_be_hidden()
         assert page.locator("#strip li").count() == 1
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+def test_images_still_work_where_moving_ones_do_not(browser, address) -> None:
+    with open_page(browser, address, service_workers="block") as page:
+        page.route("**/models/*.onnx", lambda route: route.fulfill(status=404))
+        page.click("[data-action=camera]:visible")
+        expect(page.locator("#note-text")).to_contain_text("Moving images are unavailable", timeout=30_000)
+        expect(page.locator("#note-text")).to_contain_text(MESSAGES["en"]["live.others"])
+        expect(page.locator("#place-text")).to_have_text("Answered by the server")
+        page.errors[:] = [text for text in page.errors if "404" not in text]
 
 
 @on_device

@@ -37,6 +37,7 @@ function setView(name) {
   document.body.dataset.view = name;
   $("start").hidden = name !== "start";
   $("work").hidden = name === "start";
+  $("back").hidden = !images.items.length;
   $("live-controls").hidden = name !== "live";
   $("video-controls").hidden = name !== "video";
   if (name !== "video" && video.item) video.close();
@@ -187,8 +188,8 @@ function leaveCamera() {
 function showState() {
   const { place, text, share } = answers.state();
   const moving = view === "live" || view === "video"; // only the device answers for them
-  const by = moving
-    ? { place: answers.canLive ? "device" : "none", text: t(answers.canLive ? "place.by.device" : "place.none") }
+  const by = moving && answers.canLive
+    ? { place: "device", text: t("place.by.device") }
     : images.shown?.place
       ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) }
       : { place, text };
@@ -243,6 +244,12 @@ function listen() {
     images.add($("files").files);
     $("files").value = "";
   });
+  document.querySelector(".brand")?.addEventListener("click", (event) => {
+    if (!images.items.length) return;
+    event.preventDefault(); // the images would be lost
+    images.show(null);
+  });
+  $("back").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
   $("close").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
   for (const kind of /** @type {const} */ (["image", "csv", "json"]))
     $(kind).addEventListener("click", () => saveAs(kind));

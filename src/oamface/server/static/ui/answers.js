@@ -116,6 +116,12 @@ export class Answers {
     });
     return this.liveEngine;
   }
+
+  /** Why moving images are unavailable. @param {{ code?: string }} error of `openLive` */
+  liveProblem({ code = "failed" }) {
+    const text = t("error.live", { reason: t(`error.${code}`) });
+    return this.state().place === "none" ? text : `${text} ${t("live.others")}`;
+  }
 }
 
 /** @param {Blob} file @param {options.Request} request @returns {Promise<Result>} */

@@ -81,7 +81,7 @@ export class Live {
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
       this.stage.note();
     } catch (/** @type {any} */ error) {
-      if (this.stream === stream) this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
+      if (this.stream === stream) this.stage.note(this.answers.liveProblem(error));
     }
   }
 

@@ -84,7 +84,7 @@ export class VideoView {
       await this.video.play();
     } catch (/** @type {any} */ error) {
       if (this.item === item && error.name !== "AbortError")
-        this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
+        this.stage.note(this.answers.liveProblem(error));
     }
   }
 
