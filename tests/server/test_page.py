@@ -438,6 +438,36 @@ def test_device_answers_by_default_and_nothing_is_sent(browser, address) -> None
 
 
 @on_device
+def test_server_is_offered_for_unknown_formats_and_not_for_damaged_files(browser, address, tmp_path) -> None:
+    tiff = tmp_path / "person.tiff"
+    Image.fromarray(read_image(PERSON)).save(tiff)
+    (tmp_path / "bad.jpg").write_text("text")
+    with open_page(browser, address, server=False) as page:
+        expect(page.locator("#place-text")).to_contain_text("on this device", timeout=60_000)
+        analyze(page, str(tmp_path / "bad.jpg"))
+        expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["retry"])
+        page.set_input_files("#files", str(tiff))
+        expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["ask.server"])
+        page.click("#note-action")
+        expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+def test_server_is_offered_once_it_is_reached(browser, address) -> None:
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.route("**/models/*", lambda route: route.abort())
+        page.goto(address)
+        expect(page.locator("#place-text")).to_have_text("Cannot answer here", timeout=30_000)
+        page.unroute("**/models/*")
+        page.click("#options summary")
+        expect(page.locator("[name=place][value=server]")).to_be_enabled()
+        page.locator("[name=place][value=server]").check()
+        page.keyboard.press("Escape")
+        analyze(page, str(PERSON))
+        assert page.locator(".card").count() == 1
+
+
+@on_device
 def test_progress_of_the_networks_is_shown(browser, address) -> None:
     with browser.new_context() as context:
         context.add_init_script(

@@ -106,13 +106,16 @@ async function showImage(item, isNew) {
 
 const attentionNote = () => (options.request().attention ? t("attention.legend") : "");
 
+// Names of files that the server reads and most browsers do not; others that a browser cannot read are damaged.
+const SERVER_READS = /\.(tiff?|hei[cf]|hif|jp[2cfx]|j2k)$/i;
+
 /** @param {import("./ui/images.js").Item} item @param {Error & { code?: string }} error */
 function showProblem(item, error) {
   const text = t(`error.${error.code ?? "failed"}`);
   const askServer =
     answers.state().place === "device" &&
     answers.hasServer &&
-    ["image", "pixels", "failed"].includes(error.code ?? "failed");
+    (error.code === "pixels" || (error.code === "image" && SERVER_READS.test(item.name)));
   if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
   else stage.note(text, t("retry"), () => images.retry());
   $("faces-title").textContent = "";
@@ -203,6 +206,11 @@ function showState() {
   });
 }
 
+async function reconnect() {
+  await answers.reconnect();
+  if (images.shown?.error) showProblem(images.shown, images.shown.error); // the server may be offered now
+}
+
 function placeChanged() {
   if (options.place() === "device") answers.load();
   answers.changed();
@@ -268,6 +276,8 @@ function listen() {
   listenForFiles();
   listenForMenus();
   addEventListener("pagehide", leaveCamera);
+  addEventListener("online", reconnect);
+  $("options").addEventListener("toggle", () => $("options").open && reconnect());
   document.addEventListener("language", () => {
     document.title = t("title");
     faceList.clear();
