@@ -5,7 +5,8 @@ import { clock, number, percent, t } from "./messages.js";
 import { CLASS_TASKS, className, likely, thresholds, visible, whyUncertain, years } from "./phrases.js";
 
 /**
- * @typedef {import("../engine.js").Face & { id: number, spans?: [number, number][], portrait?: HTMLCanvasElement }} Face
+ * @typedef {{ id: number, spans?: [number, number][], portrait?: HTMLCanvasElement }} Extra
+ * @typedef {import("../engine.js").Face & Extra} Face
  *   spans: seconds of a video; portrait: where it was not cut from the present image
  */
 
