@@ -38,8 +38,8 @@ on_device = pytest.mark.skipif(not (STATIC / "vendor").is_dir(), reason="built w
 
 
 @contextmanager
-def run_server(analyzer):
-    config = uvicorn.Config(create_app(analyzer), port=0, log_level="error")
+def run_server(analyzer, **options):
+    config = uvicorn.Config(create_app(analyzer, **options), port=0, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -169,7 +169,7 @@ def test_image_is_answered_on_the_image_and_beside_it(page) -> None:
     assert card.count() == 1
     assert "looks at least 18: " in card.locator(".tags").inner_text()
     details = card.locator(".details").inner_text()  # open, since there is one face
-    assert "of 10 such faces are" in details
+    assert "of 10 such faces to look" in details
     assert "of the face is visible" in details
     assert "female" not in page.locator("#work").inner_text()  # off by default
 
@@ -337,6 +337,79 @@ def test_invalid_image_is_said_to_be_one(page, tmp_path) -> None:
     page.errors[:] = [text for text in page.errors if "415" not in text]  # the browser logs the status
 
 
+def test_what_does_not_work_is_seen_beside_an_image(page, tmp_path) -> None:
+    analyze(page, str(PERSON))
+    (tmp_path / "notes.txt").write_text("text")
+    page.set_input_files("#files", str(tmp_path / "notes.txt"))
+    expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["error.notImage"])
+    expect(page.locator("#alert")).to_be_in_viewport(ratio=1)
+    page.click("#options summary")
+    page.locator("[name=mask]").uncheck()
+    page.locator("[name=age]").click()
+    assert page.locator("[name=age]").is_checked()
+    expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["options.least"])
+    page.keyboard.press("Escape")
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error()); }")
+    page.click("[data-action=camera]:visible")
+    expect(page.locator("#alert")).to_have_text(MESSAGES["en"]["error.camera"])
+    expect(page.locator("#frame img")).to_be_visible()
+
+
+def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) -> None:
+    (tmp_path / "bad.jpg").write_text("text")
+    analyze(page, [str(PERSON), str(tmp_path / "bad.jpg")])
+    expect(page.locator("#status")).to_have_text("1 of 2 could not be analyzed.")
+    good, bad = json.loads(save(page, "json").read_text())["images"]
+    assert "error" not in good
+    assert (bad["schema"], bad["source"]) == ("oamface/1", "bad.jpg")
+    assert bad["error"]["message"]
+    page.errors[:] = [text for text in page.errors if "415" not in text]
+
+
+def test_number_of_images_to_come_is_beside_what_is_saved(page) -> None:
+    analyze(page, str(PERSON))
+    page.route("**/v1/analyze*", lambda _: None)
+    with page.expect_request("**/v1/analyze*"):
+        page.set_input_files("#files", [str(PERSON), str(PERSON)])
+    page.click("#save summary")
+    expect(page.locator("#to-come")).to_have_text("2 images are still to come.")
+    page.unroute("**/v1/analyze*")  # what waits goes on
+    expect(page.locator("#to-come")).to_be_hidden()
+
+
+def test_previous_image_is_gone_while_the_next_one_is_opened(page) -> None:
+    analyze(page, str(PERSON))
+    page.evaluate("() => { HTMLImageElement.prototype.decode = () => new Promise(() => null); }")
+    page.set_input_files("#files", str(PERSON))
+    expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["status.opening"])
+    assert page.locator("#frame img, #frame .box").count() == 0
+
+
+def test_wrong_key_is_said_to_be_one(browser) -> None:
+    analyzer = Analyzer("oam-small", threads=1)
+    with run_server(analyzer, keys=["the-right-key-16"]) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        field, problem = page.locator("[name=key]"), page.locator("#key-problem")
+        expect(field).to_be_visible(timeout=20_000)
+        expect(problem).to_be_empty()
+        field.fill("another-key")
+        field.press("Enter")
+        expect(problem).to_have_text(MESSAGES["en"]["options.wrongKey"])
+        field.fill("the-right-key-16")
+        expect(problem).to_be_empty()
+
+
+def test_logo_leads_to_the_start_and_keeps_the_images(page) -> None:
+    assert page.locator("#back").is_hidden()
+    analyze(page, str(PERSON))
+    page.click(".brand")
+    expect(page.locator("#start")).to_be_visible()
+    page.click("#back")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "person.jpg")
+    assert page.locator(".card").count() == 1
+
+
 def test_unreachable_server_is_asked_again(page) -> None:
     page.route("**/v1/analyze*", lambda route: route.abort())
     analyze(page, str(PERSON))
@@ -362,6 +435,36 @@ def test_device_answers_by_default_and_nothing_is_sent(browser, address) -> None
     assert {request.url.rpartition("/")[2] for request in sent} <= {
         "ort.wasm.bundle.min.mjs"
     }  # threads load themselves
+
+
+@on_device
+def test_server_is_offered_for_unknown_formats_and_not_for_damaged_files(browser, address, tmp_path) -> None:
+    tiff = tmp_path / "person.tiff"
+    Image.fromarray(read_image(PERSON)).save(tiff)
+    (tmp_path / "bad.jpg").write_text("text")
+    with open_page(browser, address, server=False) as page:
+        expect(page.locator("#place-text")).to_contain_text("on this device", timeout=60_000)
+        analyze(page, str(tmp_path / "bad.jpg"))
+        expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["retry"])
+        page.set_input_files("#files", str(tiff))
+        expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["ask.server"])
+        page.click("#note-action")
+        expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+def test_server_is_offered_once_it_is_reached(browser, address) -> None:
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.route("**/models/*", lambda route: route.abort())
+        page.goto(address)
+        expect(page.locator("#place-text")).to_have_text("Cannot answer here", timeout=30_000)
+        page.unroute("**/models/*")
+        page.click("#options summary")
+        expect(page.locator("[name=place][value=server]")).to_be_enabled()
+        page.locator("[name=place][value=server]").check()
+        page.keyboard.press("Escape")
+        analyze(page, str(PERSON))
+        assert page.locator(".card").count() == 1
 
 
 @on_device
@@ -417,14 +520,26 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         assert page.locator("#place-text").inner_text() == "Answered on this device"
         assert page.locator(".card").count() == 1
         page.click("#pause")
-        expect(page.locator("#pause")).to_have_text("Go on")
+        expect(page.locator("#pause")).to_have_text("Resume")
         assert page.evaluate("() => document.querySelector('#frame video').paused")
+        expect(page.locator("#frame .analyzed")).to_be_visible()  # the boxes' own frame
+        expect(page.locator("#rate")).to_be_empty()
         page.click("#pause")
         page.click("#snapshot")
         expect(page.locator("#frame img")).to_have_attribute("alt", "camera-1.jpg")
         expect(page.locator("#live-controls")).to_be_hidden()
         assert page.locator("#strip li").count() == 1
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+def test_images_still_work_where_moving_ones_do_not(browser, address) -> None:
+    with open_page(browser, address, service_workers="block") as page:
+        page.route("**/models/*.onnx", lambda route: route.fulfill(status=404))
+        page.click("[data-action=camera]:visible")
+        expect(page.locator("#note-text")).to_contain_text("Moving images are unavailable", timeout=30_000)
+        expect(page.locator("#note-text")).to_contain_text(MESSAGES["en"]["live.others"])
+        expect(page.locator("#place-text")).to_have_text("Answered by the server")
+        page.errors[:] = [text for text in page.errors if "404" not in text]
 
 
 @on_device
@@ -437,6 +552,7 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert page.locator("#timeline rect").count() == 1
         assert float(page.locator("#timeline rect").get_attribute("width")) < 900  # of 1000
         expect(page.locator(".card .times")).to_contain_text("seen 0:0")
+        assert contrast(page, ".portrait") > 10 > contrast(page, "#frame .analyzed")  # of the person, and of the end
         (row,) = csv.DictReader(save(page, "csv").read_text().splitlines())
         assert row["track"] == "1"
         assert float(row["last_seconds"]) < 1.5
@@ -447,6 +563,18 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert all(first < second for first, second in pairwise(seconds))
         page.click(".card h3 button")  # back to where the person is first seen
         expect(page.locator("#time")).to_contain_text("0:00 / 0:01")
+
+
+def contrast(page, canvas: str) -> float:
+    """The standard deviation of a canvas's bytes, without those for opacity."""
+    values = page.evaluate(
+        """(selector) => {
+          const canvas = document.querySelector(selector);
+          return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+        }""",
+        canvas,
+    )
+    return float(np.std(np.reshape(values, (-1, 4))[:, :3]))
 
 
 def test_every_control_is_reached_by_keyboard(page) -> None:

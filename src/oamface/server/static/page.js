@@ -37,6 +37,7 @@ function setView(name) {
   document.body.dataset.view = name;
   $("start").hidden = name !== "start";
   $("work").hidden = name === "start";
+  $("back").hidden = !images.items.length;
   $("live-controls").hidden = name !== "live";
   $("video-controls").hidden = name !== "video";
   if (name !== "video" && video.item) video.close();
@@ -52,7 +53,11 @@ async function show(item) {
   }
   setView(item.kind);
   if (drawn === item && item.kind === "video") return;
-  if (drawn !== item) clearFaces();
+  if (drawn !== item) {
+    clearFaces();
+    stage.show(null, stage.overlay.size);
+    stage.note(t("status.opening"));
+  }
   const isNew = drawn !== item;
   drawn = item;
   if (item.kind === "video") await video.open(item);
@@ -101,24 +106,33 @@ async function showImage(item, isNew) {
 
 const attentionNote = () => (options.request().attention ? t("attention.legend") : "");
 
+// Names of files that the server reads and most browsers do not; others that a browser cannot read are damaged.
+const SERVER_READS = /\.(tiff?|hei[cf]|hif|jp[2cfx]|j2k)$/i;
+
 /** @param {import("./ui/images.js").Item} item @param {Error & { code?: string }} error */
 function showProblem(item, error) {
   const text = t(`error.${error.code ?? "failed"}`);
   const askServer =
     answers.state().place === "device" &&
     answers.hasServer &&
-    ["image", "pixels", "failed"].includes(error.code ?? "failed");
+    (error.code === "pixels" || (error.code === "image" && SERVER_READS.test(item.name)));
   if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
   else stage.note(text, t("retry"), () => images.retry());
   $("faces-title").textContent = "";
+  writeSaving();
 }
 
 /** @param {(import("./engine.js").Face & { id: number })[]} faces @param {CanvasImageSource | null} source */
 function showFaces(faces, source) {
   faceList.show(faces, source);
   $("faces-title").textContent = t(view === "video" ? "video.people" : "faces", { count: faces.length });
-  const any = view === "video" ? faces.length > 0 : images.items.some(({ result }) => result);
-  allowSaving(any, view === "image" || view === "live");
+  writeSaving(view === "video" && faces.length > 0);
+}
+
+/** @param {boolean} [people] whether there are some in the video */
+function writeSaving(people = false) {
+  const any = view === "video" ? people : images.items.some(({ result, error }) => result || error);
+  allowSaving(any, view === "live" || (view === "image" && stage.frame.querySelector("img") !== null));
 }
 
 function clearFaces() {
@@ -177,8 +191,8 @@ function leaveCamera() {
 function showState() {
   const { place, text, share } = answers.state();
   const moving = view === "live" || view === "video"; // only the device answers for them
-  const by = moving
-    ? { place: answers.canLive ? "device" : "none", text: t(answers.canLive ? "place.by.device" : "place.none") }
+  const by = moving && answers.canLive
+    ? { place: "device", text: t("place.by.device") }
     : images.shown?.place
       ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) }
       : { place, text };
@@ -190,6 +204,11 @@ function showState() {
   document.querySelectorAll("[data-server]").forEach((element) => {
     /** @type {any} */ (element).hidden = !answers.hasServer;
   });
+}
+
+async function reconnect() {
+  await answers.reconnect();
+  if (images.shown?.error) showProblem(images.shown, images.shown.error); // the server may be offered now
 }
 
 function placeChanged() {
@@ -209,7 +228,11 @@ async function trySample(name) {
 function saveAs(kind) {
   $("save").open = false;
   if (kind === "image")
-    saveImage(images.shown?.name ?? "camera", stage.frame.querySelector("img, video"), stage.overlay);
+    saveImage(
+      images.shown?.name ?? "camera",
+      view === "live" ? live.image : stage.frame.querySelector("img"),
+      stage.overlay,
+    );
   else if (view === "video" && video.people && video.item)
     (kind === "csv" ? saveVideoCsv : saveVideoJson)(video.item.name, video.people);
   else (kind === "csv" ? saveCsv : saveJson)(images.items);
@@ -229,6 +252,12 @@ function listen() {
     images.add($("files").files);
     $("files").value = "";
   });
+  document.querySelector(".brand")?.addEventListener("click", (event) => {
+    if (!images.items.length) return;
+    event.preventDefault(); // the images would be lost
+    images.show(null);
+  });
+  $("back").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
   $("close").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
   for (const kind of /** @type {const} */ (["image", "csv", "json"]))
     $(kind).addEventListener("click", () => saveAs(kind));
@@ -247,6 +276,8 @@ function listen() {
   listenForFiles();
   listenForMenus();
   addEventListener("pagehide", leaveCamera);
+  addEventListener("online", reconnect);
+  $("options").addEventListener("toggle", () => $("options").open && reconnect());
   document.addEventListener("language", () => {
     document.title = t("title");
     faceList.clear();

@@ -38,14 +38,22 @@ export class Answers {
     });
   }
 
-  /** Looks for a server, and loads the networks unless the visitor saves data. */
-  async start() {
-    this.onChange();
-    this.hasServer = await readIndex(options.key()).then(
+  /** Looks for a server: at the start, and later where there was none, such as without a connection. */
+  async findServer() {
+    if (this.hasServer) return;
+    const found = await readIndex(options.key()).then(
       ({ service }) => service,
       ({ code }) => code === "key",
     );
+    this.hasServer ||= found;
     options.allowPlace("server", this.hasServer);
+    if (this.hasServer) this.onChange();
+  }
+
+  /** Loads the networks unless the visitor saves data. */
+  async start() {
+    this.onChange();
+    await this.findServer();
     this.loading = false;
     const { connection } = /** @type {any} */ (navigator);
     if (connection?.saveData) this.changed();
@@ -73,6 +81,12 @@ export class Answers {
     this.loading = false;
     options.allowPlace("device", this.problem === null || this.problem.code === "key");
     this.changed();
+  }
+
+  /** After a start without a connection: looks again for the server and the networks. */
+  async reconnect() {
+    await this.findServer();
+    if (this.problem?.code === "unreachable") await this.load();
   }
 
   /** @returns {{ place: "device" | "server" | "none", text: string, share: number | null }} share: while loading */
@@ -115,6 +129,12 @@ export class Answers {
       throw error;
     });
     return this.liveEngine;
+  }
+
+  /** Why moving images are unavailable. @param {{ code?: string }} error of `openLive` */
+  liveProblem({ code = "failed" }) {
+    const text = t("error.live", { reason: t(`error.${code}`) });
+    return this.state().place === "none" ? text : `${text} ${t("live.others")}`;
   }
 }
 

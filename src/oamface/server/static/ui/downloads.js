@@ -38,14 +38,15 @@ export function saveCsv(items) {
   saveRows("oamface.csv", [["image", "face", ...FACE, ...ANSWERS], ...rows]);
 }
 
-/** The results of schema oamface/1, each with its image's name. @param {Item[]} items */
+/** The results of schema oamface/1, each with its image's name, or why there is none. @param {Item[]} items */
 export function saveJson(items) {
   const images = items
-    .filter(({ result }) => result)
-    .map(({ result }) => ({
-      ...result,
-      faces: /** @type {any} */ (result).faces.map((/** @type {any} */ { id, ...face }) => face),
-    }));
+    .filter(({ result, error }) => result || error)
+    .map(({ name, result, error }) =>
+      result
+        ? { ...result, faces: result.faces.map(({ id, ...face }) => face) }
+        : { schema: "oamface/1", source: name, error: { type: error?.constructor.name, message: error?.message } },
+    );
   saveObject("oamface.json", { images });
 }
 
@@ -72,7 +73,7 @@ export function saveVideoJson(name, people) {
     seconds,
     faces: faces.map(withTrack),
   }));
-  const summary = people.list().map(({ box, landmarks, score, spans, ...person }) => ({
+  const summary = people.list().map(({ box, landmarks, score, spans, portrait, ...person }) => ({
     ...withTrack(person),
     first: spans[0][0],
     last: spans[spans.length - 1][1],

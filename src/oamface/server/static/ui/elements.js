@@ -31,6 +31,16 @@ export function announce(text) {
   $("status").textContent = text;
 }
 
+const WARNED = 10_000; // ms
+let hide = 0;
+
+/** A line over the page for a while, about what did not work; also read out. @param {string} text */
+export function warn(text) {
+  $("alert").textContent = text;
+  clearTimeout(hide);
+  hide = setTimeout(() => $("alert").replaceChildren(), WARNED);
+}
+
 /** Offers a file for download. @param {string} name @param {Blob} blob */
 export function download(name, blob) {
   const link = create("a", { href: URL.createObjectURL(blob), download: name });

@@ -5,7 +5,9 @@ import { clock, number, percent, t } from "./messages.js";
 import { CLASS_TASKS, className, likely, thresholds, visible, whyUncertain, years } from "./phrases.js";
 
 /**
- * @typedef {import("../engine.js").Face & { id: number, spans?: [number, number][] }} Face spans: seconds of a video
+ * @typedef {{ id: number, spans?: [number, number][], portrait?: HTMLCanvasElement }} Extra
+ * @typedef {import("../engine.js").Face & Extra} Face
+ *   spans: seconds of a video; portrait: where it was not cut from the present image
  */
 
 export class FaceList {
@@ -82,7 +84,7 @@ class Card {
     this.item = create(
       "li",
       { className: "card" },
-      portrait(face, source),
+      face.portrait ?? portrait(face, source),
       create("div", { className: "head" }, create("h3", null, this.button), this.summary),
       this.details,
     );
@@ -107,7 +109,7 @@ class Card {
 
   /** Writes what has changed. @param {Face} face */
   update(face) {
-    const { box, score, landmarks, attention, ...answers } = face;
+    const { box, score, landmarks, attention, portrait: cut, ...answers } = face;
     const text = JSON.stringify(answers) + document.documentElement.lang;
     if (text === this.written) return;
     this.written = text;
@@ -117,8 +119,8 @@ class Card {
   }
 }
 
-/** @param {Face} face @param {any} source */
-function portrait(face, source) {
+/** A face, cut from the image it was found in. @param {import("../engine.js").Face} face @param {any} source */
+export function portrait(face, source) {
   const canvas = create("canvas", { className: "portrait", width: 112, height: 112 });
   canvas.ariaHidden = "true";
   if (!source) return canvas;

@@ -1,4 +1,7 @@
-// Frames of a playing video, one at a time as the engine is ready for them.
+// Frames of a playing video, one at a time as the engine is ready for them. The frame that was answered covers the
+// video, so that answers are never seen on a later one.
+
+import { create } from "./elements.js";
 
 /** @typedef {import("../engine.js").LiveResult & { seconds: number }} FrameResult seconds: of the frame in the video */
 
@@ -13,6 +16,7 @@ export class Frames {
     this.view = view;
     this.onResult = onResult;
     this.stopped = false;
+    this.canvas = create("canvas", { className: "analyzed", ariaHidden: "true" });
     this.busy = false;
     this.late = false; // a frame came while another was computed
     this.request();
@@ -37,14 +41,28 @@ export class Frames {
     this.busy = true;
     try {
       const frame = await createImageBitmap(this.video);
+      const copy = await createImageBitmap(frame); // the engine takes the frame over
       const result = await this.view.push(frame, seconds);
-      if (!this.stopped) this.onResult({ ...result, seconds });
+      if (!this.stopped) {
+        this.show(copy);
+        this.onResult({ ...result, seconds });
+      }
+      copy.close();
     } catch {
       /* the video or the engine was closed meanwhile */
     }
     this.busy = false;
     // The last frame stays in view, and must have its answers.
     if (this.late && this.video.paused && this.video.readyState > 1) this.take(this.video.currentTime);
+  }
+
+  /** @param {ImageBitmap} frame */
+  show(frame) {
+    const { canvas } = this;
+    if (canvas.width !== frame.width || canvas.height !== frame.height)
+      Object.assign(canvas, { width: frame.width, height: frame.height });
+    canvas.getContext("2d").drawImage(frame, 0, 0);
+    if (!canvas.isConnected) this.video.after(canvas);
   }
 
   stop() {

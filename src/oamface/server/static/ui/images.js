@@ -1,6 +1,6 @@
 // The images and videos on the page: a strip of thumbnails, analyzed one after the other, the shown one first.
 
-import { $, announce, create } from "./elements.js";
+import { $, announce, create, warn } from "./elements.js";
 import { t } from "./messages.js";
 import * as options from "./options.js";
 
@@ -39,7 +39,7 @@ export class Images {
   add(files) {
     const usable = [...files].filter(({ type }) => !type || /^(image|video)\//.test(type));
     if (!usable.length) {
-      announce(t("error.notImage"));
+      warn(t("error.notImage"));
       return;
     }
     const added = usable.map((file) => this.#add(file));
@@ -95,14 +95,35 @@ export class Images {
 
   /** Answers what has no answer to the present request. */
   async process() {
+    this.#writeLeft();
     if (this.running) return;
     this.running = true;
     for (let item = this.#next(); item; item = this.#next()) {
       await this.analyze(item);
-      const left = this.items.filter((each) => this.#waits(each)).length;
-      announce(left ? t("status.left", { count: left }) : t("status.done", { count: this.items.length }));
+      this.#report();
     }
     this.running = false;
+  }
+
+  /** How much is left, or how it went. */
+  #report() {
+    const left = this.#left();
+    const all = this.items.filter(({ kind }) => kind === "image");
+    const failed = all.filter(({ error }) => error).length;
+    if (left) announce(t("status.left", { count: left }));
+    else if (failed) announce(t("status.failed", { count: failed, total: all.length }));
+    else announce(t("status.done", { count: all.length }));
+    this.#writeLeft();
+  }
+
+  #left() {
+    return this.items.filter((each) => this.#waits(each)).length;
+  }
+
+  /** Beside what can be saved. */
+  #writeLeft() {
+    const left = this.#left();
+    $("to-come").textContent = left ? t("save.left", { count: left }) : "";
   }
 
   /** @param {Item} item @param {"server"} [place] by default the chosen one */

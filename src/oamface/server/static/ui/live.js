@@ -1,6 +1,6 @@
 // The camera as a running view, answered on this device.
 
-import { $, announce, create } from "./elements.js";
+import { $, create, warn } from "./elements.js";
 import { Frames } from "./frames.js";
 import { number, percent, t } from "./messages.js";
 import * as options from "./options.js";
@@ -34,6 +34,11 @@ export class Live {
     $("switch").addEventListener("click", () => this.open(this.facing === "user" ? "environment" : "user"));
   }
 
+  /** What is seen: the analyzed frame, or the camera before there is one. */
+  get image() {
+    return this.frames?.canvas.isConnected ? this.frames.canvas : this.video;
+  }
+
   get running() {
     return this.stream !== null;
   }
@@ -47,7 +52,7 @@ export class Live {
         video: { facingMode: facing, width: { ideal: 640 }, height: { ideal: 480 } },
       });
     } catch {
-      announce(t("error.camera"));
+      warn(t("error.camera"));
       return false;
     }
     this.video.setAttribute("aria-label", t("live.label"));
@@ -76,24 +81,26 @@ export class Live {
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
       this.stage.note();
     } catch (/** @type {any} */ error) {
-      if (this.stream === stream) this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
+      if (this.stream === stream) this.stage.note(this.answers.liveProblem(error));
     }
   }
 
   /** @param {import("./frames.js").FrameResult} result */
   draw(result) {
     this.stage.draw(result.faces, result);
-    $("rate").textContent = t("live.rate", { rate: number(result.frames_per_second, 1) });
+    if (!this.video.paused) $("rate").textContent = t("live.rate", { rate: number(result.frames_per_second, 1) });
     const now = performance.now();
-    if (now - this.shownAt < CARDS_EVERY) return;
+    if (now - this.shownAt < CARDS_EVERY && !this.video.paused) return;
     this.shownAt = now;
-    this.showFaces(result.faces, this.video);
+    this.showFaces(result.faces, this.image);
   }
 
   /** @param {boolean} still */
   async pause(still) {
-    if (still) this.video.pause();
-    else await this.video.play();
+    if (still) {
+      this.video.pause();
+      $("rate").textContent = "";
+    } else await this.video.play();
     this.writePause();
   }
 
@@ -101,10 +108,10 @@ export class Live {
     $("pause").firstElementChild.textContent = t(this.video.paused ? "live.resume" : "live.pause");
   }
 
-  /** The present frame becomes an image of the strip. */
+  /** The frame that is seen becomes an image of the strip. */
   snapshot() {
     const canvas = create("canvas", { width: this.video.videoWidth, height: this.video.videoHeight });
-    canvas.getContext("2d").drawImage(this.video, 0, 0);
+    canvas.getContext("2d").drawImage(this.image, 0, 0);
     this.snapshots += 1;
     canvas.toBlob(
       (/** @type {Blob} */ blob) =>

@@ -1,6 +1,6 @@
 // What is asked for, as the options' form says.
 
-import { $ } from "./elements.js";
+import { $, warn } from "./elements.js";
 import { t } from "./messages.js";
 
 /** @typedef {import("../engine.js").Task} Task */
@@ -39,21 +39,27 @@ export function allowPlace(name, possible) {
 
 export const key = () => input("key").value;
 
-/** Shows the field for the server's key, and moves there. */
+/** Shows the field for the server's key, says whether the present one is wrong, and moves there. */
 export function askForKey() {
   $("key-field").hidden = false;
   $("options").open = true;
+  $("key-problem").textContent = key() ? t("options.wrongKey") : "";
+  input("key").setAttribute("aria-invalid", String(key() !== ""));
   input("key").focus();
 }
 
 /** @param {(what: "request" | "place" | "key") => void} callback called after every change */
 export function onChange(callback) {
   form().addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
+  input("key").addEventListener("input", () => {
+    $("key-problem").textContent = "";
+    input("key").removeAttribute("aria-invalid");
+  });
   form().addEventListener("change", (/** @type {any} */ { target }) => {
     if (!request().tasks.length) {
       // nothing would be asked for
       target.checked = true;
-      $("status").textContent = t("options.least");
+      warn(t("options.least"));
       return;
     }
     callback(target.name === "place" || target.name === "key" ? target.name : "request");

@@ -124,7 +124,7 @@ export class Overlay {
 /** Everything, the age alone, the number alone. @param {Face} face */
 function variants(face) {
   const all = lines(face);
-  return [all, all.slice(0, 1), [String(face.id)]].filter(
+  return [all, all.slice(0, 1), [`#${face.id}`]].filter(
     (texts, index, list) => texts.length && (!index || texts.join() !== list[index - 1].join()),
   );
 }

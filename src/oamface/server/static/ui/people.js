@@ -1,7 +1,12 @@
 // Who was seen in a video, and when: the engine's tracks put together.
 
+import { portrait } from "./faces.js";
+
 /** @typedef {import("../engine.js").TrackedFace} TrackedFace */
-/** @typedef {TrackedFace & { spans: [number, number][], frames: number }} Person spans: seconds, from first to last */
+/**
+ * @typedef {TrackedFace & { spans: [number, number][], frames: number, portrait: HTMLCanvasElement }} Person spans:
+ *   seconds, from first to last; portrait: of the frame where the person was first seen
+ */
 
 const GAP = 1; // seconds without a face that end a span
 
@@ -19,8 +24,11 @@ export class People {
     this.offset = Math.max(0, ...this.byId.keys());
   }
 
-  /** @param {number} seconds @param {TrackedFace[]} faces @returns {TrackedFace[]} with the numbers of people */
-  add(seconds, faces) {
+  /**
+   * @param {number} seconds @param {TrackedFace[]} faces @param {HTMLCanvasElement} frame where they were found
+   * @returns {TrackedFace[]} with the numbers of people
+   */
+  add(seconds, faces, frame) {
     const before = this.frames.at(-1);
     const numbered = faces.map((face) => ({ ...face, id: face.id + this.offset }));
     this.frames.push({ seconds, faces: numbered });
@@ -31,7 +39,12 @@ export class People {
       const stayed = before?.faces.some(({ id }) => id === face.id); // on a slow device frames are far apart
       if (last && seconds >= last[1] && (stayed || seconds - last[1] <= GAP)) last[1] = seconds;
       else spans.push([seconds, seconds]);
-      this.byId.set(face.id, { ...face, spans, frames: (person?.frames ?? 0) + 1 });
+      this.byId.set(face.id, {
+        ...face,
+        spans,
+        frames: (person?.frames ?? 0) + 1,
+        portrait: person?.portrait ?? portrait(face, frame),
+      });
     }
     return numbered;
   }

@@ -84,13 +84,14 @@ export class VideoView {
       await this.video.play();
     } catch (/** @type {any} */ error) {
       if (this.item === item && error.name !== "AbortError")
-        this.stage.note(t("error.live", { reason: t(`error.${error.code ?? "failed"}`) }));
+        this.stage.note(this.answers.liveProblem(error));
     }
   }
 
   /** @param {import("./frames.js").FrameResult} result */
   draw(result) {
-    const faces = this.people?.add(result.seconds, result.faces) ?? [];
+    if (!this.frames) return;
+    const faces = this.people?.add(result.seconds, result.faces, this.frames.canvas) ?? [];
     this.stage.draw(faces, result);
     const share = 1000 / result.milliseconds / FRAMES_WANTED;
     this.video.playbackRate = Math.min(1, Math.max(0.25, Math.round(4 * share) / 4));
