@@ -11,7 +11,7 @@ MINUTES ?= 4
 # Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test test-fast docs lint format bench audit dist sbom weights card report figures study
+.PHONY: demo install test test-fast docs lint format bench audit dist sbom weights card report sensitivity figures study
 
 # The light half alone: enough to analyze images.
 .venv/light: pyproject.toml constraints.txt
@@ -121,6 +121,9 @@ report: card
 	$(OAMFACE) paper report runs/results --main oam --study docs/results/study.json --compact docs/results \
 		--log runs/oam-close/log.jsonl --log runs/oam/log.jsonl --output docs/report
 	$(PYTHON) benchmarks/undetected.py $(DATA) docs/results/undetected.json
+	$(MAKE) figures
+
+sensitivity: install
 	$(OAMFACE) paper sensitivity --weights oam --json --output docs/results/sensitivity.json > /dev/null
 	$(MAKE) figures
 

@@ -35,14 +35,12 @@ def test_errors_are_those_of_the_definition(tables) -> None:
         }
         for table in tables
     ]
-    clean = [1 - table.subset("utkface", CLEAN).correct("gender").mean() for table in tables]
+    clean = 1 - tables[0].subset("utkface", CLEAN).correct("gender").mean()
     gender = rows[1]
+    assert gender["clean"]["value"] == pytest.approx(clean)
     for name in CORRUPTIONS:
         assert gender["ce"][name]["value"] == pytest.approx(wrong[0][name] / wrong[1][name])
     assert gender["mce"]["value"] == pytest.approx(np.mean([wrong[0][name] / wrong[1][name] for name in IMAGENET_C]))
-    assert gender["relative_mce"]["value"] == pytest.approx(
-        np.mean([(wrong[0][name] - clean[0]) / (wrong[1][name] - clean[1]) for name in IMAGENET_C])
-    )
     assert gender["mce"]["low"] < gender["mce"]["value"] < gender["mce"]["high"] < 1
 
 

@@ -21,7 +21,7 @@ from oamface.predictor import Predictor
 from oamface.weights import RESEARCH_ONLY, WEIGHTS, weights_file
 
 RESULTS = Path("docs/results")
-NOT_MEASURED = "Not measured yet with the shipped weights: `make report` does."
+NOT_MEASURED = "Not measured yet with the shipped weights; `make report` and `make sensitivity` do."
 REPORTED = ("oam", "oam-small")  # what `make report` measures
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 _HEADLINES = (  # heading, data set, condition, task, metric, unit

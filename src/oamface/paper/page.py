@@ -122,7 +122,7 @@ def svg(name: str, figure: Figure) -> str:
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", dpi=90, metadata={"Date": None, "Creator": None})
     body = text.getvalue()
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body[body.index("<svg") :])  # hundredths of a point are enough
+    body = re.sub(r"(\d\.\d)\d+", r"\1", body[body.index("<svg") :])  # tenths of a point are enough
     for reference in ('id="', "url(#", 'xlink:href="#'):
         body = body.replace(reference, f"{reference}{name}-")
     return body

@@ -98,8 +98,7 @@ def robustness(rows: Sequence[Mapping[str, Any]], main: str, baseline: str) -> T
     """Corruption errors in percent of the baseline's, their means, and the errors that they compare."""
     names = [f"{data_set_name(row['data_set'])} {row['task'].replace('_', ' ')}" for row in rows]
     lines = [(condition_name(name), *(estimate_text(row["ce"][name], "%", 0) for row in rows)) for name in CORRUPTIONS]
-    for title, key in (("mCE", "mce"), ("relative mCE", "relative_mce")):
-        lines.append((f"{title} (without low light)", *(estimate_text(row[key], "%", 0) for row in rows)))
+    lines.append(("mCE (without low light)", *(estimate_text(row["mce"], "%", 0) for row in rows)))
     for name, prefix in ((main, ""), (baseline, "baseline_")):
         for title, key in (("clean", "clean"), ("corrupted", "corrupted")):
             errors = (estimate_text(row[prefix + key], "years" if row["task"] == "age" else "%") for row in rows)
