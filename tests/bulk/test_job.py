@@ -144,7 +144,10 @@ def test_interrupted_job_keeps_its_shards_and_leaves_no_process(folder, job) -> 
         output, errors = job.driver.communicate(timeout=60)
         assert (job.driver.returncode, output) == (130, ""), errors
         assert "Traceback" not in errors
-        assert not ray_pids(job.output.parent)
+        end = time.monotonic() + 30  # a process that was killed may take its time on a busy machine
+        while ray_pids(job.output.parent):
+            assert time.monotonic() < end
+            time.sleep(0.1)
         assert job.done() > before
         assert not list(job.output.glob(".*"))
         job.check_readable()

@@ -31,7 +31,7 @@ def test_clean_condition_leaves_the_crop_as_it_is(store_folder) -> None:
 
 def test_corrupted_condition_changes_the_crop_without_occlusion(store_folder) -> None:
     store = Store.open(store_folder)
-    blurred = apply_condition(store, 3, CONDITIONS["blur_2"])
+    blurred = apply_condition(store, 3, CONDITIONS["motion_blur_2"])
     assert (blurred.image != store.crops[3]).any()
     assert blurred.occlusion_mask.max() == 0
 
