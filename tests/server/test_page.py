@@ -382,7 +382,7 @@ def test_previous_image_is_gone_while_the_next_one_is_opened(page) -> None:
     page.evaluate("() => { HTMLImageElement.prototype.decode = () => new Promise(() => null); }")
     page.set_input_files("#files", str(PERSON))
     expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["status.opening"])
-    assert page.locator("#frame img, #frame .box").count() == 0
+    expect(page.locator("#frame img, #frame .box")).to_have_count(0)
 
 
 def test_wrong_key_is_said_to_be_one(browser) -> None:
