@@ -12,6 +12,7 @@ from oamface.images import RGBImage, check_image
 
 CROP_SIZE = 128
 MARGIN = 0.8  # the template shrunk about the crop's centre, so that hair and jaw stay inside
+# The oval of an aligned face, in shares of the crop.
 OVAL_EYES = 0.4  # weight of the eyes' middle in its centre, beside the mouth's
 OVAL_RADIUS = (0.30, 0.40)  # from one side of the head to the other, from the brows to the chin
 OVAL_SAMPLES = 8  # of a cell of the attention in each direction

@@ -174,8 +174,9 @@ class Analyzer:
         years, visibility = predictions.years, predictions.visibility()
         quality: list[Quality | None] = [None] * len(detections)
         if predictions.measures is not None:
-            quality = [assess(row) for row in np.column_stack([predictions.measures, visibility])]
-            quantiles = quantiles * widening([one.score if one else 1.0 for one in quality])[:, None]
+            assessed = [assess(row) for row in np.column_stack([predictions.measures, visibility])]
+            quantiles = quantiles * widening([one.score for one in assessed])[:, None]
+            quality = [*assessed]
         low, high = predictions.age_bounds(quantiles)
         tails = calibrated_tails(predictions.probabilities["age"], self.predictor.at_least)
         thresholds, level = self.description["thresholds"], self.description["intervals"]["level"]

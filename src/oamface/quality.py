@@ -81,9 +81,8 @@ def assess(measures: npt.ArrayLike) -> Quality:
     }
     score = float(np.prod(list(factors.values())))
     beyond = {"turn": values["turn"] > MOST_TURN, "visibility": values["visibility"] < LEAST_VISIBILITY}
-    for name in beyond:
-        if beyond[name]:
-            score, factors[name] = min(score, UNKNOWN), UNKNOWN
+    for name in (name for name, is_beyond in beyond.items() if is_beyond):
+        score, factors[name] = min(score, UNKNOWN), UNKNOWN
     found = [name for name, factor in factors.items() if factor < LEAST_FACTOR]
     if score < LEAST_QUALITY and not found:
         found = [min(factors, key=lambda name: factors[name])]

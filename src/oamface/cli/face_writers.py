@@ -62,9 +62,8 @@ def _note(face: Face) -> str:
 
 
 def _decided(decision: AgeDecision | None) -> str:
-    if decision is None:
-        return ""
-    return f"  {decision.outcome}{': ' * bool(decision.reasons)}{', '.join(decision.reasons)}"
+    cells = [cell for cell in decision_cells(decision) if cell]
+    return f"  {': '.join(cells)}" if cells else ""
 
 
 def _cells(face: Face) -> Iterator[str]:

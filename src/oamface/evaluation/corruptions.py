@@ -17,7 +17,7 @@ STRENGTHS = (1, 2, 3, 4, 5)
 FloatArray = npt.NDArray[np.floating]
 _SIDE = 224  # of ImageNet-C's images
 _GAMMA = 2.2
-_FULL_WELL = 4000.0  # electrons of a saturated pixel; sets the shot noise of low light
+_FULL_WELL = 4000.0  # electrons of a saturated pixel; sets the shot noise
 
 
 def corrupt(crop: RGBImage, name: str, strength: int, rng: np.random.Generator) -> RGBImage:
@@ -157,9 +157,14 @@ def _jpeg_compression(image: FloatArray, level: int, rng: np.random.Generator) -
 
 
 def _low_light(image: FloatArray, level: int, rng: np.random.Generator) -> FloatArray:
-    """2 to 6 stops less light, with shot noise, not brightened afterwards."""
-    electrons = image.astype(np.float64) ** _GAMMA * _FULL_WELL / 2 ** (level + 2)
-    return ((rng.poisson(electrons) / _FULL_WELL).clip(0, 1) ** (1 / _GAMMA)).astype(np.float32)
+    """2 to 6 stops less light."""
+    return expose(image.astype(np.float64), -(level + 2), rng).astype(np.float32)
+
+
+def expose(image: FloatArray, stops: float, rng: np.random.Generator) -> FloatArray:
+    """An image of 0..1 with 2 ** stops times the light, clipped, and its shot noise; not brightened afterwards."""
+    electrons = image**_GAMMA * _FULL_WELL * 2.0**stops
+    return (rng.poisson(electrons) / _FULL_WELL).clip(0, 1) ** (1 / _GAMMA)
 
 
 IMAGENET_C: dict[str, Callable[[FloatArray, int, np.random.Generator], FloatArray]] = {

@@ -17,6 +17,7 @@ from scipy.optimize import isotonic_regression, minimize
 from oamface.age_thresholds import calibrated_tails
 from oamface.alignment import template
 from oamface.datasets.store import Store
+from oamface.evaluation.corruptions import expose
 from oamface.images import RGBImage
 from oamface.occlusion import STYLES, occlude
 from oamface.predictor import Predictor, age_std
@@ -52,12 +53,6 @@ def _blur(crop: RGBImage, rng: np.random.Generator) -> RGBImage:
     return blurred
 
 
-def _expose(crop: RGBImage, stops: float, rng: np.random.Generator) -> RGBImage:
-    """With 2 ** stops times the light, clipped, and the shot noise of 4000 electrons in a white pixel."""
-    electrons = rng.poisson((crop / 255.0) ** 2.2 * 4000 * 2.0**stops)
-    return np.rint(255 * (electrons / 4000).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
-
-
 def degrade(
     crop: RGBImage, landmarks: npt.ArrayLike, styles: Sequence[str], rng: np.random.Generator
 ) -> tuple[RGBImage, float]:
@@ -67,7 +62,8 @@ def degrade(
     if "occluded" in kinds:
         crop = occlude(crop, np.asarray(landmarks), str(rng.choice(list(styles))), rng).image
     if "exposed" in kinds:
-        crop = _expose(crop, float(rng.uniform(-7, -1) if rng.random() < 0.5 else rng.uniform(0.5, 4)), rng)
+        stops = float(rng.uniform(-7, -1) if rng.random() < 0.5 else rng.uniform(0.5, 4))
+        crop = np.rint(255 * expose(crop / 255.0, stops, rng)).astype(np.uint8)
     if "blurred" in kinds:
         crop = _blur(crop, rng)
     if "small" in kinds:

@@ -62,11 +62,12 @@ def calibrate(
     quantiles = {"quantiles": fit_quantiles(logits["age"], candidates["age"])}
     if any(store.undetected for store in stores):
         quantiles[UNDETECTED] = _fit_undetected(predictor, stores, on_progress)
-    prior = _age_calibration(start)["at_least"] if start is not None else []
+    prior = None
     if start is not None:
+        prior = start.get("at_least") or None
         for name, table in quantiles.items():
             quantiles[name] = np.where(ages, start["intervals"].get(name, table), table)
-    at_least = fit_thresholds(logits["age"], candidates["age"], prior=prior or None)
+    at_least = fit_thresholds(logits["age"], candidates["age"], prior=prior)
     tables = {name: [round(float(value), 4) for value in table] for name, table in quantiles.items()}
     parameters = [[round(float(value), 5) for value in row] for row in at_least]
     intervals = {"level": LEVEL, **tables}

@@ -1,7 +1,9 @@
 """The tables of docs/comparison.md and README.md, from docs/results/peers.json; benchmarks/peers.py measures it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from oamface.evaluation.tables import markdown_table
 
 TABLES = (
     *("peers-run", "peers", "peers-fairface", "peers-balanced", "peers-speed", "peers-install", "peers-crops"),
@@ -47,7 +49,7 @@ def _years_and_gender(results: Results) -> str:
             for name, cells in rows.items():
                 metrics = results["accuracy"][name][data_set][condition]
                 cells += [_age_error(metrics), _accuracy(metrics, "gender")]
-    return _markdown(headings, rows.values())
+    return markdown_table(headings, rows.values())
 
 
 def _fairface(results: Results) -> str:
@@ -57,7 +59,7 @@ def _fairface(results: Results) -> str:
     for name, measured in results["accuracy"].items():
         cells = [_accuracy(measured["fairface"][condition], task) for condition in CONDITIONS for task in tasks]
         rows.append([_title(results, name), *cells])
-    return _markdown(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def _balanced(results: Results) -> str:
@@ -67,7 +69,7 @@ def _balanced(results: Results) -> str:
     for name, measured in results["accuracy"].items():
         cells = [_age_error(measured[data_set][condition], "balanced_mae") for data_set, condition in columns]
         rows.append([_title(results, name), *cells])
-    return _markdown(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def _speed(results: Results) -> str:
@@ -75,7 +77,7 @@ def _speed(results: Results) -> str:
     for name, speed in results["speed"].items():
         times = (f"{speed[key]:.1f}" for key in ("ms", "p95_ms"))
         rows.append([_title(results, name), results["networks"][name]["engine"], *times, str(speed["peak_mb"])])
-    return _markdown(["network", "runs in", "ms a face", "95th percentile", "peak memory, MB"], rows)
+    return markdown_table(["network", "runs in", "ms a face", "95th percentile", "peak memory, MB"], rows)
 
 
 def _install(results: Results) -> str:
@@ -85,16 +87,18 @@ def _install(results: Results) -> str:
         sizes = (f"{facts[key]:.1f}" for key in ("weights_mb", "package_mb"))
         licences = (facts["code_licence"], facts["asset_licence"])
         rows.append([facts["title"], facts["version"], facts["install"], *sizes, *licences])
-    return _markdown(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def _crops(results: Results) -> str:
-    return _markdown(["network", "crop"], ([_title(results, name), crop] for name, crop in results["crops"].items()))
+    return markdown_table(
+        ["network", "crop"], ([_title(results, name), crop] for name, crop in results["crops"].items())
+    )
 
 
 def _published(results: Results) -> str:
     rows = ([f"[{row['name']}]({row['source']})", row["figures"]] for row in results["published"])
-    return _markdown(["who", "what they publish"], rows)
+    return markdown_table(["who", "what they publish"], rows)
 
 
 def _readme(results: Results) -> str:
@@ -106,7 +110,7 @@ def _readme(results: Results) -> str:
         genders = (_accuracy(measured["fairface"][condition], "gender", interval=False) for condition in CONDITIONS)
         size = f"{results['networks'][name]['weights_mb']:.1f}"
         rows.append([_title(results, name), *ages, *genders, f"{results['speed'][name]['ms']:.0f}", size])
-    return _markdown(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def _title(results: Results, name: str) -> str:
@@ -127,7 +131,3 @@ def _figure(figure: Results | None, scale: int, interval: bool) -> str:
         return ""
     value, low, high = (f"{scale * figure[key]:.1f}" for key in ("value", "low", "high"))
     return f"{value}{' %' if scale == 100 else ''}" + (f" ({low}-{high})" if interval else "")
-
-
-def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows))

@@ -87,10 +87,7 @@ def models(root: Path) -> str:
         for _, data_set, condition, task, metric, unit in _HEADLINES:
             cells.append(estimate_text(measured[data_set][condition][task][metric]["value"], unit))
         rows.append((f"[`{name}`](src/oamface/weights/{name}.md)", size, use, *cells))
-    table = markdown_table(("weights", "size", "for", *(heading for heading, *_ in _HEADLINES)), rows)
-    if (root / RESULTS / "oam-small.json").exists():
-        return table
-    return f"{table}\n\n`oam-small`: as its file keeps it, with the detector and the drawn masks before those of today."
+    return markdown_table(("weights", "size", "for", *(heading for heading, *_ in _HEADLINES)), rows)
 
 
 def robustness(root: Path) -> str:

@@ -124,9 +124,9 @@ class _SyncedNormalisation(torch.autograd.Function):
             gradients[0], input, scale, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
         all_weight, all_bias = _sum(torch.stack([to_weight, to_bias]))
-        deviation = (variance + ctx.eps).rsqrt()
-        slope = scale * deviation**2 * all_weight / count
-        offset = scale * deviation * all_bias / count - slope * mean
+        inverse_std = (variance + ctx.eps).rsqrt()
+        slope = scale * inverse_std**2 * all_weight / count
+        offset = scale * inverse_std * all_bias / count - slope * mean
         shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
         to_input = to_input - torch.addcmul(offset.view(shape), input, slope.view(shape))
         return (to_input, *((None, None) if weight is None else (to_weight, to_bias)), None)

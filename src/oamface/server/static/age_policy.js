@@ -2,6 +2,7 @@
 
 import { LEAST_QUALITY } from "./constants.js";
 import { EngineError } from "./engine.js";
+import { fine } from "./numbers.js";
 
 /**
  * @typedef {import("./engine.js").Decision} Decision
@@ -35,7 +36,7 @@ export function checkPolicy(policy) {
 export function decide(policy, { years, tails, detected, quality }) {
   const probability = tails[policy.age];
   /** @param {Decision["outcome"]} outcome @param {string[]} reasons */
-  const decision = (outcome, ...reasons) => ({ outcome, probability: Math.round(probability * 10_000) / 10_000, reasons });
+  const decision = (outcome, ...reasons) => ({ outcome, probability: fine(probability), reasons });
   if (!detected) return decision("refer", "no face");
   if (quality.score < LEAST_QUALITY) return decision("refer", ...quality.reasons);
   if (probability <= policy.max_false_refuse) return decision("refuse");

@@ -6,6 +6,7 @@ import {
 } from "./constants.js";
 import { moved, suppress, tilt } from "./detection.js";
 import { candidate } from "./face_scanner.js";
+import { interpolate } from "./numbers.js";
 import { cutRegion, invert, multiply, rescale, rotationMatrix, warp } from "./pixels.js";
 
 /**
@@ -242,14 +243,6 @@ function closeUp(pyramid, place, degrees, side) {
   const toImage = [[stretchX / ratioX, 0, left / ratioX], [0, stretchY / ratioY, top / ratioY]];
   const back = multiply(toImage, invert(transform));
   return { pixels: warp(small, transform, side), back };
-}
-
-/** Linearly between points, constant outside them. @param {number} value @param {number[]} xs @param {number[]} ys */
-function interpolate(value, xs, ys) {
-  const next = xs.findIndex((x) => x >= value);
-  if (next < 0) return ys[ys.length - 1];
-  if (next === 0) return ys[0];
-  return ys[next - 1] + (value - xs[next - 1]) / (xs[next] - xs[next - 1]) * (ys[next] - ys[next - 1]);
 }
 
 const halfTurn = (/** @type {number} */ degrees) => degrees - 360 * Math.floor((degrees + 180) / 360); // -180..180

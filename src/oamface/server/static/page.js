@@ -1,7 +1,7 @@
 // The page: wires what the visitor does to images, camera and videos. Nothing is kept beyond this tab.
 
 import { Answers } from "./ui/answers.js";
-import { allowSaving, saveCsv, saveImage, saveJson, saveVideoCsv, saveVideoJson } from "./ui/downloads.js";
+import { allowSaving, saveCsv, saveImage, saveJson, saveVideoCsv, saveVideoJson } from "./ui/saving.js";
 import { $, announce, create } from "./ui/elements.js";
 import { FaceList } from "./ui/faces.js";
 import { Images } from "./ui/images.js";

@@ -4,6 +4,7 @@ import {
   CROP_SHARE, CROP_SIZE, FIRST_THRESHOLD, LANDMARKS_IN_BOX, LEAST_FACE, MEASURES, OVAL_SAMPLES, TEMPLATE,
 } from "./constants.js";
 import { decide } from "./age_policy.js";
+import { fine, tenth } from "./numbers.js";
 import { apply, cutRegion, invert, resize, round, warp } from "./pixels.js";
 import { assess, inOval, measure, widening } from "./quality.js";
 
@@ -182,8 +183,6 @@ function cropCorners(transform) {
 }
 
 const meanOf = (/** @type {number[]} */ ages) => ages.reduce((sum, probability, year) => sum + probability * year, 0);
-const tenth = (/** @type {number} */ value) => Math.round(value * 10) / 10;
-const fine = (/** @type {number} */ value) => Math.round(value * 10_000) / 10_000;
 
 /** @param {ArrayLike<number>} logits @param {number} temperature */
 function softmax(logits, temperature) {

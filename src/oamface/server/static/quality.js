@@ -4,6 +4,7 @@ import {
   CROP_SIZE, CURVES, DARK, GLARE, LEAST_FACTOR, LEAST_QUALITY, LEAST_VISIBILITY, MOST_TURN, OVAL_EYES,
   OVAL_RADIUS, OVAL_SAMPLES, REASONS, TEMPLATE, UNKNOWN, WIDENING,
 } from "./constants.js";
+import { interpolate } from "./numbers.js";
 import { resize } from "./pixels.js";
 
 /**
@@ -114,13 +115,4 @@ function geometry([leftEye, rightEye, nose, leftMouth, rightMouth]) {
   const turn = Math.abs((nose[0] - center[0]) * downY - (nose[1] - center[1]) * downX) / height ** 2;
   const across = Math.hypot(rightEye[0] - leftEye[0], rightEye[1] - leftEye[1]);
   return { eye_distance: Math.max(across, 0.866 * height), turn };
-}
-
-/** Linear between points, constant outside them. @param {number} value @param {number[]} at rising @param {number[]} values */
-function interpolate(value, at, values) {
-  const next = at.findIndex((point) => point > value);
-  if (next === 0) return values[0];
-  if (next < 0) return values[values.length - 1];
-  const share = (value - at[next - 1]) / (at[next] - at[next - 1]);
-  return values[next - 1] + share * (values[next] - values[next - 1]);
 }

@@ -41,8 +41,19 @@ export function warn(text) {
   hide = setTimeout(() => $("alert").replaceChildren(), WARNED);
 }
 
-/** Offers a file for download. @param {string} name @param {Blob} blob */
-export function download(name, blob) {
+/**
+ * Fills a square canvas with the middle of an image.
+ *
+ * @param {HTMLCanvasElement} canvas @param {CanvasImageSource} image @param {number} width of the image @param {number} height
+ */
+export function drawThumbnail(canvas, image, width, height) {
+  const side = Math.min(width, height);
+  const [left, top] = [(width - side) / 2, (height - side) / 2];
+  canvas.getContext("2d")?.drawImage(image, left, top, side, side, 0, 0, canvas.width, canvas.height);
+}
+
+/** Saves a file where the browser keeps downloads. @param {string} name @param {Blob} blob */
+export function saveFile(name, blob) {
   const link = create("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -1,6 +1,6 @@
 // The images and videos on the page: a strip of thumbnails, analyzed one after the other, the shown one first.
 
-import { $, announce, create, warn } from "./elements.js";
+import { $, announce, create, drawThumbnail, warn } from "./elements.js";
 import { t } from "./messages.js";
 import * as options from "./options.js";
 
@@ -73,7 +73,7 @@ export class Images {
     item.element.append(button);
     this.items.push(item);
     $("strip").append(item.element);
-    if (kind === "image") drawThumbnail(file, button.firstChild);
+    if (kind === "image") drawFile(file, button.firstChild);
     return item;
   }
 
@@ -169,11 +169,9 @@ export class Images {
 }
 
 /** @param {Blob} file @param {HTMLCanvasElement} canvas */
-async function drawThumbnail(file, canvas) {
+async function drawFile(file, canvas) {
   const image = await createImageBitmap(file).catch(() => null); // the name alone where the browser cannot read it
   if (!image) return;
-  const side = Math.min(image.width, image.height);
-  const [left, top] = [(image.width - side) / 2, (image.height - side) / 2];
-  canvas.getContext("2d")?.drawImage(image, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  drawThumbnail(canvas, image, image.width, image.height);
   image.close();
 }

@@ -1,6 +1,6 @@
 // A video file, played with live answers, and a timeline of the people found in it.
 
-import { $, colorOf, create, createSvg } from "./elements.js";
+import { $, colorOf, create, createSvg, drawThumbnail } from "./elements.js";
 import { Frames } from "./frames.js";
 import { liveRequest } from "./live.js";
 import { clock, number, percent, t } from "./messages.js";
@@ -66,7 +66,8 @@ export class VideoView {
       this.stage.note(t("error.video"));
       return;
     }
-    drawThumbnail(item, this.video);
+    const canvas = /** @type {HTMLCanvasElement} */ (item.element.querySelector("canvas"));
+    drawThumbnail(canvas, this.video, this.video.videoWidth, this.video.videoHeight);
     this.answer(item);
   }
 
@@ -168,12 +169,4 @@ export class VideoView {
     this.video.load();
     this.item = this.view = this.frames = null;
   }
-}
-
-/** @param {import("./images.js").Item} item @param {HTMLVideoElement} video */
-function drawThumbnail(item, video) {
-  const canvas = /** @type {HTMLCanvasElement} */ (item.element.querySelector("canvas"));
-  const side = Math.min(video.videoWidth, video.videoHeight);
-  const [left, top] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
-  canvas.getContext("2d")?.drawImage(video, left, top, side, side, 0, 0, canvas.width, canvas.height);
 }
