@@ -53,7 +53,7 @@ def test_prepare_resumes_to_the_same_store(tree, tmp_path, monkeypatch) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         prepare(tree, mask_folders.read, tmp_path / "cut", on_progress=interrupt)
-    with pytest.raises(StoreError, match="without card.json"):
+    with pytest.raises(StoreError, match=r"without card\.json"):
         Store.open(tmp_path / "cut")
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cut/chunks").iterdir()}
     assert len(before) == 2

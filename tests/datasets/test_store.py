@@ -12,7 +12,7 @@ from oamface.errors import StoreError
 def test_open_rejects_damaged_files(tmp_path, file) -> None:
     folder = write_store(tmp_path / "store")
     (folder / file).write_bytes(b'"dam')
-    with pytest.raises(StoreError, match="without card.json|not a complete store"):
+    with pytest.raises(StoreError, match=r"without card\.json|not a complete store"):
         Store.open(folder)
 
 

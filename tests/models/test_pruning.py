@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -47,13 +49,19 @@ def distance(model, network, images, network_images) -> float:
     return float(np.mean([float((one[task] - other[task]).abs().sum(1).mean()) for task in one]))
 
 
+@pytest.fixture(scope="module")
+def pruned(model, images):
+    """The pruned network by its stages and size, each made once."""
+    return functools.cache(lambda stages, size=150: prune(model, stages, images[:80], size))
+
+
 HALF = ((16, 3), (32, 4), (64, 3), (128, 3), (128, 1))
 SHALLOW = ((32, 1), (64, 2), (128, 3), (256, 2))
 
 
 @pytest.mark.parametrize(("backbone_stages", "size"), [(HALF, 150), (SHALLOW, 150), (SHALLOW, 100)])
-def test_pruned_network_predicts_like_the_original(model, images, backbone_stages, size) -> None:
-    small = prune(model, backbone_stages, images[:80], size)
+def test_pruned_network_predicts_like_the_original(model, pruned, images, backbone_stages, size) -> None:
+    small = pruned(backbone_stages, size)
     assert parameter_count(small) < 0.6 * parameter_count(model)
     assert small.backbone_stages == backbone_stages
     torch.manual_seed(0)
@@ -63,18 +71,16 @@ def test_pruned_network_predicts_like_the_original(model, images, backbone_stage
     assert distance(model, small, held_out, smaller) < 0.5 * distance(model, untrained, held_out, smaller)
 
 
-def test_more_channels_predict_more_like_the_original(model, images) -> None:
+def test_more_channels_predict_more_like_the_original(model, pruned, images) -> None:
     wider = tuple((channels * 3 // 2, blocks) for channels, blocks in HALF)
-    small, large = (prune(model, backbone_stages, images[:80], 150) for backbone_stages in (HALF, wider))
     held_out = images[80:]
-    assert distance(model, large, held_out, held_out) < distance(model, small, held_out, held_out)
+    assert distance(model, pruned(wider), held_out, held_out) < distance(model, pruned(HALF), held_out, held_out)
 
 
-def test_pruning_to_the_same_stages_changes_little(model, images) -> None:
-    whole = prune(model, model.backbone_stages, images[:80], 150)
-    half = prune(model, HALF, images[:80], 150)
+def test_pruning_to_the_same_stages_changes_little(model, pruned, images) -> None:
+    whole = pruned(model.backbone_stages)
     held_out = images[80:]
-    assert distance(model, whole, held_out, held_out) < 0.5 * distance(model, half, held_out, held_out)
+    assert distance(model, whole, held_out, held_out) < 0.5 * distance(model, pruned(HALF), held_out, held_out)
 
 
 def test_prune_rejects_larger_stages_and_other_backbones(model, images) -> None:

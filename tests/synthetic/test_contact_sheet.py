@@ -15,4 +15,3 @@ def test_contact_sheets_have_a_cell_for_every_person_and_condition(head_model, m
     masks, lights = sheet.mask_sheet(head_model, workers=2), sheet.light_sheet(head_model, workers=2)
     assert masks.shape == (20 + 6 * 96, 110 + 8 * 96, 3)
     assert lights.shape == (20 + 6 * 96, 110 + 10 * 96, 3)
-    assert (sheet.age_sheet(head_model, seed=1, workers=2) != ages).any()

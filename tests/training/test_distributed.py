@@ -13,10 +13,12 @@ import torch
 from helpers.drawn import write_store
 from helpers.program import start_ranks
 from oamface.errors import TrainError
+from oamface.training import trainer
 from oamface.training.checkpoint import load_network
+from oamface.training.config import load_recipe
 from oamface.training.distributed import CpuSyncBatchNorm
 from oamface.training.run_log import LOG
-from oamface.training.trainer import CHECKPOINT
+from oamface.training.trainer import CHECKPOINT, Trainer
 
 pytestmark = pytest.mark.slow
 RECIPE = """
@@ -52,25 +54,28 @@ def arguments(recipe, store, out):
     return [str(value) for value in ("train", recipe, "--store", store, "--output", out, "--workers", "0")]
 
 
-def train(processes, recipe, store, out):
-    """The log of a run in one process, or in several under torchrun, every step of it."""
+def run_two(recipe, store, out):
+    """Train in two processes under torchrun, with every step in the log."""
     (program := recipe.parent / "program.py").write_text(TRAIN)
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
-    command = [sys.executable, *(torchrun if processes > 1 else []), program, *arguments(recipe, store, out)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", program]
+    command += arguments(recipe, store, out)
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in (out / LOG).read_text().splitlines()]
 
 
-def losses(log):
+def losses(out):
     other = {"time", "event", "step", "epoch", "image_size", "lr", "samples"}
+    log = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     steps = [line for line in log if line["event"] == "step"]
     return [{key: value for key, value in line.items() if key not in other} for line in steps]
 
 
-def test_two_processes_have_the_losses_of_one_with_the_same_batch(store, tmp_path) -> None:
+def test_two_processes_have_the_losses_of_one_with_the_same_batch(store, tmp_path, monkeypatch) -> None:
     recipe = write_recipe(tmp_path)
-    one, two = (losses(train(count, recipe, store, tmp_path / str(count))) for count in (1, 2))
+    run_two(recipe, store, tmp_path / "two")
+    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    Trainer(load_recipe(recipe), [store], tmp_path / "one", workers=0).train()
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == 21
     for step, other in zip(one[:20], two[:20], strict=True):
         assert step.keys() == other.keys()

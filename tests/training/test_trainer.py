@@ -336,7 +336,7 @@ def test_compiled_run_takes_the_same_steps(store, finished, tmp_path) -> None:
 @pytest.mark.parametrize("changes", [{}, {"device_augmentation": True, "clean_pair_probability": 0.0}])
 def test_training_learns(store, tmp_path, small_pool, changes) -> None:
     """Drawn men are dark, women bright: a few epochs suffice, with occlusion too."""
-    train(store, tmp_path, phases=(Phase(103, 16, 20),), lr=2e-3, ema_decay=0.9, **changes)
+    train(store, tmp_path, phases=(Phase(103, 8, 20),), lr=4e-3, ema_decay=0.9, **changes)
     assert [line["valid_gender"] for line in log(tmp_path) if line["event"] == "epoch"][-1] > 0.85
 
 
