@@ -33,25 +33,27 @@ const METHODS = {
     const binary = index.runtime[best];
     if (!binary) throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
     const networks = { ...index.detectors, [name]: index.models[name] };
-    /** @type {[string, import("./engine.js").ListedFile][]} */
-    const files = Object.entries(networks).map(([each, file]) => [`models/${encodeURIComponent(each)}.onnx`, file]);
-    files.push([binary.path, binary]);
-    const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+    const total = [binary, ...Object.values(networks)].reduce((sum, { bytes }) => sum + bytes, 0);
     let loaded = 0;
-    const contents = await Promise.all(files.map(([path, file]) => download(path, file, headers, (bytes) => {
-      loaded += bytes;
-      self.postMessage({ progress: { loaded, total } });
-    })));
-    const runtime = await openRuntime(best, binary.path);
-    const byName = Object.fromEntries(Object.keys(networks).map((each, number) => [each, contents[number]]));
-    const scanner = await runtime.open(byName.face_scanner, "uint8");
-    const centerFace = await runtime.open(byName.centerface, "float32");
-    const attributes = await runtime.open(byName[name], "float32");
+    const load = (/** @type {string} */ path, /** @type {import("./engine.js").ListedFile} */ file) =>
+      download(path, file, headers, (bytes) => {
+        loaded += bytes;
+        self.postMessage({ progress: { loaded, total } });
+      });
+    const runtime = load(binary.path, binary).then(() => openRuntime(best, binary.path));
+    // Each network opens as soon as it is there: the first starts the runtime, which takes longest.
+    const open = async (/** @type {string} */ each, /** @type {"float32" | "uint8"} */ type) => {
+      const file = await load(`models/${encodeURIComponent(each)}.onnx`, networks[each]);
+      return { file, network: await (await runtime).open(file, type) };
+    };
+    const [scanner, centerFace, attributes] = await Promise.all(
+      [open("face_scanner", "uint8"), open("centerface", "float32"), open(name, "float32")]);
     analyzer = new Analyzer(
-      new FaceDetector(new FaceScanner(scanner.runInOrder), new CenterFace(centerFace.runInOrder)),
-      new Predictor(readDescription(byName[name]), (values, size) => attributes.run(values, [1, 3, size, size])),
+      new FaceDetector(new FaceScanner(scanner.network.runInOrder), new CenterFace(centerFace.network.runInOrder)),
+      new Predictor(readDescription(attributes.file), (values, size) => attributes.network.run(values, [1, 3, size, size])),
     );
-    return { backend: best, threads: runtime.threads, model: name, bytes: total, terms: index.models[name].terms };
+    const { threads } = await runtime;
+    return { backend: best, threads, model: name, bytes: total, terms: index.models[name].terms };
   },
 
   async analyze({ image, options }) {
