@@ -324,7 +324,7 @@ def _to_rgb(image: Image.Image, transparency: Any, brightest: float) -> Image.Im
     if "A" in image.getbands() or transparency is not None:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
 
 
 def _to_eight_bits(grey: npt.NDArray[np.float64], top: float) -> RGBImage:

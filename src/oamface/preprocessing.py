@@ -37,7 +37,10 @@ class Preprocessing:
         """N square crops of uint8 RGB as the network takes them: (N, 3, size, size) float32, normalised; N from 1."""
         mean, scale = np.float32(255) * np.array(self.mean, np.float32), 1 / (np.array(self.std, np.float32) * 255)
         extracted = np.stack([self.extract(crop, size) for crop in crops])
-        return np.ascontiguousarray(((extracted.astype(np.float32) - mean) * scale).transpose(0, 3, 1, 2), np.float32)
+        values = extracted.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        values -= mean[:, None, None]
+        values *= scale[:, None, None]
+        return values
 
     def attention_over_crop(self, attention: FloatArray) -> FloatArray:
         """Maps (N, h, w) over the crop box as maps over the whole crop, on a grid of about the same spacing.
