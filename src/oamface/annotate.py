@@ -99,7 +99,7 @@ def _fit(lines: tuple[str, ...], face: Box, taken: Sequence[Box], image: tuple[i
 
 def describe(face: Face) -> list[str]:
     """The decision about a face, if there is one, and its predictions in a few short lines of ASCII."""
-    lines = [] if face.decision is None else [face.decision.outcome]
+    lines: list[str] = [] if face.decision is None else [face.decision.outcome]
     lines += [] if face.detected else ["no face detected"]
     for task in face.tasks:
         prediction = face.predictions[task]
