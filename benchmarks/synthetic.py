@@ -1,20 +1,29 @@
-"""The numbers of docs/synthetic.md: python benchmarks/synthetic.py [--count 1000] [--weights oam]
+"""The figures of docs/synthetic.md: python benchmarks/synthetic.py [--count 1000] [--weights oam]
 
-How fast synthetic people are rendered, how many the detector finds and how exactly, and what the weights predict.
+How many synthetic people the detector finds and how exactly, and what the weights predict of them. Writes
+docs/results/synthetic.json and its table in docs/synthetic.md, and prints how fast the people were rendered.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from age_faces import ROOT, plain
 from scipy.stats import spearmanr
 
 from oamface.analyzer import Analyzer
+from oamface.atomic import write_text
 from oamface.datasets.readers.synthetic import RACES
 from oamface.detection import Detector, nearest
+from oamface.evaluation.age_thresholds import rate
+from oamface.evaluation.bootstrap import RESAMPLES, Figure, bootstrap, percentile_interval
+from oamface.evaluation.metrics import age_metrics, means
 from oamface.face_detector import FaceDetector
 from oamface.labels import GENDERS
+from oamface.paper.generated import update
 from oamface.results import Face
 from oamface.synthetic.head import HeadModel
 from oamface.synthetic.images import render_images
@@ -23,6 +32,8 @@ from oamface.synthetic.renderer import RenderedImage
 from oamface.synthetic.scene import Scene
 
 MIN_IOU = 0.3  # of the detected and the true box
+FRONTAL = 200  # faces whose landmarks are compared
+AGES = {"18 to 29": (18, 30), "30 to 59": (30, 60), "60 to 80": (60, 81)}  # years from, and below
 
 
 def landmark_errors(detector: Detector, images: Sequence[RenderedImage]) -> np.ndarray:
@@ -36,35 +47,46 @@ def landmark_errors(detector: Detector, images: Sequence[RenderedImage]) -> np.n
     return errors
 
 
-def print_ages(people: Sequence[Person], faces: Sequence[Face]) -> None:
+def describe_landmarks(errors: np.ndarray) -> dict[str, Any]:
+    """The mean error, and the share of errors below 6 %, of the detected faces."""
+    known = errors[np.isfinite(errors)]
+    figure = bootstrap(lambda table, **named: means(table, names=["error"], **named), known[:, None])["error"]
+    return {"error": figure, "within": rate(known < 0.06)}
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> Figure:
+    """Spearman's, with its bootstrap interval."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, len(one), (RESAMPLES, len(one)))
+    low, high = percentile_interval(np.array([spearmanr(one[row], other[row]).statistic for row in rows]))
+    return {"value": float(spearmanr(one, other).statistic), "low": low, "high": high}
+
+
+def describe_ages(people: Sequence[Person], faces: Sequence[Face]) -> dict[str, Any]:
+    """How well predicted ages are in the order of the true ones, and how far those of unmasked people are off."""
     true, predicted = np.array([person.age for person in people]), np.array([face.age.years for face in faces])
     masked = np.array([person.mask is not None for person in people])
-    for name, rows in (("clean", ~masked), ("masked", masked), ("all", np.ones_like(masked))):
-        rank, error = spearmanr(true[rows], predicted[rows]).statistic, np.abs(predicted - true)[rows].mean()
-        print(f"age, {name}: Spearman {rank:.2f}, MAE {error:.1f} years")
-    for low in range(10, 90, 10):
-        rows = (true // 10 == low // 10) & ~masked
-        if rows.any():
-            means = f"mean true age {true[rows].mean():.0f}, mean predicted age {predicted[rows].mean():.0f}"
-            print(f"  clean, {low} to {low + 9}: {means}")
+    parts = {"unmasked": ~masked, "masked": masked, "together": np.ones_like(masked)}
+    ranks = {name: {**rank_correlation(true[rows], predicted[rows]), "n": rows.sum()} for name, rows in parts.items()}
+    bias = {}
+    for name, (low, high) in AGES.items():
+        rows = ~masked & (true >= low) & (true < high)
+        bias[name] = {**bootstrap(age_metrics, predicted[rows], true[rows])["bias"], "n": rows.sum()}
+    return {"spearman": ranks, "bias": bias}
 
 
-def print_accuracies(people: Sequence[Person], faces: Sequence[Face]) -> None:
+def describe_classes(people: Sequence[Person], faces: Sequence[Face]) -> dict[str, Any]:
+    """The share of right predictions: mask or none by how it is worn, gender and race by what they are."""
     positions = np.array([person.mask.position if person.mask else "none" for person in people])
-    correct = np.array([(face.mask.probabilities["none"] > 0.5) for face in faces]) == (positions == "none")
-    print(f"mask or none: {correct.mean():.1%}")
-    for position in ("none", *MASK_POSITIONS):
-        rows = positions == position
-        print(f"  mask position {position}: {correct[rows].mean():.1%} of {rows.sum()}")
+    right = np.array([face.mask.probabilities["none"] > 0.5 for face in faces]) == (positions == "none")
+    masks = {"together": rate(right)} | {name: rate(right[positions == name]) for name in ("none", *MASK_POSITIONS)}
+    result: dict[str, Any] = {"mask": masks}
     for task, classes in (("gender", GENDERS), ("race", RACES)):
-        for name in classes:
-            labels = [
-                max(getattr(face, task).probabilities.items(), key=lambda item: item[1])[0]
-                in getattr(person.label, task)
-                for person, face in zip(people, faces, strict=True)
-                if getattr(person, task) == name
-            ]
-            print(f"{task} of {name}: {np.mean(labels):.1%} of {len(labels)}")
+        likely = [max((table := getattr(face, task).probabilities), key=lambda name: table[name]) for face in faces]
+        right = np.array([name in getattr(person.label, task) for name, person in zip(likely, people, strict=True)])
+        names = np.array([getattr(person, task) for person in people])
+        result[task] = {name: rate(right[names == name]) for name in classes}
+    return result
 
 
 def main() -> None:
@@ -80,26 +102,27 @@ def main() -> None:
     start = time.monotonic()
     images = list(render_images(head_model, people, scenes))
     print(f"{len(people)} people of 256 px rendered at {len(people) / (time.monotonic() - start):.1f} per second")
-
-    clean = [person for person in people if person.mask is None][:200]
-    frontal = list(render_images(head_model, clean, [Scene(seed=number) for number in range(len(clean))]))
-    errors = landmark_errors(FaceDetector(), frontal)
-    print(
-        f"landmarks of {len(clean)} clean frontal heads: {np.nanmean(errors):.1%} of the distance of the eyes off;",
-        end="",
-    )
-    print(f" {np.nanmean(errors < 0.06):.0%} below 6 %")
+    unmasked = [person for person in people if person.mask is None][:FRONTAL]
+    frontal = list(render_images(head_model, unmasked, [Scene(seed=number) for number in range(len(unmasked))]))
 
     analyzer = Analyzer(arguments.weights)
-    pairs = []
-    for person, image in zip(people, images, strict=True):
-        detection = nearest(analyzer.detect(image.image), image.box, MIN_IOU)
-        if detection is not None:
-            pairs.append((person, analyzer.analyze(image.image, landmarks=detection.landmarks[None])[0]))
-    print(f"detected in random scenes: {len(pairs) / len(people):.1%}")
-    detected, faces = zip(*pairs, strict=True)
-    print_ages(detected, faces)
-    print_accuracies(detected, faces)
+    found = [nearest(analyzer.detect(image.image), image.box, MIN_IOU) for image in images]
+    detected = [person for person, face in zip(people, found, strict=True) if face is not None]
+    faces = [
+        analyzer.analyze(image.image, landmarks=face.landmarks[None])[0]
+        for image, face in zip(images, found, strict=True)
+        if face is not None
+    ]
+    results = {
+        "models": {arguments.weights: analyzer.digest},
+        "people": len(people),
+        "detected": rate(np.array([face is not None for face in found])),
+        "landmarks": describe_landmarks(landmark_errors(FaceDetector(), frontal)),
+        **describe_ages(detected, faces),
+        **describe_classes(detected, faces),
+    }
+    write_text(ROOT / "docs/results/synthetic.json", json.dumps(plain(results)) + "\n")
+    print("\n".join(map(str, update(ROOT))))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.color import rgb2lab
 
 from oamface.annotate import annotate, describe, place_labels
 from oamface.errors import ImageError
 from oamface.label_placement import overlap
-from oamface.results import Age, Box, Classification, Face, ImageResult
+from oamface.results import Age, AgeDecision, Box, Classification, Face, ImageResult
 
 LANDMARKS = np.array([[90, 90], [130, 90], [110, 112], [93, 135], [127, 135]], np.float32)
 FACE = Face(Box(70.0, 55.0, 80.0, 105.0), LANDMARKS, 0.9, 0.8, {}, attention=np.ones((6, 6), np.float32))
@@ -140,6 +141,54 @@ def test_mask_states_differ_without_colour() -> None:
     labels = ("none", "incorrect", "worn", "uncertain")
     faces = [replace(FACE, predictions={"mask": Classification(label, 0.9, {})}) for label in labels]
     assert len({tuple(describe(face)) for face in faces}) == 4
+
+
+OUTCOMES = ("accept", "refer", "refuse")
+# Severe forms of the three kinds of colour blindness, for linear RGB: Machado, Oliveira and Fernandes (2009).
+BLINDNESS = {
+    "none": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def decided(outcome: str) -> Face:
+    predictions = {"gender": Classification("female", 0.97, {}), "mask": Classification("worn", 0.9, {})}
+    return replace(FACE, predictions=predictions, decision=AgeDecision(outcome, 0.9))
+
+
+def test_decision_is_the_first_word_of_a_label() -> None:
+    assert [describe(decided(outcome))[0] for outcome in OUTCOMES] == [*OUTCOMES]
+    assert describe(decided("refer"))[1:] == describe(replace(decided("refer"), decision=None))
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+def test_colours_of_decisions_differ_for_colour_blind_readers(blindness) -> None:
+    labs = []
+    for outcome in OUTCOMES:
+        drawn = annotate(GREY, ImageResult(220, 220, (decided(outcome),)), attention=False)
+        colour = drawn[100, 70] / 255  # on the left edge of the box
+        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+        seen = np.clip(BLINDNESS[blindness] @ linear, 0, 1)
+        labs.append(rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)))
+    assert min(np.linalg.norm(one - other) for one, other in combinations(labs, 2)) > 20  # 2.3 can just be seen
+
+
+def test_decision_about_an_image_without_a_face_is_drawn_where_it_fits() -> None:
+    refer = AgeDecision("refer", None, ("no face",))
+    drawn = annotate(GREY, ImageResult(220, 220, (), decision=refer))
+    assert (drawn[:20, :4] != 128).all() and (drawn[100:] == 128).all()
+    small = np.full((9, 9, 3), 128, np.uint8)
+    assert (annotate(small, ImageResult(9, 9, (), decision=refer)) == small).all()
+
+
+def test_title_and_decision_share_the_first_line() -> None:
+    texts = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("oamface.annotate.place_labels", lambda boxes, lines, size: texts.extend(lines) or [None])
+        annotate(GREY, ImageResult(220, 220, (decided("refer"),)), titles=["#7"])
+    assert texts == [("#7 refer", "female 97%", "mask 90%")]
 
 
 def test_titles_come_first() -> None:

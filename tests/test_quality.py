@@ -57,6 +57,18 @@ def test_faces_beyond_all_that_was_measured_have_at_most_half(bad, reason) -> No
     assert quality.reasons == (reason,)
 
 
+@pytest.mark.parametrize(
+    ("bad", "reasons"),
+    [
+        ({"glare": 0.5, "visibility": 0.7}, ("overexposed",)),
+        ({"glare": 0.5, "visibility": 0.5}, ("overexposed", "occluded")),
+        ({"glare": 0.1, "visibility": 0.7}, ("occluded",)),
+    ],
+)
+def test_washed_out_skin_is_not_called_occluded(bad, reasons) -> None:
+    assert assess(list((GOOD | bad).values())).reasons == reasons
+
+
 def test_a_low_score_always_has_a_reason() -> None:
     rng = np.random.default_rng(0)
     low = (2, 0.0005, 0.02, 0, 0.02, 0, 0.1)

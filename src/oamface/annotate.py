@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from oamface.alignment import CROP_SIZE, crop_corners, crop_transform
 from oamface.images import RGBImage, check_image
 from oamface.label_placement import overlap, place_label
-from oamface.results import UNCERTAIN, Age, Box, Classification, Face, ImageResult
+from oamface.results import UNCERTAIN, Age, AgeDecision, Box, Classification, Face, ImageResult, Outcome
 
 Colour = tuple[int, int, int]
 
@@ -21,6 +21,7 @@ _MASKS = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}
 # Okabe and Ito's colours, which colour-blind people tell apart too; labels say the same in words.
 _BLUE, _ORANGE, _VERMILION, _GREY = (86, 180, 233), (230, 159, 0), (213, 94, 0), (187, 187, 187)
 _BOX_COLOURS = {"none": _BLUE, "worn": _ORANGE, "incorrect": _VERMILION, UNCERTAIN: _GREY}
+_DECISION_COLOURS: dict[Outcome, Colour] = {"accept": (0, 158, 115), "refer": (240, 228, 66), "refuse": _VERMILION}
 _TEXT, _PLATE = (255, 255, 255), (24, 24, 27)
 _SMALLEST_TEXT = 11  # pixels of the font that can still be read
 
@@ -40,7 +41,8 @@ def annotate(
 
     A label lies inside the image and never over another face or label: it becomes smaller where there is little room,
     then shows its first line alone, and is left out where even that has no place.
-    A dashed box is a face that was not detected or whose mask is uncertain.
+    A dashed box is a face that was not detected or whose mask is uncertain. Where a policy decided, its decision comes
+    first, and colours stand for it instead of for the mask; that about an image without a face is at the top left.
     The image may be smaller than its file, whose pixels the result is in.
     attention: tint the parts of a face that the network takes to be occluded orange, visible ones blue.
     titles: a first line for each face's label, such as its number. Raises ImageError for another array.
@@ -50,7 +52,7 @@ def annotate(
     if attention:
         for face in faces:
             _tint(drawn, face)
-    texts = [(*([titles[number]] if titles else []), *describe(face)) for number, face in enumerate(faces)]
+    texts = [_with_title(titles[number] if titles else "", face) for number, face in enumerate(faces)]
     labels = place_labels([face.box for face in faces], texts, drawn.shape[1::-1])
     for face, label in zip(faces, labels, strict=True):
         _draw_box(drawn, face)
@@ -59,6 +61,8 @@ def annotate(
     for face, label in zip(faces, labels, strict=True):
         if label is not None:
             _draw_label(drawn, label, _colour(face))
+    if result.decision is not None and not faces:
+        _draw_decision(drawn, result.decision)
     return drawn
 
 
@@ -94,8 +98,9 @@ def _fit(lines: tuple[str, ...], face: Box, taken: Sequence[Box], image: tuple[i
 
 
 def describe(face: Face) -> list[str]:
-    """A face's predictions in a few short lines of ASCII."""
-    lines = [] if face.detected else ["no face detected"]
+    """The decision about a face, if there is one, and its predictions in a few short lines of ASCII."""
+    lines: list[str] = [] if face.decision is None else [face.decision.outcome]
+    lines += [] if face.detected else ["no face detected"]
     for task in face.tasks:
         prediction = face.predictions[task]
         if isinstance(prediction, Age):
@@ -107,7 +112,17 @@ def describe(face: Face) -> list[str]:
     return lines
 
 
+def _with_title(title: str, face: Face) -> tuple[str, ...]:
+    """The lines of a face's label; a decision stands beside the title, so that one line has both."""
+    lines = describe(face)
+    if title and face.decision is not None:
+        return f"{title} {lines[0]}", *lines[1:]
+    return (title, *lines) if title else tuple(lines)
+
+
 def _colour(face: Face) -> Colour:
+    if face.decision is not None:
+        return _DECISION_COLOURS[face.decision.outcome]
     mask = face.predictions.get("mask")
     return _BOX_COLOURS[mask.label] if isinstance(mask, Classification) else _BLUE
 
@@ -147,6 +162,15 @@ def _draw_label(image: RGBImage, label: Label, colour: Colour) -> None:
         line = _line(text, label.size)
         start = top + number * len(line)
         plate[start : start + len(line), left : left + line.shape[1]] = line
+
+
+def _draw_decision(image: RGBImage, decision: AgeDecision) -> None:
+    """The decision about an image without a face, if the image has room for it."""
+    lines = (decision.outcome, *decision.reasons)
+    size = max(_SMALLEST_TEXT, round(min(image.shape[:2]) / 20))
+    width, height = _plate_size(lines, size)
+    if width <= image.shape[1] and height <= image.shape[0]:
+        _draw_label(image, Label(Box(0, 0, width, height), lines, size), _DECISION_COLOURS[decision.outcome])
 
 
 def _draw_box(image: RGBImage, face: Face) -> None:

@@ -35,6 +35,9 @@ LEAST_QUALITY = 0.8  # below which a policy refers: errors a quarter larger than
 # Beyond these no face was there to fit the factors on, so that nothing is known: the score is at most UNKNOWN.
 MOST_TURN, LEAST_VISIBILITY, UNKNOWN = 0.5, 0.4, 0.5
 GLARE = 250  # grey level from which a pixel is overexposed
+# The network takes washed-out skin for hidden. Few overexposed faces without an occlusion are less visible than this,
+# so that only below it an overexposed face is called occluded as well.
+LEAST_WASHED_OUT = 0.6
 
 
 @cache
@@ -84,6 +87,8 @@ def assess(measures: npt.ArrayLike) -> Quality:
     for name in (name for name, is_beyond in beyond.items() if is_beyond):
         score, factors[name] = min(score, UNKNOWN), UNKNOWN
     found = [name for name, factor in factors.items() if factor < LEAST_FACTOR]
+    if "glare" in found and values["visibility"] >= LEAST_WASHED_OUT:
+        found = [name for name in found if name != "visibility"]
     if score < LEAST_QUALITY and not found:
         found = [min(factors, key=lambda name: factors[name])]
     reasons = REASONS | ({"contrast": "too dark"} if values["light"] < DARK else {})

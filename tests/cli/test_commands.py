@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from helpers.drawn import SMALL_STUDY, write_store
-from helpers.program import PROGRAM, run, run_forked
+from helpers.program import PROGRAM, command_names, run, run_forked
+from oamface.cli.app import app
 from oamface.datasets.store import Store
 from oamface.occlusion import STYLES
 from oamface.weights import WEIGHTS
@@ -25,6 +28,17 @@ def images(tmp_path):
     Image.fromarray(skimage.data.astronaut()).save(folder / "a.png")
     Image.fromarray(skimage.data.astronaut()[:, ::-1]).save(folder / "b.jpg")
     return folder
+
+
+@pytest.mark.parametrize("name", list(command_names()))
+def test_help_shows_every_word_in_80_columns(name) -> None:
+    command = get_command(app)
+    for word in name.split():
+        command = command.commands[word]
+    printed = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"}).stdout
+    assert max(len(line) for line in printed.splitlines()) == 80
+    words = {word for parameter in command.params for word in (parameter.help or "").split()}
+    assert [word for word in words if word not in printed] == []
 
 
 def test_analyze_json_prints_a_line_an_image(images, untrained_model) -> None:

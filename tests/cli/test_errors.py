@@ -1,62 +1,17 @@
-"""Wrong calls of every command, and every command where a package is missing."""
+"""Wrong calls of every command."""
 
 import os
-import re
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import skimage.data
 from PIL import Image
-from typer.main import get_command
 
 from helpers.program import error_of, run
-from oamface.cli.app import app, main
-
-ROOT = Path(__file__).parents[2]
-
-# A call of every command in an environment without any extra, and what its error names; None where it works.
-CALLS = {
-    "analyze": (("a.png", "--json"), None),
-    "bulk": ((".", "--output", "new"), "oamface[bulk]"),
-    "data features": (("store",), "oamface[train]"),
-    "data occlude": (("a.png", "--output", "sheet.png"), None),
-    "data prepare": (("masks", "a.png", "--output", "new"), "oamface[train]"),
-    "data synthesize": (("--output", "new"), "oamface[synth]"),
-    "evaluate": (("--store", "store", "--output", "new.json"), "oamface[train]"),
-    "export": (("oam", "--output", "new.onnx", "--store", "store"), "oamface[train]"),
-    "models benchmark": (("--weights", "oam-small", "--rounds", "2"), "oamface[benchmark]"),
-    "models card": ((), None),
-    "models list": ((), None),
-    "models select": (("--budget-ms", "100000", "--rounds", "2"), None),
-    "paper benchmark": (("--store", "store", "--output", "new"), "oamface[train]"),
-    "paper report": (("--quick", "--output", "new"), "oamface[synth,train]"),
-    "paper sensitivity": (("--output", "new.json"), "oamface[synth]"),
-    "paper study": (("study.toml", "--store", "store", "--output", "new"), "oamface[train]"),
-    "paper tables": (("store",), "oamface[train]"),
-    "serve": (("--port", "0"), "oamface[serve]"),
-    "train-scanner": (("a.png", "a.png", "--output", "new.onnx"), "oamface[train]"),
-    "train": (("recipe.toml", "--store", "store", "--output", "new"), "oamface[train]"),
-    "video": (("a.mp4", "--output", "new.jsonl"), "oamface[video]"),
-}
-
-# All that a shared object of a light install may find outside of it; python:slim has them. None is libGL.
-GLIBC = {"libc.so.6", "libdl.so.2", "libm.so.6", "libmvec.so.1", "libpthread.so.0", "librt.so.1"}
-SLIM_LIBRARIES = GLIBC | {"libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"}
-
-
-def command_names(group: Any = None, prefix: str = "") -> Iterator[str]:
-    for name, command in (group or get_command(app)).commands.items():
-        if hasattr(command, "commands"):
-            yield from command_names(command, f"{name} ")
-        else:
-            yield prefix + name
+from oamface.cli.app import main
 
 
 @pytest.fixture
@@ -67,80 +22,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def light_program(tmp_path_factory) -> Path:
-    """The program in an environment with the wheel alone, which is built from the sdist, and without any extra."""
-    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if uv is None:
-        pytest.skip("making an environment needs uv")
-    folder = tmp_path_factory.mktemp("light")
-    python = folder / "env" / "bin" / "python"
-
-    def call(*arguments: object) -> None:
-        finished = subprocess.run([uv, *map(str, arguments)], capture_output=True, text=True, check=False)
-        if finished.returncode:
-            pytest.skip(f"an environment could not be made: {finished.stderr.strip().splitlines()[-1]}")
-
-    call("build", "-q", "--out-dir", folder / "dist", ROOT)
-    (wheel,) = (folder / "dist").glob("*.whl")
-    call("venv", "-q", "--python", sys.executable, folder / "env")
-    call("pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt", wheel)
-    return python.with_name("oamface")
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder, with their bytes; folders as nothing."""
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
-
-
-def test_every_command_has_a_call() -> None:
-    assert sorted(CALLS) == sorted(command_names())
-
-
-@pytest.mark.slow
-@pytest.mark.network
-def test_commands_without_extras_work_or_name_the_missing_extra(light_program, tmp_path) -> None:
-    image = Image.fromarray(skimage.data.astronaut())
-
-    def run(command: str) -> subprocess.CompletedProcess[str]:
-        folder = tmp_path / command
-        (folder / "store").mkdir(parents=True)
-        image.save(folder / "a.png")
-        call = [light_program, *command.split(), *CALLS[command][0]]
-        return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder, timeout=240)
-
-    with ThreadPoolExecutor(2) as pool:
-        finished = dict(zip(CALLS, pool.map(run, CALLS), strict=True))
-    for command, (_, error) in CALLS.items():
-        call = finished[command]
-        if error is None:
-            assert call.returncode == 0, (command, call.stderr)
-            continue
-        assert (call.returncode, call.stdout) == (2, ""), (command, call.stderr)
-        (line,) = call.stderr.strip().splitlines()
-        assert line.startswith("oamface: ")
-        assert error in line, command
-        assert sorted(path.name for path in (tmp_path / command).iterdir()) == ["a.png", "store"], command
-
-
-@pytest.mark.slow
-@pytest.mark.network
-def test_light_install_takes_at_most_430_megabytes(light_program) -> None:
-    files = [path for path in light_program.parents[1].glob("lib/**/*") if path.is_file() and path.suffix != ".pyc"]
-    assert sum(path.stat().st_size for path in files) < 430e6
-
-
-@pytest.mark.slow
-@pytest.mark.network
-@pytest.mark.skipif(shutil.which("ldd") is None, reason="lists what a shared object links to")
-def test_light_install_links_only_to_libraries_of_a_slim_image(light_program) -> None:
-    environment = light_program.parents[1]
-    objects = sorted(path for path in environment.glob("lib/**/*.so*") if path.is_file())
-    listed = subprocess.run(["ldd", *objects], capture_output=True, text=True, check=False).stdout
-    assert listed.count(" => ") > len(objects) > 20
-    assert "not found" not in listed
-    links = re.findall(r"^\t(\S+) => (\S+)", listed, re.MULTILINE)
-    assert {name for name, path in links if not path.startswith(str(environment))} <= SLIM_LIBRARIES
 
 
 def test_missing_module_of_oamface_is_not_reported_as_missing_package(monkeypatch, folder) -> None:

@@ -5,15 +5,27 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from oamface.cli.app import main
+from oamface.cli.app import app, main
 
 PROGRAM = Path(sys.executable).with_name("oamface")
+
+
+def command_names(group: Any = None, prefix: str = "") -> Iterator[str]:
+    """All commands, such as "models list"."""
+    for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from command_names(command, f"{name} ")
+        else:
+            yield prefix + name
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.benchmark import PERSON
 from oamface.images import read_image
+from oamface.quality import MEASURES, assess
 from oamface.server.app import create_app
 from oamface.server.site import STATIC, Site
 
@@ -192,6 +193,16 @@ def test_results_equal_those_of_python(browser, address, images, weights, factor
 )
 def test_wrong_policy_is_an_error(tab, images, policy) -> None:
     assert tab.evaluate(ANALYZE, [base64_of(images["nobody"]), {"policy": policy}]) == {"code": "policy"}
+
+
+def test_quality_by_measures_equals_that_of_python(tab, address) -> None:
+    low = (2, 0.0005, 0.02, 0, 0.02, 0, 0.1)
+    rows = np.random.default_rng(0).uniform(low, (60, 0.4, 0.9, 0.8, 0.8, 0.8, 1), (300, 7)).tolist()
+    code = "async ([url, all]) => { const { assess } = await import(url); return all.map(assess); }"
+    found = tab.evaluate(code, [f"{address}quality.js", [dict(zip(MEASURES, row, strict=True)) for row in rows]])
+    expected = [assess(row) for row in rows]
+    assert [tuple(one["reasons"]) for one in found] == [one.reasons for one in expected]
+    assert [one["score"] for one in found] == pytest.approx([one.score for one in expected])
 
 
 def test_crop_and_attention_equal_those_of_the_service(tab, address, images) -> None:

@@ -89,7 +89,7 @@ def main_quietly() -> None:
     assert not exited.value.code
 
 
-@pytest.mark.parametrize("command", ["analyze", "bulk"])
+@pytest.mark.parametrize("command", ["analyze", "bulk", "video"])
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [

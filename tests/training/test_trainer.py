@@ -1,6 +1,7 @@
 import errno
 import json
 import multiprocessing
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -346,6 +347,19 @@ def test_lr_warms_up_and_decays() -> None:
     assert all(one >= other for one, other in pairwise(factors[9:]))
     assert factors[54] == pytest.approx(0.5)
     assert factors[-1] == pytest.approx(0.002)
+
+
+def test_folder_with_foreign_files_is_an_error_and_stays_as_it_is(store, tmp_path) -> None:
+    (tmp_path / "thesis.tex").write_text("ours")
+    with pytest.raises(TrainError, match=r"thesis\.tex"):
+        train(store, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_finished_run_goes_on_beside_other_files(store, finished, tmp_path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run/notes.txt").write_text("ours")
+    assert train(store, tmp_path / "run") == tmp_path / "run" / CHECKPOINT
 
 
 def test_stores_without_training_faces(tmp_path) -> None:

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from helpers.program import error_of
-from helpers.videos import read_video, write_video
+from helpers.videos import gray_frames, read_video, write_video
+from oamface.age_policy import AgePolicy
+from oamface.analyzer import Analyzer
 from oamface.errors import FileError, VideoError
 from oamface.video import Tracker, analyze_video
 
@@ -75,6 +77,18 @@ def test_error_midway_keeps_summary_and_partial_video(clip, analyzer, tmp_path, 
     (partial,) = set(tmp_path.iterdir()) - {old}
     assert len(read_video(partial)[0]) == 8
     assert partial.name in warnings[0]
+
+
+def test_policy_decides_about_every_track_and_refers_a_video_without_a_face(head, tmp_path) -> None:
+    analyzer = Analyzer("oam-small", policy=AgePolicy(18, challenge=25))
+    path = write_video(tmp_path / "faces.mp4", [head] * 3)
+    *frames, last = analyze_video(str(path), analyzer, annotated=tmp_path / "out.mp4")
+    assert [line["faces"][0]["decision"]["outcome"] for line in frames] == ["accept"] * 3
+    assert last["summary"][0]["decision"] == frames[-1]["faces"][0]["decision"]
+    assert "decision" not in last
+    empty = write_video(tmp_path / "empty.mp4", gray_frames(3))
+    *_, last = analyze_video(str(empty), analyzer)
+    assert last["decision"] == {"outcome": "refer", "probability": None, "reasons": ["no face"]}
 
 
 def test_limit_stops_after_so_many_frames(clip, analyzer) -> None:

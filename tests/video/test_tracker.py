@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.detection import Detection, assumed
 from oamface.labels import TASKS
@@ -31,8 +32,8 @@ def draw_frame(*corners: tuple[int, int]) -> np.ndarray:
 class FakeAnalyzer(Analyzer):
     """Detects what `detections` holds and predicts `years` for each; counts its detection passes."""
 
-    def __init__(self, weights) -> None:
-        super().__init__(weights)
+    def __init__(self, weights, policy=None) -> None:
+        super().__init__(weights, policy=policy)
         self.detections: list[Detection] = []
         self.years = 30
         self.passes = 0
@@ -108,6 +109,20 @@ def test_predictions_are_averaged_with_half_life(analyzer) -> None:
     assert years[3] == pytest.approx(50, abs=0.1)
     ((_, overall),) = tracker.summary()
     assert overall.age.years == pytest.approx((20 + 3 * 50) / 4, abs=0.1)  # without decay
+
+
+def test_decision_follows_from_the_whole_track_and_not_from_its_last_seconds(untrained_model) -> None:
+    analyzer = FakeAnalyzer(untrained_model, AgePolicy(18))
+    tracker = Tracker(analyzer, every=1)
+    analyzer.detections = [detection(100, 80)]
+    for second in range(10):
+        analyzer.years = 30 if second < 7 else 12
+        ((_, face),) = tracker.update(draw_frame((100, 80)), float(second))
+    assert face.age.years < 18
+    ((_, summary),) = tracker.summary()
+    assert summary.age.at_least(18) == pytest.approx(0.7, abs=1e-5)
+    assert (face.decision.outcome, face.decision.probability) == ("accept", summary.age.at_least(18))
+    assert summary.decision == face.decision
 
 
 def test_low_score_counts_less(analyzer) -> None:

@@ -49,7 +49,7 @@ Policy = Annotated[
     typer.Option(
         "--policy",
         metavar="FIELDS",
-        help="Accept, refuse or refer each face: age=18,challenge=25,max_false_accept=0.01,max_false_refuse=0.05.",
+        help="Accept, refuse or refer each face, such as age=18,challenge=25; also max_false_accept, max_false_refuse.",
         rich_help_panel=MODEL,
     ),
 ]

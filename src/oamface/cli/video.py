@@ -48,6 +48,7 @@ def video(
     max_side: opt.MaxSide = None,
     tasks: opt.Tasks = opt.ALL_TASKS,
     at_least: opt.AtLeast = None,
+    policy: opt.Policy = None,
     weights: opt.Weights = WEIGHTS[0],
     device: opt.Device = "auto",
     threads: opt.Threads = 0,
@@ -69,7 +70,7 @@ def video(
     if output is not None:
         check_output(output, inputs=[] if local is None else [local], suffixes=suffixes(output, ".jsonl", ".json"))
     analyzer = opt.load_analyzer(
-        weights, tasks, device, threads, min_face=min_face, max_side=max_side, at_least=at_least
+        weights, tasks, device, threads, min_face=min_face, max_side=max_side, at_least=at_least, policy=policy
     )
     file = None if output is None else OutputFile(output, lines=True)
     count, finished, stdout = 0, False, Stdout()

@@ -13,7 +13,7 @@ from typing import Any
 
 from oamface.atomic import write_text
 from oamface.errors import ResultError
-from oamface.evaluation.tables import markdown_table
+from oamface.evaluation.tables import markdown_table, rate_text
 from oamface.paper import age_tables, comparison, tables
 from oamface.paper.names import estimate_text, place
 from oamface.paper.sensitivity import markdown as sensitivity_markdown
@@ -138,6 +138,37 @@ def sensitivity(root: Path) -> str:
     return sensitivity_markdown(read_results(root, "sensitivity"))
 
 
+_MASKS = {"none": "unmasked", "correct": "worn correctly", "below_nose": "below the nose", "on_chin": "on the chin"}
+
+
+def synthetic(root: Path) -> str:
+    """What the detector and a network make of synthetic people."""
+    results = read_results(root, "synthetic")
+    (name,) = results["models"]
+    landmarks, masks = results["landmarks"], results["mask"]
+    rows = [
+        (f"faces of {results['people']} people that are detected", "97 %", rate_text(results["detected"])),
+        ("landmarks off, in distances of the eyes, unmasked frontal faces", "6 %", _figure(landmarks["error"], ".1%")),
+        ("of these faces within 6 %", "", rate_text(landmarks["within"])),
+    ]
+    for group, one in results["spearman"].items():
+        rows.append((f"Spearman's correlation of predicted and true age, {group}", "0.7", _figure(one, ".2f")))
+    for ages, one in results["bias"].items():
+        rows.append((f"mean error of the predicted age, years, unmasked, {ages}", "", _figure(one, "+.1f")))
+    rows.append(("mask or no mask is right", "97 %", rate_text(masks["together"])))
+    rows += [(f"of those {text}", "", rate_text(masks[position])) for position, text in _MASKS.items()]
+    for task in ("gender", "race"):
+        rows += [(f"{task} is right, {group}", "", rate_text(one)) for group, one in results[task].items()]
+    return markdown_table(("figure", "wanted", f"measured, `{name}`"), rows)
+
+
+def _figure(one: Mapping[str, float], form: str) -> str:
+    """A figure with its interval and, where it has one, its count."""
+    value, low, high = (format(one[key], form) for key in ("value", "low", "high"))
+    count = f", n = {one['n']}" if "n" in one else ""
+    return f"{value} ({low} to {high}{count})"
+
+
 def quality(root: Path) -> str:
     """Age errors by the quality of the image."""
     return age_tables.quality(read_results(root, "quality"))
@@ -154,6 +185,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "undetected": undetected,
     "sensitivity": sensitivity,
     "quality": quality,
+    "synthetic": synthetic,
     **{name: partial(_one_of, "age-thresholds", age_tables.thresholds, name) for name in age_tables.THRESHOLDS},
     **{name: partial(_one_of, "peers", comparison.tables, name) for name in comparison.TABLES},
 }  # name of a block to what makes it, given the repository's folder

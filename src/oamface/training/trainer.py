@@ -37,7 +37,7 @@ from oamface.training.distributed import is_process_lost, launch, sum_over_proce
 from oamface.training.early_stopping import EarlyStopping
 from oamface.training.initialization import initial_model
 from oamface.training.learner import Learner, lr_factor
-from oamface.training.run_log import OnEvent, RunLog
+from oamface.training.run_log import LOG, OnEvent, RunLog
 from oamface.training.validation import validate
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -68,7 +68,7 @@ class Trainer:
     stores: folders. workers: processes that load batches. compiled: torch.compile the network, which is faster on a GPU
     after a minute or two. minutes: of training, if it is to end by the clock instead of after the recipe's epochs; the
     learning rate then falls with the time. on_event: gets every line of the log as it is written.
-    Raises StoreError, FileError, TrainError (no face to train on).
+    Raises StoreError, FileError, TrainError (no face to train on, a folder with other files than a run's).
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Trainer:
         on_event: OnEvent = lambda line: None,
     ) -> None:
         self.recipe, self.out, self.workers, self.compiled, self.minutes = recipe, out, workers, compiled, minutes
+        _check_run_folder(out)
         opened = open_stores(stores, size=CROP_SIZE)
         near_duplicates = [find_near_duplicates(store) for store in opened]
         self.faces = load_faces(opened, "train", repeat=recipe.repeat, exclude=near_duplicates)
@@ -332,6 +333,13 @@ class Trainer:
             max(0, other.last_step - max(other.first_step, step)) * _pixels(other.phase) for other in self.epochs
         )
         return seconds * pixels / _pixels(epoch.phase) / 60
+
+
+def _check_run_folder(folder: Path) -> None:
+    """Raises TrainError: it holds files, and no run is among them. Hidden ones do not count."""
+    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    if names and not {CHECKPOINT, LOG} & {*names}:
+        raise TrainError(f"{folder}: holds {names[0]}, and no run to go on with; name a new or an empty folder")
 
 
 class _Clock:

@@ -32,7 +32,8 @@ def analyze_video(
 
     A frame has `frame`, `seconds` and `faces`, each with its `track`. The summary has the `frames` analyzed and
     `dropped`; `damaged`, `reconnected` and `incomplete` where they apply; and for every track when it was visible and
-    the predictions averaged over all its frames.
+    the predictions averaged over all its frames. An analyzer with a policy also decides about every track: in a frame
+    by its predictions so far, in the summary by all of them, or that there was no face.
 
     every: frames from one detection pass to the next. annotated: an .mp4 to write. limit: most frames to analyze.
     realtime, reconnect, stop, warn: see VideoReader. Raises VideoError (the source), FileError (the .mp4).
@@ -103,12 +104,15 @@ def _frame_to_dict(frame: Frame, faces: Sequence[tuple[Track, Face]]) -> dict[st
 
 def _summary_to_dict(reader: VideoReader, frames: int, tracker: Tracker) -> dict[str, Any]:
     problems = {"damaged": reader.damaged, "reconnected": reader.reconnected, "incomplete": reader.incomplete}
+    policy = tracker.analyzer.policy
+    nobody = {} if policy is None or tracker.tracks else {"decision": policy.decide(None).to_dict()}
     return {
         "schema": SCHEMA,
         "source": reader.source,
         "frames": frames,
         "dropped": reader.dropped,
         **{key: value for key, value in problems.items() if value},
+        **nobody,
         "summary": [_track_to_dict(track, face) for track, face in tracker.summary()],
     }
 

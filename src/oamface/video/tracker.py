@@ -1,7 +1,7 @@
 """Follows each face of a video: detections become tracks, optical flow fills in between, predictions are averaged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -100,7 +100,10 @@ class Tracker:
         self._frames_to_pass = 0
 
     def update(self, frame: RGBImage, seconds: float) -> list[tuple[Track, Face]]:
-        """The faces of the next frame, (H, W, 3) uint8 RGB, at its time, with their predictions of late."""
+        """The faces of the next frame, (H, W, 3) uint8 RGB, at its time, with their predictions of late.
+
+        A policy of the analyzer decides by the mean prediction over all detections of the track so far.
+        """
         scale = min(1.0, _FLOW_SIDE / max(frame.shape[:2]))
         small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
         gray: GrayImage = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
@@ -117,11 +120,23 @@ class Tracker:
         visible = self._visible()
         for track in visible:
             track.frames, track.last = track.frames + 1, seconds
-        return self._with_faces(visible, [track.recent for track in visible])
+        return self._decided(self._with_faces(visible, [track.recent for track in visible]))
 
     def summary(self) -> list[tuple[Track, Face]]:
         """Every track with the mean prediction over all its detections."""
-        return self._with_faces(self.tracks, [track.overall for track in self.tracks])
+        return self._decided(self._with_faces(self.tracks, [track.overall for track in self.tracks]))
+
+    def _decided(self, faces: list[tuple[Track, Face]]) -> list[tuple[Track, Face]]:
+        """The faces with the policy's decisions about their tracks."""
+        policy = self.analyzer.policy
+        if policy is None:
+            return faces
+        tracks = [track for track, _ in faces]
+        averaged = self._with_faces(tracks, [track.overall for track in tracks])
+        return [
+            (track, replace(face, decision=policy.decide(mean)))
+            for (track, face), (_, mean) in zip(faces, averaged, strict=True)
+        ]
 
     def _visible(self) -> list[Track]:
         return [track for track in self._active if track.visible]

@@ -1,8 +1,8 @@
 // How far the age of a face can be relied on, by its image, as in oamface/quality.py.
 
 import {
-  CROP_SIZE, CURVES, DARK, GLARE, LEAST_FACTOR, LEAST_QUALITY, LEAST_VISIBILITY, MOST_TURN, OVAL_EYES,
-  OVAL_RADIUS, OVAL_SAMPLES, REASONS, TEMPLATE, UNKNOWN, WIDENING,
+  CROP_SIZE, CURVES, DARK, GLARE, LEAST_FACTOR, LEAST_QUALITY, LEAST_VISIBILITY, LEAST_WASHED_OUT, MOST_TURN,
+  OVAL_EYES, OVAL_RADIUS, OVAL_SAMPLES, REASONS, TEMPLATE, UNKNOWN, WIDENING,
 } from "./constants.js";
 import { interpolate } from "./numbers.js";
 import { resize } from "./pixels.js";
@@ -63,6 +63,9 @@ export function assess(measures) {
   }
   const names = Object.keys(factors);
   let found = names.filter((name) => factors[name] < LEAST_FACTOR);
+  if (found.includes("glare") && measures.visibility >= LEAST_WASHED_OUT) {
+    found = found.filter((name) => name !== "visibility");
+  }
   if (score < LEAST_QUALITY && !found.length) {
     found = [names.reduce((least, name) => (factors[name] < factors[least] ? name : least))];
   }
