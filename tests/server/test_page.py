@@ -18,10 +18,13 @@ import uvicorn
 from PIL import Image
 
 import oamface.server
+from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.benchmark import PERSON
 from oamface.images import read_image
 from oamface.labels import GENDERS, MASKS, RACES
+from oamface.quality import REASONS
+from oamface.results import AgeDecision
 from oamface.server.app import create_app
 
 STATIC = Path(oamface.server.__file__).parent / "static"
@@ -146,6 +149,16 @@ def set_option(page, name, value=None) -> None:
     page.keyboard.press("Escape")
 
 
+def set_check(page, age, challenge) -> None:
+    """Switch the age check on, and choose its ages."""
+    set_option(page, "check")
+    page.click("#options summary")
+    page.fill("[name=check-challenge]", str(challenge))
+    page.fill("[name=check-age]", str(age))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+
+
 def analyze(page, images, *, seconds=30) -> None:
     page.set_input_files("#files", images)
     expect(page.locator("#status")).to_contain_text("nalyzed.", timeout=1000 * seconds)
@@ -201,6 +214,73 @@ def test_threshold_of_age_is_chosen(page) -> None:
     assert re.search(r"looks at least 25: \d+%", page.locator(".tags").inner_text())
     set_option(page, "threshold", "")
     expect(page.locator(".tags")).not_to_contain_text("looks at least")
+
+
+@pytest.mark.parametrize("server", [True, pytest.param(False, marks=on_device)], ids=["server", "device"])
+def test_age_check_shows_what_python_decides(browser, address, tmp_path, server) -> None:
+    person = read_image(PERSON)
+    images = {"good": person, "dark": person // 16, "small": person[::10, ::10], "nobody": np.zeros_like(person)}
+    for name, image in images.items():
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    with open_page(browser, address, server=server) as page:
+        set_check(page, 18, 25)
+        analyze(page, [str(tmp_path / f"{name}.png") for name in images], seconds=60)
+        check_decisions(page, images, AgePolicy(age=18, challenge=25))
+        set_check(page, 60, 60)
+        expect(page.locator("#status")).to_have_text("All 4 analyzed.")
+        page.locator("#strip button").first.click()
+        expect(page.locator(".decision")).to_contain_text(MESSAGES["en"]["check.refuse"])
+        assert check_decisions(page, images, AgePolicy(age=60)) == {"refuse", "refer"}
+        rows = list(csv.DictReader(save(page, "csv").read_text().splitlines()))
+        assert [row["decision"] for row in rows] == ["refuse", "refer", "refer", "refer"]
+        assert rows[-1]["reason"] == "no face"
+
+
+def check_decisions(page, images, policy) -> set[str]:
+    """Whether each image and its card say what a policy decides in Python; the outcomes."""
+    analyzer, outcomes = Analyzer("oam-small", threads=1, policy=policy), set()
+    for number, image in enumerate(images.values()):
+        page.locator("#strip button").nth(number).click()
+        result = analyzer.analyze(image)
+        if not len(result):
+            expect(page.locator("#note-text")).to_contain_text(MESSAGES["en"]["check.nobody"])
+            outcomes.add(result.decision.outcome)
+            continue
+        (face,) = result
+        outcome, because = in_words(face.decision)
+        expect(page.locator(".decision b")).to_have_text(outcome)
+        expect(page.locator(".decision span")).to_have_text(because)
+        (percent,) = re.findall(r"looks old enough: (\d+)%", page.locator(".details").text_content())
+        assert abs(int(percent) - 100 * face.decision.probability) < 4  # networks of eight bits differ by so much
+        if page.locator(".label").count():
+            expect(page.locator(".label b")).to_have_text(re.compile(f"{re.escape(outcome)}|#1"))
+        outcomes.add(face.decision.outcome)
+    return outcomes
+
+
+def in_words(decision: AgeDecision) -> tuple[str, str]:
+    texts = MESSAGES["en"]
+    reasons = [texts[f"reason.{re.sub(r' [0-9]+', '', reason)}"] for reason in decision.reasons]
+    filled = [
+        re.sub(r"{years}", re.sub(r"\D", "", reason), text)
+        for text, reason in zip(reasons, decision.reasons, strict=True)
+    ]
+    because = " and ".join(filled) if len(filled) < 3 else f"{', '.join(filled[:-1])}, and {filled[-1]}"
+    return texts[f"check.{decision.outcome}"], texts["check.appeal"] if decision.outcome == "refuse" else because
+
+
+def test_wrong_age_check_is_said_to_be_one_and_decides_nothing(page) -> None:
+    set_check(page, 18, 16)
+    page.click("#options summary")
+    problem = page.locator("#check-problem")
+    expect(problem).to_have_text(MESSAGES["en"]["error.policy"])
+    expect(page.locator("[name=check-challenge]")).to_have_attribute("aria-invalid", "true")
+    page.keyboard.press("Escape")
+    analyze(page, str(PERSON))
+    assert page.locator(".card .decision").count() == 0
+    set_check(page, 18, 18)
+    expect(page.locator(".card .decision")).to_have_count(1)
+    assert not problem.text_content()
 
 
 def test_what_was_looked_at_is_drawn_on_demand(page) -> None:
@@ -514,8 +594,12 @@ def test_static_page_offers_no_server(browser, address) -> None:
 @on_device
 def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
     with open_page(browser, address) as page:
+        set_check(page, 18, 25)
         page.click("[data-action=camera]:visible")
         expect(page.locator("#frame .label")).to_contain_text("years", timeout=60_000)
+        (face,) = Analyzer("oam-small", threads=1, policy=AgePolicy(age=18, challenge=25)).analyze(PERSON)
+        expect(page.locator(".card .decision b")).to_have_text(in_words(face.decision)[0])
+        expect(page.locator("#frame .label")).to_contain_text(in_words(face.decision)[0])
         expect(page.locator("#rate")).to_contain_text(re.compile(r"\d fps"))
         assert page.locator("#place-text").inner_text() == "Answered on this device"
         assert page.locator(".card").count() == 1
@@ -545,6 +629,7 @@ def test_images_still_work_where_moving_ones_do_not(browser, address) -> None:
 @on_device
 def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
     with open_page(browser, address) as page:
+        set_check(page, 18, 25)
         page.set_input_files("#files", str(video_clip))
         expect(page.locator("#faces-title")).to_have_text("1 person found", timeout=60_000)
         expect(page.locator("#time")).to_contain_text("0:01 / 0:01", timeout=60_000)
@@ -552,6 +637,7 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert page.locator("#timeline rect").count() == 1
         assert float(page.locator("#timeline rect").get_attribute("width")) < 900  # of 1000
         expect(page.locator(".card .times")).to_contain_text("seen 0:0")
+        expect(page.locator(".card .decision")).to_contain_text("Age check: ")
         assert contrast(page, ".portrait") > 10 > contrast(page, "#frame .analyzed")  # of the person, and of the end
         (row,) = csv.DictReader(save(page, "csv").read_text().splitlines())
         assert row["track"] == "1"
@@ -582,7 +668,7 @@ def test_every_control_is_reached_by_keyboard(page) -> None:
     page.click("#options summary")
     page.keyboard.press("Shift+Tab")
     focused = set()
-    for _ in range(30):
+    for _ in range(31):
         page.keyboard.press("Tab")
         focused.add(
             page.evaluate(
@@ -592,7 +678,19 @@ def test_every_control_is_reached_by_keyboard(page) -> None:
                 }"""
             )
         )
-    wanted = {"options", "age", "mask", "gender", "race", "threshold", "attention", "crop", "place", "language"}
+    wanted = {
+        "options",
+        "age",
+        "mask",
+        "gender",
+        "race",
+        "threshold",
+        "check",
+        "attention",
+        "crop",
+        "place",
+        "language",
+    }
     assert wanted | {"add", "camera", "save"} <= focused
     page.keyboard.press("Escape")
     assert not page.evaluate("() => document.getElementById('options').open")
@@ -670,6 +768,8 @@ def test_languages_have_every_text() -> None:
 def test_every_class_has_a_text() -> None:
     for task, names in (("gender", GENDERS), ("race", RACES), ("mask", MASKS)):
         assert {f"{task}.{name}" for name in names} <= set(MESSAGES["en"])
+    reasons = {"no face", "looks younger than", "may be younger than", *REASONS.values(), "too dark"}
+    assert {f"reason.{name}" for name in reasons} <= set(MESSAGES["en"])
 
 
 def own_scripts() -> dict[str, str]:

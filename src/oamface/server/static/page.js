@@ -8,6 +8,7 @@ import { Images } from "./ui/images.js";
 import { Live } from "./ui/live.js";
 import { chooseLanguage, currentLanguage, languageNames, loadMessages, t } from "./ui/messages.js";
 import * as options from "./ui/options.js";
+import { nobody } from "./ui/phrases.js";
 import { Stage } from "./ui/stage.js";
 import { VideoView } from "./ui/video.js";
 
@@ -86,7 +87,7 @@ async function showImage(item, isNew) {
   if (result && !image) stage.show(null, result);
   if (result) {
     stage.draw(result.faces, result);
-    stage.note(result.faces.length ? attentionNote() : t("faces.none"));
+    stage.note(result.faces.length ? attentionNote() : nobody(result.decision !== undefined));
     faceList.clear();
     showFaces(result.faces, image);
     if (result.faces.length === 1) openCard(result.faces[0].id);
@@ -280,6 +281,7 @@ function listen() {
   $("options").addEventListener("toggle", () => $("options").open && reconnect());
   document.addEventListener("language", () => {
     document.title = t("title");
+    options.writeCheck();
     faceList.clear();
     if (images.shown?.kind === "image") showImage(images.shown, false);
     if (view === "video") video.showPeople();

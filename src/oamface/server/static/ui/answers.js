@@ -139,9 +139,10 @@ export class Answers {
 }
 
 /** @param {Blob} file @param {options.Request} request @returns {Promise<Result>} */
-async function askServer(file, { tasks, crop, attention, atLeast }) {
+async function askServer(file, { tasks, crop, attention, atLeast, policy }) {
   const query = new URLSearchParams({ tasks: tasks.join(), crop: String(crop), attention: String(attention) });
   if (atLeast.length) query.set("at_least", atLeast.join());
+  if (policy) query.set("policy", Object.entries(policy).map((field) => field.join("=")).join());
   /** @type {Record<string, string>} */
   const headers = options.key() ? { Authorization: `Bearer ${options.key()}` } : {};
   for (let attempt = 1; ; attempt += 1) {

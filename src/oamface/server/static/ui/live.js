@@ -4,6 +4,7 @@ import { $, create, warn } from "./elements.js";
 import { Frames } from "./frames.js";
 import { number, percent, t } from "./messages.js";
 import * as options from "./options.js";
+import { nobody } from "./phrases.js";
 
 const CARDS_EVERY = 500; // ms between changes of the cards, which nobody could read faster
 
@@ -93,6 +94,7 @@ export class Live {
     if (now - this.shownAt < CARDS_EVERY && !this.video.paused) return;
     this.shownAt = now;
     this.showFaces(result.faces, this.image);
+    this.stage.note(this.view?.options.policy && !result.faces.length ? nobody(true) : "");
   }
 
   /** @param {boolean} still */
@@ -136,6 +138,6 @@ export class Live {
 }
 
 export function liveRequest() {
-  const { tasks, atLeast } = options.request();
-  return { tasks, atLeast };
+  const { tasks, atLeast, policy } = options.request();
+  return { tasks, atLeast, policy };
 }
