@@ -26,6 +26,7 @@ from oamface.labels import GENDERS, MASKS, RACES
 from oamface.quality import REASONS
 from oamface.results import AgeDecision
 from oamface.server.app import create_app
+from oamface.weights import weights_file
 
 STATIC = Path(oamface.server.__file__).parent / "static"
 MESSAGES = json.loads((STATIC / "messages.json").read_text())
@@ -714,7 +715,11 @@ def test_accessibility(browser, address, scheme, viewport) -> None:
         analyze(page, str(PERSON))
         page.mouse.move(0, 0)
         check()
+        set_check(page, 18, 25)
         page.click("#options summary")
+        check()
+        page.keyboard.press("Escape")
+        page.click("#use-open")
         check()
 
 
@@ -734,6 +739,23 @@ def test_language_of_the_browser(browser, address, code) -> None:
     expect(page.locator("#start h2")).to_have_text(MESSAGES[code]["start.title"])
     assert page.evaluate("() => document.documentElement.lang") == code
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind"), [("oam-small", "research"), ("oam-open", "open"), ("mine.onnx", "own")], ids=str
+)
+def test_terms_of_the_model_are_shown(browser, tmp_path, weights, kind) -> None:
+    if kind == "own":
+        shutil.copy(weights_file("oam-open"), tmp_path / weights)
+        weights = tmp_path / weights
+    expected = MESSAGES["en"][f"model.{kind}"].replace("{model}", Path(weights).stem)
+    with run_server(Analyzer(weights, threads=1)) as address, open_page(browser, address) as page:
+        expect(page.locator("#model")).to_have_text(expected)
+        page.click("#use-open")
+        expect(page.locator("#use")).to_contain_text(MESSAGES["en"]["use.not"])
+        expect(page.locator("#use-model")).to_have_text(expected)
+        page.keyboard.press("Escape")
+        expect(page.locator("#use")).to_be_hidden()
 
 
 def test_language_is_chosen_and_kept(page) -> None:

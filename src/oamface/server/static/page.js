@@ -8,7 +8,7 @@ import { Images } from "./ui/images.js";
 import { Live } from "./ui/live.js";
 import { chooseLanguage, currentLanguage, languageNames, loadMessages, t } from "./ui/messages.js";
 import * as options from "./ui/options.js";
-import { nobody } from "./ui/phrases.js";
+import { nobody, termsOf } from "./ui/phrases.js";
 import { Stage } from "./ui/stage.js";
 import { VideoView } from "./ui/video.js";
 
@@ -200,6 +200,8 @@ function showState() {
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;
   $("private").textContent = t(`start.private.${place === "none" ? "device" : place}`);
+  const model = answers.model(moving);
+  for (const id of ["model", "use-model"]) $(id).textContent = model ? termsOf(model) : "";
   $("download").hidden = share === null;
   $("download").value = share ?? 0;
   document.querySelectorAll("[data-server]").forEach((element) => {
@@ -274,6 +276,7 @@ function listen() {
     else if (view === "video") video.change();
     else images.process();
   });
+  onClick("#use-open", () => $("use").showModal());
   listenForFiles();
   listenForMenus();
   addEventListener("pagehide", leaveCamera);

@@ -19,6 +19,10 @@ export class Answers {
     this.liveEngine = null;
     this.canLive = true; // as far as is known
     this.hasServer = false;
+    /** @type {import("../engine.js").Index | null} */
+    this.index = null; // unknown without a connection, or without a key that the server asks for
+    /** @type {import("../engine.js").Info | null} */
+    this.liveInfo = null;
     this.share = 0; // of the networks that is here
     /** @type {EngineError | null} */
     this.problem = null; // why the device cannot answer
@@ -40,14 +44,22 @@ export class Answers {
 
   /** Looks for a server: at the start, and later where there was none, such as without a connection. */
   async findServer() {
-    if (this.hasServer) return;
-    const found = await readIndex(options.key()).then(
-      ({ service }) => service,
-      ({ code }) => code === "key",
-    );
-    this.hasServer ||= found;
+    if (this.index) return;
+    try {
+      this.index = await readIndex(options.key());
+      this.hasServer = this.index.service;
+    } catch (/** @type {any} */ error) {
+      this.hasServer ||= error.code === "key";
+    }
     options.allowPlace("server", this.hasServer);
     if (this.hasServer) this.onChange();
+  }
+
+  /** The model that answers, and its terms; null while unknown. @param {boolean} moving for moving images */
+  model(moving) {
+    const info = moving ? this.liveInfo : this.engine?.info;
+    const name = info?.model ?? this.index?.[moving ? "live" : "model"];
+    return name ? { name, terms: info?.terms ?? this.index?.models[name].terms ?? "" } : null;
   }
 
   /** Loads the networks unless the visitor saves data. */
@@ -122,12 +134,19 @@ export class Answers {
   /** The engine for moving images. @param {(progress: { loaded: number, total: number }) => void} onProgress */
   openLive(onProgress) {
     this.canLive = true;
-    this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).catch((error) => {
-      this.liveEngine = null;
-      this.canLive = false;
-      this.changed();
-      throw error;
-    });
+    this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).then(
+      (engine) => {
+        this.liveInfo = engine.info;
+        this.onChange();
+        return engine;
+      },
+      (error) => {
+        this.liveEngine = null;
+        this.canLive = false;
+        this.changed();
+        throw error;
+      },
+    );
     return this.liveEngine;
   }
 

@@ -1,6 +1,6 @@
 // What is predicted about a face, in words.
 
-import { LEAST_FACE } from "../constants.js";
+import { LEAST_FACE, OPEN_WEIGHTS } from "../constants.js";
 import { hasText, list, percent, t } from "./messages.js";
 
 /** @typedef {import("../engine.js").Face} Face */
@@ -44,6 +44,12 @@ export function whyUncertain(face, task) {
 export function visible(face) {
   const level = isCovered(face) ? "low" : face.visibility < 0.85 ? "middle" : "high";
   return t(`visible.${level}`, { percent: percent(face.visibility) });
+}
+
+/** What a model may be used for, as far as is known. @param {{ name: string, terms: string }} model */
+export function termsOf({ name, terms }) {
+  const kind = terms ? "research" : OPEN_WEIGHTS.includes(name) ? "open" : "own";
+  return t(`model.${kind}`, { model: name });
 }
 
 /** "Age check: refer". @param {import("../engine.js").Decision} decision */
