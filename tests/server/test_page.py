@@ -287,7 +287,10 @@ def test_wrong_age_check_is_said_to_be_one_and_decides_nothing(page) -> None:
 def test_what_was_looked_at_is_drawn_on_demand(page) -> None:
     analyze(page, str(PERSON))
     assert page.locator(".attention").count() == 0
+    page.route("**/v1/analyze*", lambda _: None)
     set_option(page, "attention")
+    expect(page.locator("#note-text")).not_to_contain_text("taken to be covered")
+    page.unroute("**/v1/analyze*")
     expect(page.locator(".attention")).to_be_visible()
     expect(page.locator("#note-text")).to_contain_text("taken to be covered")
     assert page.evaluate(
@@ -436,6 +439,56 @@ def test_what_does_not_work_is_seen_beside_an_image(page, tmp_path) -> None:
     expect(page.locator("#frame img")).to_be_visible()
 
 
+@on_device
+def test_selected_image_is_analyzed_before_those_that_wait(browser, address) -> None:
+    with browser.new_context(service_workers="block") as context:
+        page, held = context.new_page(), []
+        page.route("**/models/oam-small.onnx", lambda route: held.append(route))
+        page.goto(address)
+        page.wait_for_selector("body.ready")
+        page.set_input_files("#files", [str(PERSON)] * 4)
+        page.evaluate(
+            """() => {
+              window.order = [];
+              const items = [...document.querySelectorAll("#strip li")];
+              new MutationObserver((changes) => changes.forEach(({ target }) => order.push(items.indexOf(target))))
+                .observe(document.getElementById("strip"), { subtree: true, attributeFilter: ["data-faces"] });
+            }"""
+        )
+        page.locator("#strip button").nth(2).click()
+        while not held:
+            page.wait_for_timeout(20)
+        held[0].continue_()
+        expect(page.locator("#status")).to_have_text("All 4 analyzed.", timeout=60_000)
+        assert page.evaluate("() => order") == [2, 0, 1, 3]
+
+
+def test_answers_are_marked_until_those_to_other_options_are_there(page) -> None:
+    analyze(page, str(PERSON))
+    work, note = page.locator("#work"), page.locator("#note-text")
+    page.route("**/v1/analyze*", lambda _: None)
+    set_option(page, "gender")
+    expect(work).to_have_class("stale")
+    expect(page.locator("#faces")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#strip li")).to_have_class(re.compile("stale"))
+    expect(note).to_have_text(MESSAGES["en"]["status.again"])
+    page.unroute("**/v1/analyze*")  # what waits goes on
+    expect(page.locator(".details")).to_contain_text("Gender")
+    expect(work).not_to_have_class("stale")
+    expect(page.locator("#faces")).to_have_attribute("aria-busy", "false")
+    expect(note).to_be_hidden()
+
+
+def test_video_that_cannot_be_played_is_said_to_be_one(page, tmp_path) -> None:
+    (tmp_path / "bad.mp4").write_text("text")
+    page.set_input_files("#files", str(tmp_path / "bad.mp4"))
+    expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.video"])
+    expect(page.locator("#video-controls")).to_be_hidden()
+    assert not page.locator("#faces-title").text_content()
+    analyze(page, str(PERSON))
+    assert page.locator(".card").count() == 1
+
+
 def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) -> None:
     (tmp_path / "bad.jpg").write_text("text")
     analyze(page, [str(PERSON), str(tmp_path / "bad.jpg")])
@@ -473,6 +526,7 @@ def test_wrong_key_is_said_to_be_one(browser) -> None:
         page.goto(address)
         field, problem = page.locator("[name=key]"), page.locator("#key-problem")
         expect(field).to_be_visible(timeout=20_000)
+        expect(page.locator("#key-field")).to_contain_text(MESSAGES["en"]["note.key"])
         expect(problem).to_be_empty()
         field.fill("another-key")
         field.press("Enter")
@@ -609,6 +663,9 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         assert page.evaluate("() => document.querySelector('#frame video').paused")
         expect(page.locator("#frame .analyzed")).to_be_visible()  # the boxes' own frame
         expect(page.locator("#rate")).to_be_empty()
+        set_option(page, "gender")  # of the frame that is shown
+        expect(page.locator("#frame .label")).to_contain_text("male")
+        expect(page.locator(".card .tags")).to_contain_text("male")
         page.click("#pause")
         page.click("#snapshot")
         expect(page.locator("#frame img")).to_have_attribute("alt", "camera-1.jpg")
@@ -648,6 +705,9 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert [person["track"] for person in content["summary"]] == [1]
         seconds = [frame["seconds"] for frame in content["frames"]]
         assert all(first < second for first, second in pairwise(seconds))
+        set_option(page, "gender")
+        expect(page.locator(".card.stale .summary .why")).to_have_text(MESSAGES["en"]["video.stale"])
+        expect(page.locator(".card.stale .decision")).to_have_count(0)
         page.click(".card h3 button")  # back to where the person is first seen
         expect(page.locator("#time")).to_contain_text("0:00 / 0:01")
 
@@ -667,6 +727,7 @@ def contrast(page, canvas: str) -> float:
 def test_every_control_is_reached_by_keyboard(page) -> None:
     analyze(page, str(PERSON))
     page.click("#options summary")
+    expect(page.locator("#key-field")).to_be_hidden()  # no key is asked for
     page.keyboard.press("Shift+Tab")
     focused = set()
     for _ in range(31):

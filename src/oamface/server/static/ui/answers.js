@@ -122,13 +122,19 @@ export class Answers {
    * @returns {Promise<{ result: Result, place: "device" | "server" }>}
    */
   async analyze(file, request, place) {
-    while (!place && options.place() === "device") {
-      if (this.engine) return { result: await this.engine.analyze(file, request), place: "device" };
-      if (this.problem && this.problem.code !== "key" && !this.hasServer) throw this.problem;
+    if (!place) await this.ready();
+    if (place || options.place() === "server") return { result: await askServer(file, request), place: "server" };
+    if (!this.engine) throw this.problem;
+    return { result: await this.engine.analyze(file, request), place: "device" };
+  }
+
+  /** Waits until the chosen place can answer, or is known not to. */
+  async ready() {
+    while (options.place() === "device" && !this.engine) {
+      if (this.problem && this.problem.code !== "key" && !this.hasServer) return;
       if (!this.loading && !this.problem) this.load();
       await this.nextChange();
     }
-    return { result: await askServer(file, request), place: "server" };
   }
 
   /** The engine for moving images. @param {(progress: { loaded: number, total: number }) => void} onProgress */

@@ -7,9 +7,8 @@ import {
 } from "./phrases.js";
 
 /**
- * @typedef {{ id: number, spans?: [number, number][], portrait?: HTMLCanvasElement }} Extra
+ * @typedef {{ id: number } & Partial<import("./people.js").Seen>} Extra
  * @typedef {import("../engine.js").Face & Extra} Face
- *   spans: seconds of a video; portrait: where it was not cut from the present image
  */
 
 export class FaceList {
@@ -115,6 +114,7 @@ class Card {
     const text = JSON.stringify(answers) + document.documentElement.lang;
     if (text === this.written) return;
     this.written = text;
+    this.item.classList.toggle("stale", Boolean(face.stale));
     this.button.textContent = t(face.spans ? "person" : "face", { number: face.id });
     this.summary.replaceChildren(...summary(face));
     this.details.replaceChildren(...details(face));
@@ -162,6 +162,7 @@ function summary(face) {
   if (face.spans) {
     const times = face.spans.map(([start, end]) => `${clock(start)}–${clock(end)}`).join(", ");
     found.push(create("p", { className: "times", textContent: t("video.seen", { times }) }));
+    if (face.stale) found.push(create("p", { className: "why", textContent: t("video.stale") }));
   }
   return found;
 }

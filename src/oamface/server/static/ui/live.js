@@ -89,6 +89,7 @@ export class Live {
   /** @param {import("./frames.js").FrameResult} result */
   draw(result) {
     this.stage.draw(result.faces, result);
+    this.stage.setStale(false);
     if (!this.video.paused) $("rate").textContent = t("live.rate", { rate: number(result.frames_per_second, 1) });
     const now = performance.now();
     if (now - this.shownAt < CARDS_EVERY && !this.video.paused) return;
@@ -125,7 +126,9 @@ export class Live {
 
   /** Other options from now on. */
   change() {
-    this.view?.reset(liveRequest());
+    if (!this.frames?.change(liveRequest())) return;
+    this.stage.setStale(true);
+    this.shownAt = 0;
   }
 
   close() {

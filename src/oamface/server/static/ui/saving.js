@@ -81,7 +81,7 @@ export function saveVideoJson(name, people) {
     seconds,
     faces: faces.map(withTrack),
   }));
-  const summary = people.list().map(({ box, landmarks, score, spans, portrait, ...person }) => ({
+  const summary = people.list().map(({ box, landmarks, score, spans, portrait, stale, ...person }) => ({
     ...withTrack(person),
     first: spans[0][0],
     last: spans[spans.length - 1][1],
