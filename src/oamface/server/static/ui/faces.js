@@ -202,7 +202,7 @@ function aboutDecision({ outcome: name, probability }) {
     const text = t("check.probability", { percent: percent(probability) });
     found.push(create("p", { className: "at-least", textContent: text }), meter([["fill", 0, 100 * probability]]));
   }
-  found.push(create("p", { className: "use", textContent: t("note.check") }));
+  found.push(create("p", { className: "use", textContent: t("check.use") }));
   return found;
 }
 

@@ -53,9 +53,16 @@ export function termsOf({ name, terms }) {
 }
 
 /** "Age check: refer". @param {import("../engine.js").Decision} decision */
-export const outcome = ({ outcome: name }) => t(`check.${name}`);
+export const outcome = (decision) => t("check.is", { outcome: briefly(decision) });
 
-/** Why it was decided so, or what a refused person needs; "" if nothing has to be added. @param {import("../engine.js").Decision} decision */
+/** "refer". @param {import("../engine.js").Decision} decision */
+export const briefly = ({ outcome: name }) => t(`check.${name}`);
+
+/**
+ * Why it was decided so, or what a refused person needs; "" if nothing has to be added.
+ *
+ * @param {import("../engine.js").Decision} decision
+ */
 export function because({ outcome: name, reasons }) {
   if (name === "refuse") return t("check.appeal");
   return list(
