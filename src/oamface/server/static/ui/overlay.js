@@ -124,8 +124,8 @@ export class Overlay {
 /** Everything, the age or the decision alone, the number alone. @param {Face} face */
 function variants(face) {
   const all = lines(face);
-  const brief = face.decision ? [briefly(face.decision)] : [];
-  return [all, all.slice(0, 1), brief, [`#${face.id}`]].filter(
+  const brief = face.decision ? [briefly(face.decision)] : all.slice(0, 1);
+  return [all, brief, [`#${face.id}`]].filter(
     (texts, index, list) => texts.length && (!index || texts.join() !== list[index - 1].join()),
   );
 }
