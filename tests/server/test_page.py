@@ -18,11 +18,15 @@ import uvicorn
 from PIL import Image
 
 import oamface.server
+from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.benchmark import PERSON
 from oamface.images import read_image
 from oamface.labels import GENDERS, MASKS, RACES
+from oamface.quality import REASONS
+from oamface.results import AgeDecision
 from oamface.server.app import create_app
+from oamface.weights import weights_file
 
 STATIC = Path(oamface.server.__file__).parent / "static"
 MESSAGES = json.loads((STATIC / "messages.json").read_text())
@@ -146,6 +150,16 @@ def set_option(page, name, value=None) -> None:
     page.keyboard.press("Escape")
 
 
+def set_check(page, age, challenge) -> None:
+    """Switch the age check on, and choose its ages."""
+    set_option(page, "check")
+    page.click("#options summary")
+    page.fill("[name=check-challenge]", str(challenge))
+    page.fill("[name=check-age]", str(age))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+
+
 def analyze(page, images, *, seconds=30) -> None:
     page.set_input_files("#files", images)
     expect(page.locator("#status")).to_contain_text("nalyzed.", timeout=1000 * seconds)
@@ -203,10 +217,84 @@ def test_threshold_of_age_is_chosen(page) -> None:
     expect(page.locator(".tags")).not_to_contain_text("looks at least")
 
 
+@pytest.mark.parametrize("server", [True, False], ids=["server", "device"])
+@on_device
+def test_age_check_shows_what_python_decides(browser, address, tmp_path, server) -> None:
+    person = read_image(PERSON)
+    images = {"good": person, "dark": person // 16, "small": person[::10, ::10], "nobody": np.zeros_like(person)}
+    for name, image in images.items():
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    with open_page(browser, address, server=server) as page:
+        set_check(page, 18, 25)
+        analyze(page, [str(tmp_path / f"{name}.png") for name in images], seconds=60)
+        check_decisions(page, images, AgePolicy(age=18, challenge=25))
+        set_check(page, 60, 60)
+        expect(page.locator("#status")).to_have_text("All 4 analyzed.")
+        page.locator("#strip button").first.click()
+        expect(page.locator(".decision")).to_contain_text("Age check: refuse")
+        assert check_decisions(page, images, AgePolicy(age=60)) == {"refuse", "refer"}
+        rows = list(csv.DictReader(save(page, "csv").read_text().splitlines()))
+        assert [row["decision"] for row in rows] == ["refuse", "refer", "refer", "refer"]
+        assert rows[-1]["reason"] == "no face"
+
+
+def check_decisions(page, images, policy) -> set[str]:
+    """Whether each image and its card say what a policy decides in Python; the outcomes."""
+    analyzer, outcomes = Analyzer("oam-small", threads=1, policy=policy), set()
+    for number, image in enumerate(images.values()):
+        page.locator("#strip button").nth(number).click()
+        result = analyzer.analyze(image)
+        if not len(result):
+            expect(page.locator("#note-text")).to_contain_text(MESSAGES["en"]["check.nobody"])
+            outcomes.add(result.decision.outcome)
+            continue
+        (face,) = result
+        outcome, because = in_words(face.decision)
+        expect(page.locator(".decision b")).to_have_text(outcome)
+        expect(page.locator(".decision span")).to_have_text(because)
+        (percent,) = re.findall(r"looks old enough: (\d+)%", page.locator(".details").text_content())
+        assert abs(int(percent) - 100 * face.decision.probability) < 4  # networks of eight bits differ by so much
+        if page.locator(".label").count():
+            expect(page.locator(".label b")).to_have_text(
+                re.compile(f"{re.escape(outcome)}|{face.decision.outcome}|#1")
+            )
+        outcomes.add(face.decision.outcome)
+    return outcomes
+
+
+def in_words(decision: AgeDecision) -> tuple[str, str]:
+    texts = MESSAGES["en"]
+    reasons = [texts[f"reason.{re.sub(r' [0-9]+', '', reason)}"] for reason in decision.reasons]
+    filled = [
+        re.sub(r"{years}", re.sub(r"\D", "", reason), text)
+        for text, reason in zip(reasons, decision.reasons, strict=True)
+    ]
+    because = " and ".join(filled) if len(filled) < 3 else f"{', '.join(filled[:-1])}, and {filled[-1]}"
+    outcome = texts["check.is"].replace("{outcome}", texts[f"check.{decision.outcome}"])
+    return outcome, texts["check.appeal"] if decision.outcome == "refuse" else because
+
+
+def test_wrong_age_check_is_said_to_be_one_and_decides_nothing(page) -> None:
+    set_check(page, 18, 16)
+    page.click("#options summary")
+    problem = page.locator("#check-problem")
+    expect(problem).to_have_text(MESSAGES["en"]["error.policy"])
+    expect(page.locator("[name=check-challenge]")).to_have_attribute("aria-invalid", "true")
+    page.keyboard.press("Escape")
+    analyze(page, str(PERSON))
+    assert page.locator(".card .decision").count() == 0
+    set_check(page, 18, 18)
+    expect(page.locator(".card .decision")).to_have_count(1)
+    assert not problem.text_content()
+
+
 def test_what_was_looked_at_is_drawn_on_demand(page) -> None:
     analyze(page, str(PERSON))
     assert page.locator(".attention").count() == 0
+    page.route("**/v1/analyze*", lambda _: None)
     set_option(page, "attention")
+    expect(page.locator("#note-text")).not_to_contain_text("taken to be covered")
+    page.unroute("**/v1/analyze*")
     expect(page.locator(".attention")).to_be_visible()
     expect(page.locator("#note-text")).to_contain_text("taken to be covered")
     assert page.evaluate(
@@ -355,6 +443,56 @@ def test_what_does_not_work_is_seen_beside_an_image(page, tmp_path) -> None:
     expect(page.locator("#frame img")).to_be_visible()
 
 
+@on_device
+def test_selected_image_is_analyzed_before_those_that_wait(browser, address) -> None:
+    with browser.new_context(service_workers="block") as context:
+        page, held = context.new_page(), []
+        page.route("**/models/oam-small.onnx", lambda route: held.append(route))
+        page.goto(address)
+        page.wait_for_selector("body.ready")
+        page.set_input_files("#files", [str(PERSON)] * 4)
+        page.evaluate(
+            """() => {
+              window.order = [];
+              const items = [...document.querySelectorAll("#strip li")];
+              new MutationObserver((changes) => changes.forEach(({ target }) => order.push(items.indexOf(target))))
+                .observe(document.getElementById("strip"), { subtree: true, attributeFilter: ["data-faces"] });
+            }"""
+        )
+        page.locator("#strip button").nth(2).click()
+        while not held:
+            page.wait_for_timeout(20)
+        held[0].continue_()
+        expect(page.locator("#status")).to_have_text("All 4 analyzed.", timeout=60_000)
+        assert page.evaluate("() => order") == [2, 0, 1, 3]
+
+
+def test_answers_are_marked_until_those_to_other_options_are_there(page) -> None:
+    analyze(page, str(PERSON))
+    work, note = page.locator("#work"), page.locator("#note-text")
+    page.route("**/v1/analyze*", lambda _: None)
+    set_option(page, "gender")
+    expect(work).to_have_class("stale")
+    expect(page.locator("#faces")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#strip li")).to_have_class(re.compile("stale"))
+    expect(note).to_have_text(MESSAGES["en"]["status.again"])
+    page.unroute("**/v1/analyze*")  # what waits goes on
+    expect(page.locator(".details")).to_contain_text("Gender")
+    expect(work).not_to_have_class("stale")
+    expect(page.locator("#faces")).to_have_attribute("aria-busy", "false")
+    expect(note).to_be_hidden()
+
+
+def test_video_that_cannot_be_played_is_said_to_be_one(page, tmp_path) -> None:
+    (tmp_path / "bad.mp4").write_text("text")
+    page.set_input_files("#files", str(tmp_path / "bad.mp4"))
+    expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.video"])
+    expect(page.locator("#video-controls")).to_be_hidden()
+    assert not page.locator("#faces-title").text_content()
+    analyze(page, str(PERSON))
+    assert page.locator(".card").count() == 1
+
+
 def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) -> None:
     (tmp_path / "bad.jpg").write_text("text")
     analyze(page, [str(PERSON), str(tmp_path / "bad.jpg")])
@@ -392,6 +530,7 @@ def test_wrong_key_is_said_to_be_one(browser) -> None:
         page.goto(address)
         field, problem = page.locator("[name=key]"), page.locator("#key-problem")
         expect(field).to_be_visible(timeout=20_000)
+        expect(page.locator("#key-field")).to_contain_text(MESSAGES["en"]["note.key"])
         expect(problem).to_be_empty()
         field.fill("another-key")
         field.press("Enter")
@@ -514,8 +653,12 @@ def test_static_page_offers_no_server(browser, address) -> None:
 @on_device
 def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
     with open_page(browser, address) as page:
+        set_check(page, 18, 25)
         page.click("[data-action=camera]:visible")
         expect(page.locator("#frame .label")).to_contain_text("years", timeout=60_000)
+        (face,) = Analyzer("oam-small", threads=1, policy=AgePolicy(age=18, challenge=25)).analyze(PERSON)
+        expect(page.locator(".card .decision b")).to_have_text(in_words(face.decision)[0])
+        expect(page.locator("#frame .label")).to_contain_text(in_words(face.decision)[0])
         expect(page.locator("#rate")).to_contain_text(re.compile(r"\d fps"))
         assert page.locator("#place-text").inner_text() == "Answered on this device"
         assert page.locator(".card").count() == 1
@@ -524,6 +667,9 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         assert page.evaluate("() => document.querySelector('#frame video').paused")
         expect(page.locator("#frame .analyzed")).to_be_visible()  # the boxes' own frame
         expect(page.locator("#rate")).to_be_empty()
+        set_option(page, "gender")  # of the frame that is shown
+        expect(page.locator("#frame .label")).to_contain_text("male")
+        expect(page.locator(".card .tags")).to_contain_text("male")
         page.click("#pause")
         page.click("#snapshot")
         expect(page.locator("#frame img")).to_have_attribute("alt", "camera-1.jpg")
@@ -545,6 +691,7 @@ def test_images_still_work_where_moving_ones_do_not(browser, address) -> None:
 @on_device
 def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
     with open_page(browser, address) as page:
+        set_check(page, 18, 25)
         page.set_input_files("#files", str(video_clip))
         expect(page.locator("#faces-title")).to_have_text("1 person found", timeout=60_000)
         expect(page.locator("#time")).to_contain_text("0:01 / 0:01", timeout=60_000)
@@ -552,6 +699,7 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert page.locator("#timeline rect").count() == 1
         assert float(page.locator("#timeline rect").get_attribute("width")) < 900  # of 1000
         expect(page.locator(".card .times")).to_contain_text("seen 0:0")
+        expect(page.locator(".card .decision")).to_contain_text("Age check: ")
         assert contrast(page, ".portrait") > 10 > contrast(page, "#frame .analyzed")  # of the person, and of the end
         (row,) = csv.DictReader(save(page, "csv").read_text().splitlines())
         assert row["track"] == "1"
@@ -561,6 +709,9 @@ def test_video_has_a_timeline_of_people(browser, address, video_clip) -> None:
         assert [person["track"] for person in content["summary"]] == [1]
         seconds = [frame["seconds"] for frame in content["frames"]]
         assert all(first < second for first, second in pairwise(seconds))
+        set_option(page, "gender")
+        expect(page.locator(".card.stale .summary .why")).to_have_text(MESSAGES["en"]["video.stale"])
+        expect(page.locator(".card.stale .decision")).to_have_count(0)
         page.click(".card h3 button")  # back to where the person is first seen
         expect(page.locator("#time")).to_contain_text("0:00 / 0:01")
 
@@ -580,9 +731,10 @@ def contrast(page, canvas: str) -> float:
 def test_every_control_is_reached_by_keyboard(page) -> None:
     analyze(page, str(PERSON))
     page.click("#options summary")
+    expect(page.locator("#key-field")).to_be_hidden()  # no key is asked for
     page.keyboard.press("Shift+Tab")
     focused = set()
-    for _ in range(30):
+    for _ in range(31):
         page.keyboard.press("Tab")
         focused.add(
             page.evaluate(
@@ -592,7 +744,19 @@ def test_every_control_is_reached_by_keyboard(page) -> None:
                 }"""
             )
         )
-    wanted = {"options", "age", "mask", "gender", "race", "threshold", "attention", "crop", "place", "language"}
+    wanted = {
+        "options",
+        "age",
+        "mask",
+        "gender",
+        "race",
+        "threshold",
+        "check",
+        "attention",
+        "crop",
+        "place",
+        "language",
+    }
     assert wanted | {"add", "camera", "save"} <= focused
     page.keyboard.press("Escape")
     assert not page.evaluate("() => document.getElementById('options').open")
@@ -616,7 +780,11 @@ def test_accessibility(browser, address, scheme, viewport) -> None:
         analyze(page, str(PERSON))
         page.mouse.move(0, 0)
         check()
+        set_check(page, 18, 25)
         page.click("#options summary")
+        check()
+        page.keyboard.press("Escape")
+        page.click("#use-open")
         check()
 
 
@@ -636,6 +804,23 @@ def test_language_of_the_browser(browser, address, code) -> None:
     expect(page.locator("#start h2")).to_have_text(MESSAGES[code]["start.title"])
     assert page.evaluate("() => document.documentElement.lang") == code
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind"), [("oam-small", "research"), ("oam-open", "open"), ("mine.onnx", "own")], ids=str
+)
+def test_terms_of_the_model_are_shown(browser, tmp_path, weights, kind) -> None:
+    if kind == "own":
+        shutil.copy(weights_file("oam-open"), tmp_path / weights)
+        weights = tmp_path / weights
+    expected = MESSAGES["en"][f"model.{kind}"].replace("{model}", Path(weights).stem)
+    with run_server(Analyzer(weights, threads=1)) as address, open_page(browser, address) as page:
+        expect(page.locator("#model")).to_have_text(expected)
+        page.click("#use-open")
+        expect(page.locator("#use")).to_contain_text(MESSAGES["en"]["use.not"])
+        expect(page.locator("#use-model")).to_have_text(expected)
+        page.keyboard.press("Escape")
+        expect(page.locator("#use")).to_be_hidden()
 
 
 def test_language_is_chosen_and_kept(page) -> None:
@@ -670,6 +855,8 @@ def test_languages_have_every_text() -> None:
 def test_every_class_has_a_text() -> None:
     for task, names in (("gender", GENDERS), ("race", RACES), ("mask", MASKS)):
         assert {f"{task}.{name}" for name in names} <= set(MESSAGES["en"])
+    reasons = {"no face", "looks younger than", "may be younger than", *REASONS.values(), "too dark"}
+    assert {f"reason.{name}" for name in reasons} <= set(MESSAGES["en"])
 
 
 def own_scripts() -> dict[str, str]:

@@ -140,6 +140,7 @@ class Site:
         values = {
             "THRESHOLD": signature(FaceDetector).parameters["threshold"].default,
             "LEAST_FACE": LEAST_FACE,
+            "OPEN_WEIGHTS": [name for name in WEIGHTS if not terms(name)],
             "CELL": centerface.STRIDE,
             "FORMAT": FORMAT,
             "TEMPLATE": alignment.template(1).astype(float),

@@ -46,6 +46,7 @@
  * @property {Task[]} [tasks]
  * @property {boolean} [attention]
  * @property {number[]} [atLeast]
+ * @property {Policy} [policy] decides about every face, by its averaged answers
  *
  * @typedef {object} LiveResult
  * @property {TrackedFace[]} faces with boxes and landmarks of this frame, and answers averaged over time
@@ -154,7 +155,7 @@ export class Engine {
 }
 
 export class LiveView {
-  /** @param {Engine} engine @param {LiveOptions} options */
+  /** @param {Engine} engine @param {LiveOptions} options may be replaced: counts from the next frame on */
   constructor(engine, options) {
     this.engine = engine;
     this.view = engine.calls += 1;

@@ -8,6 +8,7 @@ import { Images } from "./ui/images.js";
 import { Live } from "./ui/live.js";
 import { chooseLanguage, currentLanguage, languageNames, loadMessages, t } from "./ui/messages.js";
 import * as options from "./ui/options.js";
+import { nobody, termsOf } from "./ui/phrases.js";
 import { Stage } from "./ui/stage.js";
 import { VideoView } from "./ui/video.js";
 
@@ -34,12 +35,12 @@ let drawn = null; // what the stage shows
 /** @param {"start" | "image" | "live" | "video"} name */
 function setView(name) {
   view = name;
+  stage.setStale(false);
   document.body.dataset.view = name;
   $("start").hidden = name !== "start";
   $("work").hidden = name === "start";
   $("back").hidden = !images.items.length;
   $("live-controls").hidden = name !== "live";
-  $("video-controls").hidden = name !== "video";
   if (name !== "video" && video.item) video.close();
   if (name !== "live") leaveCamera();
 }
@@ -83,10 +84,12 @@ async function showImage(item, isNew) {
     stage.show(image, size);
   }
   const { result, error } = item;
+  const stale = images.isStale(item);
+  stage.setStale(stale);
   if (result && !image) stage.show(null, result);
   if (result) {
     stage.draw(result.faces, result);
-    stage.note(result.faces.length ? attentionNote() : t("faces.none"));
+    stage.note(stale ? t("status.again") : noteOn(result));
     faceList.clear();
     showFaces(result.faces, image);
     if (result.faces.length === 1) openCard(result.faces[0].id);
@@ -104,7 +107,11 @@ async function showImage(item, isNew) {
   }
 }
 
-const attentionNote = () => (options.request().attention ? t("attention.legend") : "");
+/** @param {Pick<import("./engine.js").Result, "faces" | "decision">} result */
+function noteOn({ faces, decision }) {
+  if (!faces.length) return nobody(decision !== undefined);
+  return faces.some(({ attention }) => attention) ? t("attention.legend") : "";
+}
 
 // Names of files that the server reads and most browsers do not; others that a browser cannot read are damaged.
 const SERVER_READS = /\.(tiff?|hei[cf]|hif|jp[2cfx]|j2k)$/i;
@@ -199,6 +206,8 @@ function showState() {
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;
   $("private").textContent = t(`start.private.${place === "none" ? "device" : place}`);
+  const model = answers.model(moving);
+  for (const id of ["model", "use-model"]) $(id).textContent = model ? termsOf(model) : "";
   $("download").hidden = share === null;
   $("download").value = share ?? 0;
   document.querySelectorAll("[data-server]").forEach((element) => {
@@ -271,8 +280,12 @@ function listen() {
     else if (what === "key") answers.load().then(() => images.retry());
     else if (view === "live") live.change();
     else if (view === "video") video.change();
-    else images.process();
+    else {
+      images.process();
+      if (images.shown) show(images.shown);
+    }
   });
+  onClick("#use-open", () => $("use").showModal());
   listenForFiles();
   listenForMenus();
   addEventListener("pagehide", leaveCamera);
@@ -280,6 +293,7 @@ function listen() {
   $("options").addEventListener("toggle", () => $("options").open && reconnect());
   document.addEventListener("language", () => {
     document.title = t("title");
+    options.writeCheck();
     faceList.clear();
     if (images.shown?.kind === "image") showImage(images.shown, false);
     if (view === "video") video.showPeople();

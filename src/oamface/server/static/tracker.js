@@ -1,6 +1,7 @@
 // Follows the faces of a live view: a close-up of each in every frame, a look at the whole frame now and then, answers
 // averaged over time as in oamface/video/tracker.py.
 
+import { checkPolicy } from "./age_policy.js";
 import { iou } from "./detection.js";
 import { placeOf as centerOf } from "./face_detector.js";
 import { cutRegion, resize } from "./pixels.js";
@@ -55,6 +56,7 @@ export class Tracker {
    * @param {import("./engine.js").LiveOptions} options @returns {Promise<import("./engine.js").TrackedFace[]>}
    */
   async update(image, seconds, options) {
+    const policy = options.policy && checkPolicy(options.policy);
     this.frames += 1;
     const lost = await this.follow(image, seconds);
     if (lost || !this.tracks.length || this.frames % GLANCE_EVERY === 0) await this.glance(image, seconds);
@@ -62,7 +64,7 @@ export class Tracker {
     await this.answer(image, seconds);
     return this.tracks.filter(({ seen, average }) => average && seconds - seen <= HOLD).map((track) => ({
       id: track.id,
-      ...this.predictor.face(track.shown, /** @type {Predictions} */ (track.average), options),
+      ...this.predictor.face(track.shown, /** @type {Predictions} */ (track.average), { ...options, policy }),
       ...placeOf(track.shown),
     }));
   }

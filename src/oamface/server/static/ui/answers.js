@@ -19,6 +19,10 @@ export class Answers {
     this.liveEngine = null;
     this.canLive = true; // as far as is known
     this.hasServer = false;
+    /** @type {import("../engine.js").Index | null} */
+    this.index = null; // unknown without a connection, or without a key that the server asks for
+    /** @type {import("../engine.js").Info | null} */
+    this.liveInfo = null;
     this.share = 0; // of the networks that is here
     /** @type {EngineError | null} */
     this.problem = null; // why the device cannot answer
@@ -40,14 +44,22 @@ export class Answers {
 
   /** Looks for a server: at the start, and later where there was none, such as without a connection. */
   async findServer() {
-    if (this.hasServer) return;
-    const found = await readIndex(options.key()).then(
-      ({ service }) => service,
-      ({ code }) => code === "key",
-    );
-    this.hasServer ||= found;
+    if (this.index) return;
+    try {
+      this.index = await readIndex(options.key());
+      this.hasServer = this.index.service;
+    } catch (/** @type {any} */ error) {
+      this.hasServer ||= error.code === "key";
+    }
     options.allowPlace("server", this.hasServer);
     if (this.hasServer) this.onChange();
+  }
+
+  /** The model that answers, and its terms; null while unknown. @param {boolean} moving for moving images */
+  model(moving) {
+    const info = moving ? this.liveInfo : this.engine?.info;
+    const name = info?.model ?? this.index?.[moving ? "live" : "model"];
+    return name ? { name, terms: info?.terms ?? this.index?.models[name].terms ?? "" } : null;
   }
 
   /** Loads the networks unless the visitor saves data. */
@@ -110,24 +122,37 @@ export class Answers {
    * @returns {Promise<{ result: Result, place: "device" | "server" }>}
    */
   async analyze(file, request, place) {
-    while (!place && options.place() === "device") {
-      if (this.engine) return { result: await this.engine.analyze(file, request), place: "device" };
-      if (this.problem && this.problem.code !== "key" && !this.hasServer) throw this.problem;
+    if (!place) await this.ready();
+    if (place || options.place() === "server") return { result: await askServer(file, request), place: "server" };
+    if (!this.engine) throw this.problem;
+    return { result: await this.engine.analyze(file, request), place: "device" };
+  }
+
+  /** Waits until the chosen place can answer, or is known not to. */
+  async ready() {
+    while (options.place() === "device" && !this.engine) {
+      if (this.problem && this.problem.code !== "key" && !this.hasServer) return;
       if (!this.loading && !this.problem) this.load();
       await this.nextChange();
     }
-    return { result: await askServer(file, request), place: "server" };
   }
 
   /** The engine for moving images. @param {(progress: { loaded: number, total: number }) => void} onProgress */
   openLive(onProgress) {
     this.canLive = true;
-    this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).catch((error) => {
-      this.liveEngine = null;
-      this.canLive = false;
-      this.changed();
-      throw error;
-    });
+    this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).then(
+      (engine) => {
+        this.liveInfo = engine.info;
+        this.onChange();
+        return engine;
+      },
+      (error) => {
+        this.liveEngine = null;
+        this.canLive = false;
+        this.changed();
+        throw error;
+      },
+    );
     return this.liveEngine;
   }
 
@@ -139,9 +164,10 @@ export class Answers {
 }
 
 /** @param {Blob} file @param {options.Request} request @returns {Promise<Result>} */
-async function askServer(file, { tasks, crop, attention, atLeast }) {
+async function askServer(file, { tasks, crop, attention, atLeast, policy }) {
   const query = new URLSearchParams({ tasks: tasks.join(), crop: String(crop), attention: String(attention) });
   if (atLeast.length) query.set("at_least", atLeast.join());
+  if (policy) query.set("policy", Object.entries(policy).map((field) => field.join("=")).join());
   /** @type {Record<string, string>} */
   const headers = options.key() ? { Authorization: `Bearer ${options.key()}` } : {};
   for (let attempt = 1; ; attempt += 1) {

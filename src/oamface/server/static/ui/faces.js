@@ -2,12 +2,13 @@
 
 import { $, colorOf, create, createSvg } from "./elements.js";
 import { clock, number, percent, t } from "./messages.js";
-import { CLASS_TASKS, className, likely, thresholds, visible, whyUncertain, years } from "./phrases.js";
+import {
+  because, CLASS_TASKS, className, likely, outcome, thresholds, visible, whyUncertain, years,
+} from "./phrases.js";
 
 /**
- * @typedef {{ id: number, spans?: [number, number][], portrait?: HTMLCanvasElement }} Extra
+ * @typedef {{ id: number } & Partial<import("./people.js").Seen>} Extra
  * @typedef {import("../engine.js").Face & Extra} Face
- *   spans: seconds of a video; portrait: where it was not cut from the present image
  */
 
 export class FaceList {
@@ -113,6 +114,7 @@ class Card {
     const text = JSON.stringify(answers) + document.documentElement.lang;
     if (text === this.written) return;
     this.written = text;
+    this.item.classList.toggle("stale", Boolean(face.stale));
     this.button.textContent = t(face.spans ? "person" : "face", { number: face.id });
     this.summary.replaceChildren(...summary(face));
     this.details.replaceChildren(...details(face));
@@ -145,6 +147,7 @@ function summary(face) {
         create("span", { textContent: likely(face.age) }),
       ),
     );
+  if (face.decision) found.push(decisionLine(face.decision));
   const tags = CLASS_TASKS.filter((task) => face[task]).map((task) => {
     const { label } = /** @type {any} */ (face[task]);
     return create("span", {
@@ -159,6 +162,7 @@ function summary(face) {
   if (face.spans) {
     const times = face.spans.map(([start, end]) => `${clock(start)}–${clock(end)}`).join(", ");
     found.push(create("p", { className: "times", textContent: t("video.seen", { times }) }));
+    if (face.stale) found.push(create("p", { className: "why", textContent: t("video.stale") }));
   }
   return found;
 }
@@ -167,6 +171,7 @@ function summary(face) {
 function details(face) {
   const found = [];
   if (!face.detected) found.push(create("p", { className: "why", textContent: t("why.assumed") }));
+  if (face.decision) found.push(...aboutDecision(face.decision));
   if (face.age) found.push(...aboutAge(face.age));
   for (const task of CLASS_TASKS) if (face[task]) found.push(...aboutClasses(face, task));
   found.push(
@@ -174,6 +179,30 @@ function details(face) {
     create("p", { textContent: visible(face) }),
     meter([["fill", 0, 100 * face.visibility]]),
   );
+  return found;
+}
+
+/** @param {import("../engine.js").Decision} decision */
+function decisionLine(decision) {
+  const line = create(
+    "p",
+    { className: "decision" },
+    create("b", { textContent: outcome(decision) }),
+    " ",
+    create("span", { textContent: because(decision) }),
+  );
+  line.dataset.outcome = decision.outcome;
+  return line;
+}
+
+/** @param {import("../engine.js").Decision} decision */
+function aboutDecision({ outcome: name, probability }) {
+  const found = [create("h4", { textContent: t("check") }), create("p", { textContent: t(`check.why.${name}`) })];
+  if (probability !== null) {
+    const text = t("check.probability", { percent: percent(probability) });
+    found.push(create("p", { className: "at-least", textContent: text }), meter([["fill", 0, 100 * probability]]));
+  }
+  found.push(create("p", { className: "use", textContent: t("check.use") }));
   return found;
 }
 

@@ -40,10 +40,11 @@ export class Frames {
     this.late = false;
     this.busy = true;
     try {
+      const { options } = this.view;
       const frame = await createImageBitmap(this.video);
       const copy = await createImageBitmap(frame); // the engine takes the frame over
       const result = await this.view.push(frame, seconds);
-      if (!this.stopped) {
+      if (!this.stopped && options === this.view.options) {
         this.show(copy);
         this.onResult({ ...result, seconds });
       }
@@ -63,6 +64,16 @@ export class Frames {
       Object.assign(canvas, { width: frame.width, height: frame.height });
     canvas.getContext("2d").drawImage(frame, 0, 0);
     if (!canvas.isConnected) this.video.after(canvas);
+  }
+
+  /** Other options from now on, for the frame that is shown too. @param {import("../engine.js").LiveOptions} request
+   * @returns {boolean} whether they are others */
+  change(request) {
+    const options = { ...this.view.options, ...request };
+    if (JSON.stringify(options) === JSON.stringify(this.view.options)) return false;
+    this.view.options = options;
+    if (this.video.paused) this.take(this.video.currentTime);
+    return true;
   }
 
   stop() {

@@ -96,9 +96,13 @@ export class Images {
   /** Answers what has no answer to the present request. */
   async process() {
     this.#writeLeft();
+    for (const item of this.items) item.element.classList.toggle("stale", this.isStale(item));
     if (this.running) return;
     this.running = true;
-    for (let item = this.#next(); item; item = this.#next()) {
+    while (this.#next()) {
+      await this.answers.ready(); // meanwhile another may be selected
+      const item = this.#next();
+      if (!item) break;
       await this.analyze(item);
       this.#report();
     }
@@ -140,6 +144,7 @@ export class Images {
     }
     item.asked = asked;
     item.element.classList.remove("busy");
+    item.element.classList.toggle("stale", this.isStale(item));
     item.element.classList.toggle("failed", item.error !== null);
     item.element.dataset.faces = item.result ? String(item.result.faces.length) : "";
     if (item === this.shown) this.onShow(item);
@@ -156,6 +161,11 @@ export class Images {
     this.items = [];
     $("strip").replaceChildren();
     this.show(null);
+  }
+
+  /** Whether its answers are those to another request, until the new ones are there. @param {Item} item */
+  isStale(item) {
+    return item.result !== null && this.#waits(item);
   }
 
   /** @param {Item} item */

@@ -4,6 +4,7 @@ import { $, create, warn } from "./elements.js";
 import { Frames } from "./frames.js";
 import { number, percent, t } from "./messages.js";
 import * as options from "./options.js";
+import { nobody } from "./phrases.js";
 
 const CARDS_EVERY = 500; // ms between changes of the cards, which nobody could read faster
 
@@ -88,11 +89,13 @@ export class Live {
   /** @param {import("./frames.js").FrameResult} result */
   draw(result) {
     this.stage.draw(result.faces, result);
+    this.stage.setStale(false);
     if (!this.video.paused) $("rate").textContent = t("live.rate", { rate: number(result.frames_per_second, 1) });
     const now = performance.now();
     if (now - this.shownAt < CARDS_EVERY && !this.video.paused) return;
     this.shownAt = now;
     this.showFaces(result.faces, this.image);
+    this.stage.note(this.view?.options.policy && !result.faces.length ? nobody(true) : "");
   }
 
   /** @param {boolean} still */
@@ -123,7 +126,9 @@ export class Live {
 
   /** Other options from now on. */
   change() {
-    this.view?.reset(liveRequest());
+    if (!this.frames?.change(liveRequest())) return;
+    this.stage.setStale(true);
+    this.shownAt = 0;
   }
 
   close() {
@@ -136,6 +141,6 @@ export class Live {
 }
 
 export function liveRequest() {
-  const { tasks, atLeast } = options.request();
-  return { tasks, atLeast };
+  const { tasks, atLeast, policy } = options.request();
+  return { tasks, atLeast, policy };
 }

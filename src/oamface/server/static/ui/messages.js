@@ -61,6 +61,9 @@ export const percent = (share) => new Intl.NumberFormat(language, { style: "perc
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
 
+/** "one, two and three". @param {string[]} texts */
+export const list = (texts) => new Intl.ListFormat(language).format(texts);
+
 /** 75 as 1:15. @param {number} seconds */
 export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 

@@ -1,10 +1,12 @@
 // What is asked for, as the options' form says.
 
+import { checkPolicy } from "../age_policy.js";
 import { $, warn } from "./elements.js";
 import { t } from "./messages.js";
 
 /** @typedef {import("../engine.js").Task} Task */
-/** @typedef {{ tasks: Task[], atLeast: number[], attention: boolean, crop: boolean }} Request */
+/** @typedef {import("../engine.js").Policy} Policy */
+/** @typedef {{ tasks: Task[], atLeast: number[], attention: boolean, crop: boolean, policy?: Policy }} Request */
 
 /** @type {Task[]} */
 export const TASKS = ["age", "mask", "gender", "race"];
@@ -21,7 +23,29 @@ export function request() {
     atLeast: threshold && input("age").checked ? [threshold] : [],
     attention: input("attention").checked,
     crop: input("crop").checked,
+    policy: policy() ?? undefined,
   };
+}
+
+/** Of the age check: undefined while it is off, null while it is wrong. @returns {Policy | undefined | null} */
+function policy() {
+  if (!input("check").checked || !input("age").checked) return undefined;
+  const [age, challenge] = ["check-age", "check-challenge"].map((name) => input(name).valueAsNumber);
+  try {
+    checkPolicy({ age, challenge });
+  } catch {
+    return null;
+  }
+  return { age, challenge };
+}
+
+/** Shows the fields of the age check, and what is wrong with them. */
+export function writeCheck() {
+  input("check").disabled = !input("age").checked; // it is about the age
+  $("check-fields").hidden = !input("check").checked;
+  const wrong = policy() === null;
+  $("check-problem").textContent = wrong ? t("error.policy") : "";
+  for (const name of ["check-age", "check-challenge"]) input(name).setAttribute("aria-invalid", String(wrong));
 }
 
 /** @returns {"device" | "server"} */
@@ -62,6 +86,7 @@ export function onChange(callback) {
       warn(t("options.least"));
       return;
     }
+    writeCheck();
     callback(target.name === "place" || target.name === "key" ? target.name : "request");
   });
 }

@@ -3,7 +3,7 @@
 import { colorOf, create } from "./elements.js";
 import { placeLabels } from "./labels.js";
 import { t } from "./messages.js";
-import { lines } from "./phrases.js";
+import { briefly, lines } from "./phrases.js";
 
 /** @typedef {import("../engine.js").Face & { id: number }} Face */
 /** @typedef {{ box: HTMLButtonElement, label: HTMLElement, text: string }} Parts */
@@ -121,10 +121,11 @@ export class Overlay {
   }
 }
 
-/** Everything, the age alone, the number alone. @param {Face} face */
+/** Everything, the age or the decision alone, the number alone. @param {Face} face */
 function variants(face) {
   const all = lines(face);
-  return [all, all.slice(0, 1), [`#${face.id}`]].filter(
+  const brief = face.decision ? [briefly(face.decision)] : all.slice(0, 1);
+  return [all, brief, [`#${face.id}`]].filter(
     (texts, index, list) => texts.length && (!index || texts.join() !== list[index - 1].join()),
   );
 }

@@ -4,8 +4,12 @@ import { portrait } from "./faces.js";
 
 /** @typedef {import("../engine.js").TrackedFace} TrackedFace */
 /**
- * @typedef {TrackedFace & { spans: [number, number][], frames: number, portrait: HTMLCanvasElement }} Person spans:
- *   seconds, from first to last; portrait: of the frame where the person was first seen
+ * @typedef {object} Seen
+ * @property {[number, number][]} spans seconds, from first to last
+ * @property {number} frames
+ * @property {HTMLCanvasElement} portrait of the frame where the person was first seen
+ * @property {boolean} [stale] the answers are those to other options
+ * @typedef {TrackedFace & Seen} Person
  */
 
 const GAP = 1; // seconds without a face that end a span
@@ -47,6 +51,11 @@ export class People {
       });
     }
     return numbered;
+  }
+
+  /** The options have changed: who is seen again gets new answers. A decision by another age check does not stay. */
+  expire() {
+    for (const [id, { decision, ...person }] of this.byId) this.byId.set(id, { ...person, stale: true });
   }
 
   list() {

@@ -1,7 +1,7 @@
 // What is predicted about a face, in words.
 
-import { LEAST_FACE } from "../constants.js";
-import { hasText, percent, t } from "./messages.js";
+import { LEAST_FACE, OPEN_WEIGHTS } from "../constants.js";
+import { hasText, list, percent, t } from "./messages.js";
 
 /** @typedef {import("../engine.js").Face} Face */
 /** @typedef {"gender" | "race" | "mask"} ClassTask */
@@ -46,9 +46,40 @@ export function visible(face) {
   return t(`visible.${level}`, { percent: percent(face.visibility) });
 }
 
+/** What a model may be used for, as far as is known. @param {{ name: string, terms: string }} model */
+export function termsOf({ name, terms }) {
+  const kind = terms ? "research" : OPEN_WEIGHTS.includes(name) ? "open" : "own";
+  return t(`model.${kind}`, { model: name });
+}
+
+/** "Age check: refer". @param {import("../engine.js").Decision} decision */
+export const outcome = (decision) => t("check.is", { outcome: briefly(decision) });
+
+/** "refer". @param {import("../engine.js").Decision} decision */
+export const briefly = ({ outcome: name }) => t(`check.${name}`);
+
+/**
+ * Why it was decided so, or what a refused person needs; "" if nothing has to be added.
+ *
+ * @param {import("../engine.js").Decision} decision
+ */
+export function because({ outcome: name, reasons }) {
+  if (name === "refuse") return t("check.appeal");
+  return list(
+    reasons.map((reason) => {
+      const [, text, limit = ""] = /** @type {RegExpExecArray} */ (/^(.*?)(?: (\d+))?$/.exec(reason));
+      return hasText(`reason.${text}`) ? t(`reason.${text}`, { years: limit }) : reason;
+    }),
+  );
+}
+
+/** Of an image without a face. @param {boolean} checked whether its age check was asked for */
+export const nobody = (checked) => (checked ? `${t("faces.none")} ${t("check.nobody")}` : t("faces.none"));
+
 /** The lines of a face's label on the image: the most important first. @param {Face} face */
 export function lines(face) {
   const found = [];
+  if (face.decision) found.push(outcome(face.decision));
   if (face.age) found.push(years(face.age), likely(face.age));
   for (const task of CLASS_TASKS) {
     const answer = face[task];

@@ -18,6 +18,8 @@ const ANSWERS = [
   "mask_probability",
   "visibility",
   "detected",
+  "decision",
+  "reason",
 ];
 
 /** @param {import("../engine.js").Face} face */
@@ -28,13 +30,19 @@ const answersOf = (face) => [
   .../** @type {const} */ (["gender", "race", "mask"]).flatMap((task) => [face[task]?.label, face[task]?.probability]),
   face.visibility,
   face.detected,
+  ...decisionOf(face.decision),
 ];
 
-/** One row for each face. @param {Item[]} items */
+/** @param {import("../engine.js").Decision} [decision] */
+const decisionOf = (decision) => [decision?.outcome, decision?.reasons.join(", ")];
+
+/** One row for each face, and for each decision about an image without one. @param {Item[]} items */
 export function saveCsv(items) {
-  const rows = items.flatMap(({ name, result }) =>
-    (result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face)]),
-  );
+  const blank = Array(1 + FACE.length + ANSWERS.length - 2).fill("");
+  const rows = items.flatMap(({ name, result }) => [
+    ...(result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face)]),
+    ...(result?.decision ? [[name, ...blank, ...decisionOf(result.decision)]] : []),
+  ]);
   saveRows("oamface.csv", [["image", "face", ...FACE, ...ANSWERS], ...rows]);
 }
 
@@ -73,7 +81,7 @@ export function saveVideoJson(name, people) {
     seconds,
     faces: faces.map(withTrack),
   }));
-  const summary = people.list().map(({ box, landmarks, score, spans, portrait, ...person }) => ({
+  const summary = people.list().map(({ box, landmarks, score, spans, portrait, stale, ...person }) => ({
     ...withTrack(person),
     first: spans[0][0],
     last: spans[spans.length - 1][1],

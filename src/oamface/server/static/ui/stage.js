@@ -32,6 +32,12 @@ export class Stage {
     if (faces.some((face) => face.attention)) this.overlay.layer.before(attentionCanvas(faces, size));
   }
 
+  /** Whether the answers shown are those to other options, and new ones are computed. @param {boolean} stale */
+  setStale(stale) {
+    $("work").classList.toggle("stale", stale);
+    $("faces").ariaBusy = String(stale);
+  }
+
   /**
    * A line under the image, with something to do about it.
    * @param {string} [text]

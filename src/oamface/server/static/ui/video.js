@@ -54,18 +54,20 @@ export class VideoView {
     this.video.setAttribute("aria-label", item.name);
     this.video.src = item.url;
     const readable = await new Promise((resolve) => {
-      this.video.onloadeddata = () => resolve(true);
+      this.video.onloadeddata = () => resolve(this.video.videoWidth > 0); // 0: sound alone
       this.video.onerror = () => resolve(false);
     });
     if (this.item !== item) return;
     const size = { width: this.video.videoWidth || 640, height: this.video.videoHeight || 360 };
     this.stage.show(readable ? this.video : null, size);
-    $("seek").max = readable ? this.video.duration : 1;
-    this.showPeople();
+    $("video-controls").hidden = !readable;
     if (!readable) {
       this.stage.note(t("error.video"));
+      item.element.classList.add("failed");
       return;
     }
+    $("seek").max = this.video.duration;
+    this.showPeople();
     const canvas = /** @type {HTMLCanvasElement} */ (item.element.querySelector("canvas"));
     drawThumbnail(canvas, this.video, this.video.videoWidth, this.video.videoHeight);
     this.answer(item);
@@ -94,6 +96,7 @@ export class VideoView {
     if (!this.frames) return;
     const faces = this.people?.add(result.seconds, result.faces, this.frames.canvas) ?? [];
     this.stage.draw(faces, result);
+    this.stage.setStale(false);
     const share = 1000 / result.milliseconds / FRAMES_WANTED;
     this.video.playbackRate = Math.min(1, Math.max(0.25, Math.round(4 * share) / 4));
     const now = performance.now();
@@ -157,8 +160,11 @@ export class VideoView {
   }
 
   change() {
-    this.view?.reset(liveRequest());
-    this.people?.restart();
+    if (!this.frames?.change(liveRequest())) return;
+    this.stage.setStale(true);
+    this.people?.expire();
+    this.showPeople();
+    this.shownAt = 0;
   }
 
   close() {
@@ -167,6 +173,7 @@ export class VideoView {
     this.video.pause();
     this.video.removeAttribute("src");
     this.video.load();
+    $("video-controls").hidden = true;
     this.item = this.view = this.frames = null;
   }
 }
