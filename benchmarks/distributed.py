@@ -84,23 +84,32 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48, help="of one process; two share twice as many")
     parser.add_argument("--pretrained", default="scratch", help="or a model file to start from, such as oam")
     parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--rounds", type=int, default=3, help="of all runs in turn; printed are medians")
     options = parser.parse_args()
+    rounds = []
+    for _ in range(options.rounds):
+        with TemporaryDirectory() as folder:
+            rounds.append(measure(Path(folder), options))
+    for name in rounds[0]:
+        print(f"{name}: {np.median([rates[name] for rates in rounds]):.0f} samples a second")
+    for name in ("two", "two independent runs"):
+        ratios = [rates[name] / rates["one"] for rates in rounds]
+        print(f"{name} against one: {np.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Samples a second of every kind of run; prints how the losses differ."""
     batch = options.batch
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        single = train(folder, options, "single", processes=1, batch_size=batch)
-        with ThreadPoolExecutor(2) as pool:
-            independent = list(
-                pool.map(lambda name: train(folder, options, name, processes=1, batch_size=batch), ("first", "second"))
-            )
-        doubled = train(folder, options, "doubled", processes=1, batch_size=2 * batch)
-        shared = train(folder, options, "shared", processes=2, batch_size=2 * batch)
-    print(f"losses of two processes against one with the same batch: {difference(doubled, shared)}")
+    single = train(folder, options, "single", processes=1, batch_size=batch)
+    shared = train(folder, options, "shared", processes=2, batch_size=2 * batch)
+    with ThreadPoolExecutor(2) as pool:
+        independent = list(
+            pool.map(lambda name: train(folder, options, name, processes=1, batch_size=batch), ("first", "second"))
+        )
+    doubled = train(folder, options, "doubled", processes=1, batch_size=2 * batch)
+    print(f"losses of two processes against one with the same batch: {difference(doubled, shared)}", flush=True)
     rates = {"one": throughput(single), "one, doubled batch": throughput(doubled), "two": throughput(shared)}
-    rates["two independent runs"] = sum(map(throughput, independent))
-    print(*(f"{name}: {rate:.0f} samples a second" for name, rate in rates.items()), sep="\n")
-    reached, possible = rates["two"] / rates["one"], rates["two independent runs"] / rates["one"]
-    print(f"two processes against one: {reached:.2f} times, of {possible:.2f} possible here")
+    return {**rates, "two independent runs": sum(map(throughput, independent))}
 
 
 if __name__ == "__main__":
