@@ -46,6 +46,8 @@ class AgePolicy:
 
         Raises OptionError: an unknown field, one given twice or without a number, and whatever AgePolicy raises.
         """
+        if not text.strip():
+            raise OptionError("policy: is empty; expected such as age=18,challenge=25")
         known = [field.name for field in fields(cls)]
         values: dict[str, float] = {}
         for part in text.split(","):

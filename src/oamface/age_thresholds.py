@@ -45,5 +45,5 @@ def check_thresholds(years: Sequence[int]) -> tuple[int, ...]:
     """Thresholds in ascending order, each once. Raises OptionError: not whole numbers from 0 to 100."""
     for year in years:
         if not isinstance(year, int | np.integer) or isinstance(year, bool) or not 0 <= year <= AGES[-1]:
-            raise OptionError(f"age {year!r}: expected a whole number from 0 to {AGES[-1]} years")
+            raise OptionError(f"at_least {year!r}: expected a whole number from 0 to {AGES[-1]} years")
     return tuple(sorted({int(year) for year in years}))

@@ -30,8 +30,8 @@ class TextTable:
     def __init__(self, tasks: Sequence[str], names: Sequence[str], at_least: Sequence[int] = ()) -> None:
         longest = max((cell_len(printable(name)) for name in names), default=0)
         self._widths = {"image": min(max(longest, 5), _NAME_WIDTH), "face": 4}
-        self._widths |= {task: 14 + 12 * len(at_least) if task == "age" else 20 for task in tasks}
-        self._heading: tuple[str, ...] = (self._line([*self._widths, "visible"]),)
+        self._widths |= {task: 14 + 12 * len(at_least) if task == "age" else 20 for task in tasks} | {"visible": 7}
+        self._heading: tuple[str, ...] = (self._line([*self._widths, "note"]),)
 
     def lines(self, result: ImageResult) -> Iterator[str]:
         """One line a face, or one for an image without faces; the heading before the first of all."""
@@ -44,7 +44,7 @@ class TextTable:
         if not result.faces:
             yield self._line([name, f"no face found{_decided(result.decision)}"])
         for number, face in enumerate(result.faces, 1):
-            yield self._line([name, str(number), *_cells(face), f"{face.visibility:.0%}{_note(face)}"])
+            yield self._line([name, str(number), *_cells(face), f"{face.visibility:.0%}", _note(face).strip()])
 
     def _line(self, cells: Sequence[str]) -> str:
         widths = [*self._widths.values(), 0]

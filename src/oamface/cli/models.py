@@ -30,7 +30,7 @@ def list_models(json: opt.Json = False) -> None:
         print(json_text([model.to_dict() for model in models]), end="")
         return
     print_table(
-        ("model", "MB", "precision", "licence", "age MAE", "gender", "race", "mask"),
+        ("model", "MB", "precision", "licence", "UTKFace age MAE", "FairFace gender", "FairFace race", "mask"),
         [
             (
                 model.name,

@@ -186,12 +186,21 @@ export class LiveView {
   }
 }
 
+/** What a request sends with a key. Throws EngineError: no header can carry it. @param {string} [key] */
+export function authorization(key) {
+  try {
+    return new Headers(key ? { Authorization: `Bearer ${key}` } : {});
+  } catch {
+    throw new EngineError("key", "A key has no such letters.");
+  }
+}
+
 /**
  * What the server or the static site offers. @param {string} [key] the server's, where it asks for one
  * @returns {Promise<Index>}
  */
 export async function readIndex(key) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : undefined;
+  const headers = authorization(key);
   const response = await fetch(new URL("./models/index.json", import.meta.url), { headers }).catch(() => null);
   if (!response) throw new EngineError("unreachable", "The server cannot be reached.");
   if (response.status === 401) throw new EngineError("key", "The server asks for a key.");

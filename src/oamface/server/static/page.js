@@ -89,7 +89,7 @@ async function showImage(item, isNew) {
   if (result && !image) stage.show(null, result);
   if (result) {
     stage.draw(result.faces, result);
-    stage.note(stale ? t("status.again") : noteOn(result));
+    stage.note(stale ? t("status.again") : noteOn(result) || (image ? "" : t("image.unseen")));
     faceList.clear();
     showFaces(result.faces, image);
     if (result.faces.length === 1) openCard(result.faces[0].id);
@@ -290,7 +290,7 @@ function listen() {
   listenForMenus();
   addEventListener("pagehide", leaveCamera);
   addEventListener("online", reconnect);
-  $("options").addEventListener("toggle", () => $("options").open && reconnect());
+  $("options").addEventListener("toggle", () => ($("options").open ? reconnect() : options.restoreCheck()));
   document.addEventListener("language", () => {
     document.title = t("title");
     options.writeCheck();

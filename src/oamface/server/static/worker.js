@@ -3,7 +3,7 @@
 import { Analyzer } from "./analyzer.js";
 import { CenterFace } from "./centerface.js";
 import { download, fetchIndex } from "./downloads.js";
-import { EngineError } from "./engine.js";
+import { EngineError, authorization } from "./engine.js";
 import { FaceDetector } from "./face_detector.js";
 import { FaceScanner } from "./face_scanner.js";
 import { readDescription } from "./model_file.js";
@@ -23,8 +23,7 @@ let last = Promise.resolve(); // calls are answered one after the other
 /** @type {Record<string, (values: any) => Promise<any>>} */
 const METHODS = {
   async open({ model, live, backend, key }) {
-    /** @type {Record<string, string>} */
-    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const headers = authorization(key);
     const index = await fetchIndex(headers);
     /** @type {import("./engine.js").Backend} */
     const best = backend ?? await bestBackend();
@@ -32,6 +31,7 @@ const METHODS = {
     if (!name || !index.models[name]) throw new EngineError("model", "The site has no such network for a browser.");
     const binary = index.runtime[best];
     if (!binary) throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
+    /** @type {Record<string, import("./engine.js").ListedFile>} */
     const networks = { ...index.detectors, [name]: index.models[name] };
     const total = [binary, ...Object.values(networks)].reduce((sum, { bytes }) => sum + bytes, 0);
     let loaded = 0;

@@ -1,6 +1,6 @@
 // Who answers: the engine on this device, or else the server. Nothing goes to the server unless the page says so.
 
-import { EngineError, openEngine, readIndex } from "../engine.js";
+import { EngineError, authorization, openEngine, readIndex } from "../engine.js";
 import { percent, t } from "./messages.js";
 import * as options from "./options.js";
 
@@ -110,9 +110,13 @@ export class Answers {
       return { place: "none", text: t(this.problem.code === "key" ? "place.key" : "place.none"), share: null };
     return {
       place: "device",
-      text: this.loading ? t("place.loading", { percent: percent(this.share) }) : t("place.by.device"),
+      text: this.loading ? this.#loadingText() : t("place.by.device"),
       share: this.loading ? this.share : null,
     };
+  }
+
+  #loadingText() {
+    return this.share < 1 ? t("place.loading", { percent: percent(this.share) }) : t("place.preparing");
   }
 
   /**
@@ -168,8 +172,7 @@ async function askServer(file, { tasks, crop, attention, atLeast, policy }) {
   const query = new URLSearchParams({ tasks: tasks.join(), crop: String(crop), attention: String(attention) });
   if (atLeast.length) query.set("at_least", atLeast.join());
   if (policy) query.set("policy", Object.entries(policy).map((field) => field.join("=")).join());
-  /** @type {Record<string, string>} */
-  const headers = options.key() ? { Authorization: `Bearer ${options.key()}` } : {};
+  const headers = authorization(options.key());
   for (let attempt = 1; ; attempt += 1) {
     const response = await fetch(`v1/analyze?${query}`, { method: "POST", headers, body: file }).catch(() => null);
     if (!response) throw new EngineError("unreachable", "no response");

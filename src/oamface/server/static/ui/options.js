@@ -11,6 +11,10 @@ import { t } from "./messages.js";
 /** @type {Task[]} */
 export const TASKS = ["age", "mask", "gender", "race"];
 
+const CHECK_FIELDS = ["check-age", "check-challenge"];
+/** @type {Policy | undefined} */
+let lastPolicy; // the last one that was right
+
 const form = () => $("options-form");
 /** @param {string} name @returns {any} one input, or the radio buttons of a name */
 const input = (name) => form().elements.namedItem(name);
@@ -23,29 +27,48 @@ export function request() {
     atLeast: threshold && input("age").checked ? [threshold] : [],
     attention: input("attention").checked,
     crop: input("crop").checked,
-    policy: policy() ?? undefined,
+    policy: policy(),
   };
 }
 
-/** Of the age check: undefined while it is off, null while it is wrong. @returns {Policy | undefined | null} */
+/** Of the age check, undefined while it is off; the last one while the fields are wrong. @returns {Policy | undefined} */
 function policy() {
   if (!input("check").checked || !input("age").checked) return undefined;
-  const [age, challenge] = ["check-age", "check-challenge"].map((name) => input(name).valueAsNumber);
-  try {
-    checkPolicy({ age, challenge });
-  } catch {
-    return null;
-  }
+  if (!isWrong()) lastPolicy = typed();
+  return lastPolicy;
+}
+
+/** What the fields of the age check say. */
+function typed() {
+  const [age, challenge] = CHECK_FIELDS.map((name) => input(name).valueAsNumber);
   return { age, challenge };
+}
+
+function isWrong() {
+  try {
+    checkPolicy(typed());
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** What the age check goes by, once nobody types any more. */
+export function restoreCheck() {
+  if (!lastPolicy) return;
+  CHECK_FIELDS.forEach((name, index) => {
+    input(name).value = Object.values(/** @type {Policy} */ (lastPolicy))[index];
+  });
+  writeCheck();
 }
 
 /** Shows the fields of the age check, and what is wrong with them. */
 export function writeCheck() {
   input("check").disabled = !input("age").checked; // it is about the age
   $("check-fields").hidden = !input("check").checked;
-  const wrong = policy() === null;
+  const wrong = input("check").checked && isWrong();
   $("check-problem").textContent = wrong ? t("error.policy") : "";
-  for (const name of ["check-age", "check-challenge"]) input(name).setAttribute("aria-invalid", String(wrong));
+  for (const name of CHECK_FIELDS) input(name).setAttribute("aria-invalid", String(wrong));
 }
 
 /** @returns {"device" | "server"} */
@@ -61,7 +84,7 @@ export function allowPlace(name, possible) {
   form().querySelector(`[value=${name}]`).disabled = !possible;
 }
 
-export const key = () => input("key").value;
+export const key = () => input("key").value.trim();
 
 /** Shows the field for the server's key, says whether the present one is wrong, and moves there. */
 export function askForKey() {

@@ -8,6 +8,7 @@ import { People } from "./people.js";
 
 const CARDS_EVERY = 500; // ms
 const FRAMES_WANTED = 8; // answered for each second of the video; a slow device plays it slower
+const LAST = 0.3; // seconds, so long before its end a video is over
 const ROW = 8; // of the timeline, in pixels
 
 export class VideoView {
@@ -67,6 +68,7 @@ export class VideoView {
       return;
     }
     $("seek").max = this.video.duration;
+    this.video.currentTime = this.people?.frames.at(-1)?.seconds ?? 0; // it goes on where it was left
     this.showPeople();
     const canvas = /** @type {HTMLCanvasElement} */ (item.element.querySelector("canvas"));
     drawThumbnail(canvas, this.video, this.video.videoWidth, this.video.videoHeight);
@@ -84,7 +86,7 @@ export class VideoView {
       this.view = engine.live(liveRequest());
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
       this.stage.note();
-      await this.video.play();
+      if (this.video.currentTime < this.video.duration - LAST) await this.video.play();
     } catch (/** @type {any} */ error) {
       if (this.item === item && error.name !== "AbortError")
         this.stage.note(this.answers.liveProblem(error));
