@@ -30,15 +30,15 @@ demo: .venv/light
 
 install: .venv/installed
 
-# Three processes with a thread each keep two cores busy: tests of Ray and browsers wait. None is replaced after a crash:
-# pytest-xdist 3.8 would then wait for ever (a new process gets files that are done).
-IN_THREE := -n 3 --dist loadfile --max-worker-restart 0
+# Two processes with a thread each are quicker than one with two. None is replaced after a crash: pytest-xdist 3.8 would
+# then wait for ever (a new process gets files that are done).
+IN_TWO := -n 2 --dist loadfile --max-worker-restart 0
 test: install
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_THREE) --no-loadscope-reorder --durations 15
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_TWO) --no-loadscope-reorder --durations 15
 
 # What takes seconds, on one's own machine between two edits.
 test-fast: install
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_THREE) -q -m "not (slow or browser or gpu or network)"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_TWO) -q -m "not (slow or browser or gpu or network)"
 
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: install

@@ -71,7 +71,7 @@ def test_parse_reads_what_str_writes() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "unknown field ''"),
+        ("", "is empty"),
         ("18", "unknown field '18'"),
         ("years=18", "known are age, challenge, max_false_accept, max_false_refuse"),
         ("age=18,age=21", "age is given twice"),

@@ -209,7 +209,7 @@ def _check(words: list[str], printed: str, folder: Path) -> None:
     elif command == "analyze":
         heading, *rows = printed.splitlines()
         tasks = options.get("--tasks", ",".join(TASKS)).split(",")
-        assert heading.split()[2:-1] == tasks
+        assert heading.split()[2:-2] == tasks
         assert rows and all(re.search(r" \d+ \(\d+-\d+\)", row) for row in rows)
         assert all(f" {years}+: " in row for years in options.get("--at-least", "").split(",") if years for row in rows)
         if "--policy" in options:

@@ -103,8 +103,8 @@ def test_text_table_shows_decisions_or_what_is_wrong_with_an_image() -> None:
     ]
     table = TextTable(("age", "mask"), ["a"])
     _, first, second, *_, third = [line for result in results for line in table.lines(result)]
-    assert first.endswith("80%  too dark")
-    assert second.endswith("80%  refer: too dark")
+    assert first.endswith("80%      too dark")
+    assert second.endswith("80%      refer: too dark")
     assert third.endswith("no face found  refer: no face")
 
 

@@ -74,7 +74,7 @@ def test_policy_decides_about_each_face_and_about_an_image_without_one(client, a
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [
-        ("", "unknown field"),
+        ("", "is empty"),
         ("adult=18", "known are age, challenge"),
         ("age=18,challenge=17", "below the age 18"),
         ("max_false_accept=2", "within 0 to 1"),

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from oamface.errors import Interrupted, OamfaceError
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer gives it no public name
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_interrupted = threading.Event()
 
 log = logging.getLogger("oamface")
 
@@ -87,7 +89,9 @@ def main() -> None:
         log.debug("", exc_info=error)
         drop_stdout()
         _exit(str(error), 2)
-    except Interrupted:
+    except (Interrupted, ImportError):
+        if not _interrupted.is_set():  # a native module makes an ImportError of a signal that comes while it is loaded
+            raise
         _exit("interrupted; what was done is kept", 130)
 
 
@@ -107,6 +111,7 @@ def _interrupt(number: int, frame: object) -> None:
     """Raise Interrupted once; a second signal must not cut short what the first one has to finish."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    _interrupted.set()
     raise Interrupted
 
 
