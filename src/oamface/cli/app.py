@@ -89,8 +89,9 @@ def main() -> None:
         log.debug("", exc_info=error)
         drop_stdout()
         _exit(str(error), 2)
-    except (Interrupted, ImportError):
-        if not _interrupted.is_set():  # a native module makes an ImportError of a signal that comes while it is loaded
+    except (Interrupted, ImportError) as error:
+        # A native module makes an ImportError of a signal that comes while it is loaded.
+        if isinstance(error, ImportError) and not _interrupted.is_set():
             raise
         _exit("interrupted; what was done is kept", 130)
 
