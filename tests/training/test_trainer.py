@@ -226,7 +226,7 @@ def small_pool(monkeypatch) -> None:
         monkeypatch.setattr(device_batches, name, value)
 
 
-@pytest.mark.parametrize("workers", [1])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_device_augmentation_trains_and_goes_on(store, tmp_path, monkeypatch, small_pool, workers) -> None:
     before = multiprocessing.active_children()
     with monkeypatch.context() as patched:
