@@ -42,9 +42,9 @@ class TextTable:
             yield name
             name = ""
         if not result.faces:
-            yield self._line([name, f"no face found{_decided(result.decision)}"])
+            yield self._line([name, f"no face found  {_decided(result.decision)}"])
         for number, face in enumerate(result.faces, 1):
-            yield self._line([name, str(number), *_cells(face), f"{face.visibility:.0%}", _note(face).strip()])
+            yield self._line([name, str(number), *_cells(face), f"{face.visibility:.0%}", _note(face)])
 
     def _line(self, cells: Sequence[str]) -> str:
         widths = [*self._widths.values(), 0]
@@ -55,15 +55,14 @@ class TextTable:
 def _note(face: Face) -> str:
     """What a person has to know about a face: its decision, or else what is wrong with its image."""
     if not face.detected:
-        return f"  no face detected, predicted from the whole image{_decided(face.decision)}"
+        return f"no face detected, predicted from the whole image  {_decided(face.decision)}"
     if face.decision is not None or face.quality is None or not face.quality.reasons:
         return _decided(face.decision)
-    return f"  {', '.join(face.quality.reasons)}"
+    return ", ".join(face.quality.reasons)
 
 
 def _decided(decision: AgeDecision | None) -> str:
-    cells = [cell for cell in decision_cells(decision) if cell]
-    return f"  {': '.join(cells)}" if cells else ""
+    return ": ".join(cell for cell in decision_cells(decision) if cell)
 
 
 def _cells(face: Face) -> Iterator[str]:

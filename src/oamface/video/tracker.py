@@ -120,22 +120,25 @@ class Tracker:
         visible = self._visible()
         for track in visible:
             track.frames, track.last = track.frames + 1, seconds
-        return self._decided(self._with_faces(visible, [track.recent for track in visible]))
+        faces = self._with_faces(visible, [track.recent for track in visible])
+        return faces if self.analyzer.policy is None else self._decided(faces, self._overall(visible))
 
     def summary(self) -> list[tuple[Track, Face]]:
         """Every track with the mean prediction over all its detections."""
-        return self._decided(self._with_faces(self.tracks, [track.overall for track in self.tracks]))
+        faces = self._overall(self.tracks)
+        return self._decided(faces, faces)
 
-    def _decided(self, faces: list[tuple[Track, Face]]) -> list[tuple[Track, Face]]:
-        """The faces with the policy's decisions about their tracks."""
+    def _overall(self, tracks: Sequence[Track]) -> list[tuple[Track, Face]]:
+        return self._with_faces(tracks, [track.overall for track in tracks])
+
+    def _decided(self, faces: list[tuple[Track, Face]], overall: list[tuple[Track, Face]]) -> list[tuple[Track, Face]]:
+        """The faces with the policy's decisions, if there is one, about the same tracks' `overall` faces."""
         policy = self.analyzer.policy
         if policy is None:
             return faces
-        tracks = [track for track, _ in faces]
-        averaged = self._with_faces(tracks, [track.overall for track in tracks])
         return [
             (track, replace(face, decision=policy.decide(mean)))
-            for (track, face), (_, mean) in zip(faces, averaged, strict=True)
+            for (track, face), (_, mean) in zip(faces, overall, strict=True)
         ]
 
     def _visible(self) -> list[Track]:

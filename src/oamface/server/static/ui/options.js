@@ -34,31 +34,26 @@ export function request() {
 /** Of the age check, undefined while it is off; the last one while the fields are wrong. @returns {Policy | undefined} */
 function policy() {
   if (!input("check").checked || !input("age").checked) return undefined;
-  if (!isWrong()) lastPolicy = typed();
+  lastPolicy = typed() ?? lastPolicy;
   return lastPolicy;
 }
 
-/** What the fields of the age check say. */
+/** What the fields of the age check say, null while they are wrong. @returns {{ age: number, challenge: number } | null} */
 function typed() {
   const [age, challenge] = CHECK_FIELDS.map((name) => input(name).valueAsNumber);
-  return { age, challenge };
-}
-
-function isWrong() {
   try {
-    checkPolicy(typed());
-    return false;
+    checkPolicy({ age, challenge });
+    return { age, challenge };
   } catch {
-    return true;
+    return null;
   }
 }
 
 /** What the age check goes by, once nobody types any more. */
 export function restoreCheck() {
   if (!lastPolicy) return;
-  CHECK_FIELDS.forEach((name, index) => {
-    input(name).value = Object.values(/** @type {Policy} */ (lastPolicy))[index];
-  });
+  input("check-age").value = lastPolicy.age;
+  input("check-challenge").value = lastPolicy.challenge;
   writeCheck();
 }
 
@@ -66,7 +61,7 @@ export function restoreCheck() {
 export function writeCheck() {
   input("check").disabled = !input("age").checked; // it is about the age
   $("check-fields").hidden = !input("check").checked;
-  const wrong = input("check").checked && isWrong();
+  const wrong = input("check").checked && typed() === null;
   $("check-problem").textContent = wrong ? t("error.policy") : "";
   for (const name of CHECK_FIELDS) input(name).setAttribute("aria-invalid", String(wrong));
 }
