@@ -104,7 +104,7 @@ class DeviceBatches:
         self.chunk, self.workers, self.closed = 0, workers, Event()
         self.thread = Thread(target=self._draw, daemon=True)
         if workers:
-            cv2.setNumThreads(1)  # a worker that is forked from a process with OpenCV's threads waits for these for ever
+            cv2.setNumThreads(1)  # a worker forked from a process with threads of OpenCV waits for these for ever
             self.thread.start()
 
     def close(self) -> None:
