@@ -25,6 +25,12 @@ def test_plain_threshold_accepts_refers_and_refuses() -> None:
     assert (decision.outcome, decision.reasons) == ("refer", ("may be younger than 18",))
 
 
+def test_default_accepts_nobody_who_may_well_be_younger() -> None:
+    decision = AgePolicy(18, challenge=25).decide(face_of(28, 0.9))
+    assert (decision.outcome, decision.reasons) == ("refer", ("may be younger than 18",))
+    assert AgePolicy(18, challenge=25, max_false_accept=0.2).decide(face_of(28, 0.9)).outcome == "accept"
+
+
 def test_challenge_refers_adults_that_look_younger() -> None:
     decision = AgePolicy(18, challenge=25).decide(face_of(22, 0.97))
     assert (decision.outcome, decision.reasons) == ("refer", ("looks younger than 25",))

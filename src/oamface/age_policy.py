@@ -23,7 +23,7 @@ class AgePolicy:
 
     age: int = 18
     challenge: int | None = None
-    max_false_accept: float = 0.5
+    max_false_accept: float = 0.05
     max_false_refuse: float = 0.05
 
     def __post_init__(self) -> None:

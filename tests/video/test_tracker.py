@@ -112,7 +112,7 @@ def test_predictions_are_averaged_with_half_life(analyzer) -> None:
 
 
 def test_decision_follows_from_the_whole_track_and_not_from_its_last_seconds(untrained_model) -> None:
-    analyzer = FakeAnalyzer(untrained_model, AgePolicy(18))
+    analyzer = FakeAnalyzer(untrained_model, AgePolicy(18, max_false_accept=0.5))
     tracker = Tracker(analyzer, every=1)
     analyzer.detections = [detection(100, 80)]
     for second in range(10):

@@ -9,7 +9,7 @@ import { fine } from "./numbers.js";
  * @typedef {import("./engine.js").Policy} Policy
  */
 
-const DEFAULTS = { age: 18, max_false_accept: 0.5, max_false_refuse: 0.05 };
+const DEFAULTS = { age: 18, max_false_accept: 0.05, max_false_refuse: 0.05 };
 
 /** With its defaults filled in. @param {Policy} policy @returns {Required<Policy>} */
 export function checkPolicy(policy) {
