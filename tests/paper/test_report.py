@@ -56,6 +56,12 @@ def out(results, logs, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def no_figures(monkeypatch) -> None:
+    """Reports without figures, which take most of the time."""
+    monkeypatch.setattr("oamface.paper.report.draw_all", lambda *arguments, **options: {})
+
+
 def test_page_has_every_table_figure_and_claim(out) -> None:
     claims = load_claims()
     page = Page(text := (out / "index.html").read_text())
@@ -101,7 +107,7 @@ def test_every_figure_with_data_is_drawn(results, logs) -> None:
     assert set(figures) == set(FIGURES) - {"balancing", "cross_dataset"}  # the study has no such variants
 
 
-def test_backbones_and_other_weights_are_compared(results, out, tmp_path) -> None:
+def test_backbones_and_other_weights_are_compared(results, out, no_figures, tmp_path) -> None:
     folder = shutil.copytree(results, tmp_path / "results")
     phases = [{"image_size": 150, "epochs": 1, "batch_size": 96}]
     recipe = {"phases": phases, "samples_per_epoch": 9600, "pretrained": "package"}
@@ -127,7 +133,7 @@ def test_balancing_and_cross_dataset_figures_need_their_variants(results, tmp_pa
     assert balancing(Findings.read(results)) is None
 
 
-def test_faces_are_shown_only_from_given_stores(results, out, tmp_path) -> None:
+def test_faces_are_shown_only_from_given_stores(results, out, no_figures, tmp_path) -> None:
     store = Store.open(write_store(tmp_path / "store", splits={"test": 300}))
     report(results, tmp_path / "with", faces_of=[store])
     with_faces, without = (folder / "index.html" for folder in (tmp_path / "with", out))

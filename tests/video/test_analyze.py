@@ -80,7 +80,7 @@ def test_error_midway_keeps_summary_and_partial_video(clip, analyzer, tmp_path, 
 
 
 def test_policy_decides_about_every_track_and_refers_a_video_without_a_face(head, tmp_path) -> None:
-    analyzer = Analyzer("oam-small", policy=AgePolicy(18, challenge=25))
+    analyzer = Analyzer("oam-small", policy=AgePolicy(18, challenge=25, max_false_accept=0.5))
     path = write_video(tmp_path / "faces.mp4", [head] * 3)
     *frames, last = analyze_video(str(path), analyzer, annotated=tmp_path / "out.mp4")
     assert [line["faces"][0]["decision"]["outcome"] for line in frames] == ["accept"] * 3
