@@ -45,7 +45,7 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from oamface.models.oam_cnn import OamCnn
 
     torch.manual_seed(0)
-    model, path = OamCnn(), tmp_path_factory.mktemp("model") / "untrained.onnx"
+    model, path = OamCnn(backbone="resnet18"), tmp_path_factory.mktemp("model") / "untrained.onnx"
     recipe = {"name": "none", "phases": [], "repeat": {}, "occlusion_probability": 0.5, "pretrained": "scratch"}
     description = describe(model, 32, [{"recipe": recipe, "data": {}, "step": 0, "steps": 0}])
     write_model(path, trace(model, 32), {**description, "intervals": {"level": 0.9, "quantiles": [1.5] * 101}})
