@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,28 +101,54 @@ def test_every_command_has_a_call() -> None:
     assert sorted(CALLS) == sorted(command_names())
 
 
+# Every call in a process that has the light half imported: {"name": [exit code, stdout, stderr]}.
+CALL_ALL = """
+import io, json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+from oamface.cli.app import main
+
+def call(folder, arguments):
+    os.chdir(folder)
+    sys.argv, code = ["oamface", *arguments], 0
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as exited:
+            code = exited.code
+    return code or 0, out.getvalue(), err.getvalue()
+
+calls = json.load(sys.stdin)
+print(json.dumps({name: call(*each) for name, each in calls.items()}))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.network
 def test_commands_without_extras_work_or_name_the_missing_extra(light_program, tmp_path) -> None:
-    image = Image.fromarray(skimage.data.astronaut())
-
-    def run(command: str) -> subprocess.CompletedProcess[str]:
+    image, calls = Image.fromarray(skimage.data.astronaut()), {}
+    for command, (arguments, _) in CALLS.items():
         folder = tmp_path / command
         (folder / "store").mkdir(parents=True)
         image.save(folder / "a.png")
-        call = [light_program, *command.split(), *CALLS[command][0]]
-        variables = {**os.environ, "PYTHONPATH": ""}
-        return subprocess.run(call, capture_output=True, text=True, cwd=folder, env=variables, timeout=240, check=False)
-
-    with ThreadPoolExecutor(2) as pool:
-        finished = dict(zip(CALLS, pool.map(run, CALLS), strict=True))
+        calls[command] = str(folder), [*command.split(), *arguments]
+    python, variables = light_program.with_name("python"), {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(
+        [python, "-c", CALL_ALL],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        env=variables,
+        timeout=240,
+        check=True,
+    )
+    finished = json.loads(done.stdout.splitlines()[-1])
     for command, (_, error) in CALLS.items():
-        call = finished[command]
+        code, out, err = finished[command]
         if error is None:
-            assert call.returncode == 0, (command, call.stderr)
+            assert code == 0, (command, err)
             continue
-        assert (call.returncode, call.stdout) == (2, ""), (command, call.stderr)
-        (line,) = call.stderr.strip().splitlines()
+        assert (code, out) == (2, ""), (command, err)
+        (line,) = err.strip().splitlines()
         assert line.startswith("oamface: ")
         assert error in line, command
         assert sorted(path.name for path in (tmp_path / command).iterdir()) == ["a.png", "store"], command
