@@ -12,6 +12,7 @@ from oamface.atomic import append_line, write_whole
 
 LOG = "log.jsonl"
 CURVES = "curves.png"
+DRAW_EVERY = 30.0  # seconds; drawing takes the time of several short epochs
 _NOT_A_LOSS = {"time", "event", "step", "epoch", "image_size", "lr", "samples"}
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -22,12 +23,18 @@ class RunLog:
 
     def __init__(self, folder: Path, on_event: OnEvent) -> None:
         self.folder, self.on_event = folder, on_event
+        self._drawn = time.monotonic()
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Raises FileError: the log cannot be written."""
         line = {"time": round(time.time(), 1), "event": event, "step": step, **values}
         append_line(self.folder / LOG, json.dumps(line))
         self.on_event(line)
+
+    def update_curves(self) -> None:
+        """`draw_curves`, unless they were drawn within the last DRAW_EVERY seconds."""
+        if time.monotonic() - self._drawn > DRAW_EVERY:
+            self.draw_curves()
 
     def draw_curves(self) -> None:
         """Draw losses and validation metrics by epoch into curves.png beside the log."""
@@ -56,6 +63,7 @@ class RunLog:
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize=7, ncols=2)
         write_whole(self.folder / CURVES, lambda file: figure.savefig(file, format="png", dpi=110))
+        self._drawn = time.monotonic()
 
 
 def _plot_metrics(axes: Any, epochs: list[dict[str, Any]], labels: dict[str, str], scale: float = 1) -> None:

@@ -158,8 +158,10 @@ class Trainer:
             saved = time.monotonic()
             if clock.is_over():
                 break
-        if self._stopping and step > start and fabric.is_global_zero:
-            self.log.write("best", step, **(self._stopping.best or {}))
+        if step > start and fabric.is_global_zero:
+            if self._stopping:
+                self.log.write("best", step, **(self._stopping.best or {}))
+            self.log.draw_curves()
         fabric.barrier()  # every process returns a complete checkpoint
         return self.out / CHECKPOINT
 
@@ -301,7 +303,7 @@ class Trainer:
         self._validate(learner, epoch, step, number=epoch.number)
         self._save(learner, step)
         if learner.fabric.is_global_zero:
-            self.log.draw_curves()
+            self.log.update_curves()
 
     def _validate(self, learner: Learner, epoch: Epoch, step: int, *, number: int) -> None:
         """Log the metrics after an epoch, or of the initial weights as number -1, and keep the best."""
