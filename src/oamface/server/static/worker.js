@@ -5,9 +5,8 @@ import { EngineError, authorization } from "./engine.js";
 import { bestBackend, importRuntime, Runtime } from "./runtime.js";
 
 const MAX_PIXELS = 40_000_000; // a browser's memory is small
-const pipeline = import("./pipeline.js"); // while the networks load
-pipeline.catch(() => {}); // `open` fails, too
-const preferred = bestBackend();
+/** @type {Promise<typeof import("./pipeline.js")>} */
+let pipeline;
 /** @type {import("./analyzer.js").Analyzer} */
 let analyzer;
 /** @type {Map<number, import("./tracker.js").Tracker>} */
@@ -19,12 +18,12 @@ let last = Promise.resolve(); // calls are answered one after the other
 const METHODS = {
   async open({ model, live, backend, key }) {
     const headers = authorization(key);
-    const listed = fetchIndex(headers);
-    /** @type {import("./engine.js").Backend} */
-    const best = backend ?? await preferred;
-    const script = importRuntime(best);
-    script.catch(() => {}); // below
-    const index = await listed;
+    /** @type {Promise<import("./engine.js").Backend>} */
+    const preferred = backend ? Promise.resolve(backend) : bestBackend();
+    const script = preferred.then(importRuntime);
+    script.catch(() => {}); // what the index lacks is said first
+    const index = await fetchIndex(headers);
+    const best = await preferred;
     const name = model ?? (live ? index.live : index.model);
     if (!name || !index.models[name]) throw new EngineError("model", "The site has no such network for a browser.");
     const binary = index.runtime[best];
@@ -39,15 +38,16 @@ const METHODS = {
         self.postMessage({ progress: { loaded, total } });
       });
     const runtime = load(binary.path, binary).then(async () => new Runtime(await script, best, binary.path));
+    pipeline = runtime.then(() => import("./pipeline.js")); // while the runtime starts, which it would delay before
     // Each network opens as soon as it is there: the first starts the runtime, which takes longest.
     const open = async (/** @type {string} */ each, /** @type {"float32" | "uint8"} */ type) => {
       const response = await load(`models/${encodeURIComponent(each)}.onnx`, networks[each]);
       const file = new Uint8Array(await response.arrayBuffer());
       return { file, network: await (await runtime).open(file, type) };
     };
-    const [scanner, centerFace, attributes] = await Promise.all(
-      [open("face_scanner", "uint8"), open("centerface", "float32"), open(name, "float32")]);
-    analyzer = (await pipeline).createAnalyzer(scanner.network, centerFace.network, attributes.network, attributes.file);
+    const [{ createAnalyzer }, scanner, centerFace, attributes] = await Promise.all(
+      [pipeline, open("face_scanner", "uint8"), open("centerface", "float32"), open(name, "float32")]);
+    analyzer = createAnalyzer(scanner.network, centerFace.network, attributes.network, attributes.file);
     const { threads } = await runtime;
     return { backend: best, threads, model: name, bytes: total, terms: index.models[name].terms };
   },
