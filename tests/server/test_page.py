@@ -672,7 +672,7 @@ def test_static_page_offers_no_server(browser, address) -> None:
 
 @on_device
 def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
-    with open_page(browser, address) as page:
+    with open_page(browser, address, service_workers="block") as page:
         set_check(page, 18, 25)
         held = []
         page.route("**/models/oam-small.onnx", lambda route: held.append(route))
