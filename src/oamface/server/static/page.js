@@ -134,7 +134,9 @@ function showFaces(faces, source) {
 }
 
 function writeSaving() {
-  const any = view === "video" ? Boolean(video.people?.list().length) : images.items.some(({ result, error }) => result || error);
+  const any = view === "video"
+    ? Boolean(video.people?.list().length)
+    : images.items.some(({ result, error }) => result || error);
   allowSaving(any, view === "live" || (view === "image" && stage.frame.querySelector("img") !== null));
 }
 
@@ -196,7 +198,7 @@ function showState() {
   const moving = view === "live" || view === "video";
   const { share, ...state } = moving ? answers.liveState() : answers.state();
   const by = images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : state;
-  if (moving && share !== null) stage.note(state.text);
+  if (moving && share !== null && stage.frame.querySelector("video")) stage.note(state.text);
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;
   $("private").textContent = t(`start.private.${place === "none" ? "device" : place}`);

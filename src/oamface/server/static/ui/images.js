@@ -185,12 +185,12 @@ export class Images {
 /** A file's thumbnail; where only a server reads it, a line that says so. @param {File} file @param {HTMLElement} button */
 async function drawFile(file, button) {
   const image = await createImageBitmap(file).catch(() => null);
-  if (!image) {
+  if (image) {
+    drawThumbnail(/** @type {HTMLCanvasElement} */ (button.firstChild), image, image.width, image.height);
+    image.close();
+  } else if (SERVER_READS.test(file.name)) {
     const line = create("span", { className: "by-server", textContent: t("image.serverOnly") });
     line.dataset.t = "image.serverOnly"; // in the language that is chosen later
-    if (SERVER_READS.test(file.name)) button.append(line);
-    return;
+    button.append(line);
   }
-  drawThumbnail(/** @type {HTMLCanvasElement} */ (button.firstChild), image, image.width, image.height);
-  image.close();
 }

@@ -78,6 +78,7 @@ export class Live {
       if (this.stream !== stream) return; // closed meanwhile
       this.view = engine.live(liveRequest());
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
+      if (this.video.paused) this.frames.take(this.video.currentTime); // it was paused before the networks were here
     } catch (/** @type {any} */ error) {
       if (this.stream === stream) this.stage.note(this.answers.liveProblem(error));
     }
