@@ -290,6 +290,14 @@ def test_wrong_age_check_is_said_to_be_one_and_the_last_right_one_counts(page) -
     assert not problem.text_content()
 
 
+def test_age_check_says_that_it_needs_the_age(page) -> None:
+    page.click("#options summary")
+    expect(page.locator("#check-off")).to_be_empty()
+    page.locator("[name=age]").uncheck()
+    expect(page.locator("[name=check]")).to_be_disabled()
+    expect(page.locator("#check-off")).to_have_text(MESSAGES["en"]["check.off"])
+
+
 def test_what_was_looked_at_is_drawn_on_demand(page) -> None:
     analyze(page, str(PERSON))
     assert page.locator(".attention").count() == 0
@@ -389,6 +397,8 @@ def test_several_images_in_a_strip_as_csv_and_json(page, tmp_path) -> None:
     images = json.loads(save(page, "json").read_text())["images"]
     assert [image["source"] for image in images] == ["person.jpg", "=1+1.jpg"]
     assert {"schema", "width", "height", "faces"} < set(images[0])
+    at_least = [image["faces"][0]["age"]["at_least"]["18"] for image in images]
+    assert [float(row["age_at_least_18"]) for row in rows] == at_least
     with Image.open(save(page, "image")) as drawn:
         assert drawn.size == (640, 480)
     page.click("#save summary")
@@ -502,6 +512,7 @@ def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) ->
     good, bad = json.loads(save(page, "json").read_text())["images"]
     assert "error" not in good
     assert (bad["schema"], bad["source"]) == ("oamface/1", "bad.jpg")
+    assert bad["error"]["type"] == "ImageError"
     assert bad["error"]["message"]
     page.errors[:] = [text for text in page.errors if "415" not in text]
 
@@ -520,9 +531,11 @@ def test_number_of_images_to_come_is_beside_what_is_saved(page) -> None:
 def test_previous_image_is_gone_while_the_next_one_is_opened(page) -> None:
     analyze(page, str(PERSON))
     page.evaluate("() => { HTMLImageElement.prototype.decode = () => new Promise(() => null); }")
+    page.route("**/v1/analyze*", lambda _: None)
     page.set_input_files("#files", str(PERSON))
     expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["status.opening"])
     expect(page.locator("#frame img, #frame .box")).to_have_count(0)
+    page.unroute("**/v1/analyze*")  # what waits goes on
 
 
 def test_wrong_key_is_said_to_be_one(browser) -> None:
@@ -593,6 +606,7 @@ def test_server_is_offered_for_unknown_formats_and_not_for_damaged_files(browser
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["retry"])
         page.set_input_files("#files", str(tiff))
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["ask.server"])
+        expect(page.locator("#strip .by-server")).to_have_text(MESSAGES["en"]["image.serverOnly"])
         page.click("#note-action")
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
 
@@ -660,10 +674,19 @@ def test_static_page_offers_no_server(browser, address) -> None:
 
 @on_device
 def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
-    with open_page(browser, address) as page:
+    with open_page(browser, address, service_workers="block") as page:
         set_check(page, 18, 25)
+        held = []
+        page.route("**/models/oam-small.onnx", lambda route: held.append(route))
         page.click("[data-action=camera]:visible")
+        for element in ("#place-text", "#note-text"):
+            expect(page.locator(element)).to_have_text(re.compile(r"Loading the networks: \d+%"), timeout=20_000)
+        expect(page.locator("#download")).to_be_visible()
+        while not held:
+            page.wait_for_timeout(20)
+        held[0].continue_()
         expect(page.locator("#frame .label")).to_contain_text("years", timeout=60_000)
+        expect(page.locator("#note")).to_be_hidden()
         (face,) = Analyzer("oam-small", threads=1, policy=AgePolicy(age=18, challenge=25)).analyze(PERSON)
         expect(page.locator(".card .decision b")).to_have_text(in_words(face.decision)[0])
         expect(page.locator("#frame .label")).to_contain_text(in_words(face.decision)[0])
@@ -678,11 +701,14 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         set_option(page, "gender")  # of the frame that is shown
         expect(page.locator("#frame .label")).to_contain_text("male")
         expect(page.locator(".card .tags")).to_contain_text("male")
+        page.click("#snapshot")
+        expect(page.locator("#strip [data-faces='1']")).to_have_count(1, timeout=20_000)
+        expect(page.locator("#pause")).to_have_text("Resume")  # the view stays as it is
         page.click("#pause")
         page.click("#snapshot")
-        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-1.jpg")
+        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-2.jpg")
         expect(page.locator("#live-controls")).to_be_hidden()
-        assert page.locator("#strip li").count() == 1
+        assert page.locator("#strip li").count() == 2
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
 
 

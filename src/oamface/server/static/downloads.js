@@ -24,9 +24,11 @@ export async function fetchIndex(headers) {
 }
 
 /**
+ * A file with its content, which is not read yet where the browser has kept it.
+ *
  * @param {string} path @param {import("./engine.js").ListedFile} listed @param {HeadersInit} headers
  * @param {(bytes: number) => void} onBytes called with every part that arrives
- * @returns {Promise<Uint8Array<ArrayBuffer>>}
+ * @returns {Promise<Response>}
  */
 export async function download(path, { bytes, sha256 }, headers, onBytes) {
   const url = new URL(path, SITE);
@@ -34,14 +36,13 @@ export async function download(path, { bytes, sha256 }, headers, onBytes) {
   const cache = await openCache();
   const kept = await cache?.match(name);
   if (kept) {
-    const content = new Uint8Array(await kept.arrayBuffer());
     onBytes(bytes);
-    return content;
+    return kept;
   }
   const content = await read(await request(path, headers), bytes, onBytes);
   if (await digest(content) !== sha256) throw new EngineError("damaged", `${path}: is not the file that is listed.`);
   await keep(cache, url, name, content);
-  return content;
+  return new Response(content);
 }
 
 /** @param {string} path @param {HeadersInit} headers */

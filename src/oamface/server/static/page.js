@@ -4,7 +4,7 @@ import { Answers } from "./ui/answers.js";
 import { allowSaving, saveCsv, saveImage, saveJson, saveVideoCsv, saveVideoJson } from "./ui/saving.js";
 import { $, announce, create } from "./ui/elements.js";
 import { FaceList } from "./ui/faces.js";
-import { Images } from "./ui/images.js";
+import { Images, SERVER_READS } from "./ui/images.js";
 import { Live } from "./ui/live.js";
 import { chooseLanguage, currentLanguage, languageNames, loadMessages, t } from "./ui/messages.js";
 import * as options from "./ui/options.js";
@@ -20,9 +20,9 @@ const live = new Live({
   answers,
   stage,
   showFaces,
-  onSnapshot: (file) => {
-    leaveCamera();
-    images.add([file]);
+  onSnapshot: (file, stay) => {
+    if (!stay) leaveCamera();
+    images.add([file], !stay);
   },
 });
 const video = new VideoView({ answers, stage, showFaces });
@@ -113,9 +113,6 @@ function noteOn({ faces, decision }) {
   return faces.some(({ attention }) => attention) ? t("attention.legend") : "";
 }
 
-// Names of files that the server reads and most browsers do not; others that a browser cannot read are damaged.
-const SERVER_READS = /\.(tiff?|hei[cf]|hif|jp[2cfx]|j2k)$/i;
-
 /** @param {import("./ui/images.js").Item} item @param {Error & { code?: string }} error */
 function showProblem(item, error) {
   const text = t(`error.${error.code ?? "failed"}`);
@@ -133,12 +130,13 @@ function showProblem(item, error) {
 function showFaces(faces, source) {
   faceList.show(faces, source);
   $("faces-title").textContent = t(view === "video" ? "video.people" : "faces", { count: faces.length });
-  writeSaving(view === "video" && faces.length > 0);
+  writeSaving();
 }
 
-/** @param {boolean} [people] whether there are some in the video */
-function writeSaving(people = false) {
-  const any = view === "video" ? people : images.items.some(({ result, error }) => result || error);
+function writeSaving() {
+  const any = view === "video"
+    ? Boolean(video.people?.list().length)
+    : images.items.some(({ result, error }) => result || error);
   allowSaving(any, view === "live" || (view === "image" && stage.frame.querySelector("img") !== null));
 }
 
@@ -196,13 +194,11 @@ function leaveCamera() {
 }
 
 function showState() {
-  const { place, text, share } = answers.state();
-  const moving = view === "live" || view === "video"; // only the device answers for them
-  const by = moving && answers.canLive
-    ? { place: "device", text: t("place.by.device") }
-    : images.shown?.place
-      ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) }
-      : { place, text };
+  const { place } = answers.state();
+  const moving = view === "live" || view === "video";
+  const { share, ...state } = moving ? answers.liveState() : answers.state();
+  const by = images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : state;
+  if (moving && share !== null && stage.frame.querySelector("video")) stage.note(state.text);
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;
   $("private").textContent = t(`start.private.${place === "none" ? "device" : place}`);
@@ -270,6 +266,7 @@ function listen() {
   $("close").addEventListener("click", () => images.show(images.items.at(-1) ?? null));
   for (const kind of /** @type {const} */ (["image", "csv", "json"]))
     $(kind).addEventListener("click", () => saveAs(kind));
+  $("save").addEventListener("toggle", writeSaving);
   $("clear").addEventListener("click", () => {
     $("save").open = false;
     images.clear();

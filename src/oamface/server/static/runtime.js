@@ -20,11 +20,26 @@ export async function bestBackend() {
  * @property {(values: Float32Array | Uint8Array, dims: number[]) => Promise<Tensor[]>} runInOrder of the file's outputs
  */
 
+/** The script of ONNX Runtime Web. @param {import("./engine.js").Backend} backend @returns {Promise<any>} */
+export function importRuntime(backend) {
+  return import(SCRIPTS[backend]).catch(() => {
+    throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
+  });
+}
+
 export class Runtime {
-  /** Of `openRuntime`. @param {any} ort @param {import("./engine.js").Backend} backend */
-  constructor(ort, backend) {
+  /**
+   * @param {any} ort @param {import("./engine.js").Backend} backend
+   * @param {string} binary the path of its WebAssembly, which the browser has in its cache by now: from there, and only
+   *   from there, it comes compiled
+   */
+  constructor(ort, backend, binary) {
     this.ort = ort;
     this.backend = backend;
+    const cores = navigator.hardwareConcurrency || 1;
+    ort.env.wasm.wasmPaths = { wasm: new URL(binary, import.meta.url).href };
+    ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, cores) : 1;
+    ort.env.logLevel = "error";
   }
 
   /** @returns {number} */
@@ -50,20 +65,4 @@ export class Runtime {
     };
     return { run, runInOrder };
   }
-}
-
-/** @param {import("./engine.js").Backend} backend @param {string} binary the path of its WebAssembly, which the browser
- * has in its cache by now: from there, and only from there, it comes compiled */
-export async function openRuntime(backend, binary) {
-  let ort;
-  try {
-    ort = await import(SCRIPTS[backend]);
-  } catch {
-    throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");
-  }
-  const cores = navigator.hardwareConcurrency || 1;
-  ort.env.wasm.wasmPaths = { wasm: new URL(binary, import.meta.url).href };
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, cores) : 1;
-  ort.env.logLevel = "error";
-  return new Runtime(ort, backend);
 }

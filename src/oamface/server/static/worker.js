@@ -1,21 +1,15 @@
 // The worker of an engine (engine.js): loads the networks, then answers call after call. After `open` it sends no request.
 
-import { Analyzer } from "./analyzer.js";
-import { CenterFace } from "./centerface.js";
 import { download, fetchIndex } from "./downloads.js";
 import { EngineError, authorization } from "./engine.js";
-import { FaceDetector } from "./face_detector.js";
-import { FaceScanner } from "./face_scanner.js";
-import { readDescription } from "./model_file.js";
-import { decode, pixelsOf } from "./pixels.js";
-import { Predictor } from "./predictor.js";
-import { bestBackend, openRuntime } from "./runtime.js";
-import { Tracker } from "./tracker.js";
+import { bestBackend, importRuntime, Runtime } from "./runtime.js";
 
 const MAX_PIXELS = 40_000_000; // a browser's memory is small
-/** @type {Analyzer} */
+/** @type {Promise<typeof import("./pipeline.js")>} */
+let pipeline;
+/** @type {import("./analyzer.js").Analyzer} */
 let analyzer;
-/** @type {Map<number, Tracker>} */
+/** @type {Map<number, import("./tracker.js").Tracker>} */
 const views = new Map();
 /** @type {Promise<void>} */
 let last = Promise.resolve(); // calls are answered one after the other
@@ -24,9 +18,12 @@ let last = Promise.resolve(); // calls are answered one after the other
 const METHODS = {
   async open({ model, live, backend, key }) {
     const headers = authorization(key);
+    /** @type {Promise<import("./engine.js").Backend>} */
+    const preferred = backend ? Promise.resolve(backend) : bestBackend();
+    const script = preferred.then(importRuntime);
+    script.catch(() => {}); // what the index lacks is said first
     const index = await fetchIndex(headers);
-    /** @type {import("./engine.js").Backend} */
-    const best = backend ?? await bestBackend();
+    const best = await preferred;
     const name = model ?? (live ? index.live : index.model);
     if (!name || !index.models[name]) throw new EngineError("model", "The site has no such network for a browser.");
     const binary = index.runtime[best];
@@ -40,23 +37,23 @@ const METHODS = {
         loaded += bytes;
         self.postMessage({ progress: { loaded, total } });
       });
-    const runtime = load(binary.path, binary).then(() => openRuntime(best, binary.path));
+    const runtime = load(binary.path, binary).then(async () => new Runtime(await script, best, binary.path));
+    pipeline = runtime.then(() => import("./pipeline.js")); // while the runtime starts, which it would delay before
     // Each network opens as soon as it is there: the first starts the runtime, which takes longest.
     const open = async (/** @type {string} */ each, /** @type {"float32" | "uint8"} */ type) => {
-      const file = await load(`models/${encodeURIComponent(each)}.onnx`, networks[each]);
+      const response = await load(`models/${encodeURIComponent(each)}.onnx`, networks[each]);
+      const file = new Uint8Array(await response.arrayBuffer());
       return { file, network: await (await runtime).open(file, type) };
     };
-    const [scanner, centerFace, attributes] = await Promise.all(
-      [open("face_scanner", "uint8"), open("centerface", "float32"), open(name, "float32")]);
-    analyzer = new Analyzer(
-      new FaceDetector(new FaceScanner(scanner.network.runInOrder), new CenterFace(centerFace.network.runInOrder)),
-      new Predictor(readDescription(attributes.file), (values, size) => attributes.network.run(values, [1, 3, size, size])),
-    );
+    const [{ createAnalyzer }, scanner, centerFace, attributes] = await Promise.all(
+      [pipeline, open("face_scanner", "uint8"), open("centerface", "float32"), open(name, "float32")]);
+    analyzer = createAnalyzer(scanner.network, centerFace.network, attributes.network, attributes.file);
     const { threads } = await runtime;
     return { backend: best, threads, model: name, bytes: total, terms: index.models[name].terms };
   },
 
   async analyze({ image, options }) {
+    const { decode, pixelsOf } = await pipeline;
     let pixels;
     try {
       pixels = image instanceof Blob ? await decode(image, MAX_PIXELS) : pixelsOf(image, MAX_PIXELS);
@@ -69,6 +66,7 @@ const METHODS = {
 
   async push({ view, options, frame, seconds }) {
     const started = performance.now();
+    const { pixelsOf, Tracker } = await pipeline;
     const tracker = views.get(view) ?? new Tracker(analyzer);
     views.set(view, tracker);
     const pixels = pixelsOf(frame, MAX_PIXELS);

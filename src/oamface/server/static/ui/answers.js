@@ -24,6 +24,8 @@ export class Answers {
     /** @type {import("../engine.js").Info | null} */
     this.liveInfo = null;
     this.share = 0; // of the networks that is here
+    /** @type {number | null} */
+    this.liveShare = null; // likewise of those for moving images, while they load
     /** @type {EngineError | null} */
     this.problem = null; // why the device cannot answer
     this.loading = true; // until `start` knows better
@@ -110,13 +112,16 @@ export class Answers {
       return { place: "none", text: t(this.problem.code === "key" ? "place.key" : "place.none"), share: null };
     return {
       place: "device",
-      text: this.loading ? this.#loadingText() : t("place.by.device"),
+      text: this.loading ? loadingText(this.share) : t("place.by.device"),
       share: this.loading ? this.share : null,
     };
   }
 
-  #loadingText() {
-    return this.share < 1 ? t("place.loading", { percent: percent(this.share) }) : t("place.preparing");
+  /** Likewise for moving images, which only the device answers. */
+  liveState() {
+    if (!this.canLive) return this.state();
+    const share = this.liveShare;
+    return { place: "device", text: share === null ? t("place.by.device") : loadingText(share), share };
   }
 
   /**
@@ -141,17 +146,24 @@ export class Answers {
     }
   }
 
-  /** The engine for moving images. @param {(progress: { loaded: number, total: number }) => void} onProgress */
-  openLive(onProgress) {
+  /** The engine for moving images. @returns {Promise<Engine>} */
+  openLive() {
+    if (this.liveEngine) return this.liveEngine;
+    const setShare = (/** @type {number | null} */ share) => {
+      this.liveShare = share;
+      this.onChange();
+    };
     this.canLive = true;
-    this.liveEngine ??= openEngine({ live: true, key: options.key(), onProgress }).then(
+    setShare(0);
+    const onProgress = (/** @type {{ loaded: number, total: number }} */ { loaded, total }) => setShare(loaded / total);
+    this.liveEngine = openEngine({ live: true, key: options.key(), onProgress }).then(
       (engine) => {
         this.liveInfo = engine.info;
-        this.onChange();
+        setShare(null);
         return engine;
       },
       (error) => {
-        this.liveEngine = null;
+        this.liveEngine = this.liveShare = null;
         this.canLive = false;
         this.changed();
         throw error;
@@ -166,6 +178,10 @@ export class Answers {
     return this.state().place === "none" ? text : `${text} ${t("live.others")}`;
   }
 }
+
+/** @param {number} share of the networks that is here */
+const loadingText = (share) =>
+  share < 1 ? t("place.loading", { percent: percent(share) }) : t("place.preparing");
 
 /** @param {Blob} file @param {options.Request} request @returns {Promise<Result>} */
 async function askServer(file, { tasks, crop, attention, atLeast, policy }) {

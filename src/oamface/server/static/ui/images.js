@@ -19,6 +19,9 @@ import * as options from "./options.js";
  * @property {HTMLElement} element in the strip
  */
 
+// Names of files that the server reads and most browsers do not; others that a browser cannot read are damaged.
+export const SERVER_READS = /\.(tiff?|hei[cf]|hif|jp[2cfx]|j2k)$/i;
+
 export class Images {
   /**
    * @param {import("./answers.js").Answers} answers
@@ -35,15 +38,15 @@ export class Images {
     this.count = 0;
   }
 
-  /** @param {Iterable<File>} files */
-  add(files) {
+  /** @param {Iterable<File>} files @param {boolean} [show] the first of them */
+  add(files, show = true) {
     const usable = [...files].filter(({ type }) => !type || /^(image|video)\//.test(type));
     if (!usable.length) {
       warn(t("error.notImage"));
       return;
     }
     const added = usable.map((file) => this.#add(file));
-    this.show(added[0]);
+    if (show) this.show(added[0]);
     this.process();
   }
 
@@ -66,14 +69,15 @@ export class Images {
     };
     const button = create(
       "button",
-      { type: "button", title: item.name, ariaLabel: item.name },
+      { type: "button", title: item.name },
       create("canvas", { width: 96, height: 96 }),
+      create("span", { className: "unseen", textContent: item.name }),
     );
     button.addEventListener("click", () => this.show(item));
     item.element.append(button);
     this.items.push(item);
     $("strip").append(item.element);
-    if (kind === "image") drawFile(file, button.firstChild);
+    if (kind === "image") drawFile(file, button);
     return item;
   }
 
@@ -178,10 +182,15 @@ export class Images {
   }
 }
 
-/** @param {Blob} file @param {HTMLCanvasElement} canvas */
-async function drawFile(file, canvas) {
-  const image = await createImageBitmap(file).catch(() => null); // the name alone where the browser cannot read it
-  if (!image) return;
-  drawThumbnail(canvas, image, image.width, image.height);
-  image.close();
+/** A file's thumbnail; where only a server reads it, a line that says so. @param {File} file @param {HTMLElement} button */
+async function drawFile(file, button) {
+  const image = await createImageBitmap(file).catch(() => null);
+  if (image) {
+    drawThumbnail(/** @type {HTMLCanvasElement} */ (button.firstChild), image, image.width, image.height);
+    image.close();
+  } else if (SERVER_READS.test(file.name)) {
+    const line = create("span", { className: "by-server", textContent: t("image.serverOnly") });
+    line.dataset.t = "image.serverOnly"; // in the language that is chosen later
+    button.append(line);
+  }
 }

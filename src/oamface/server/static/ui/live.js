@@ -2,7 +2,7 @@
 
 import { $, create, warn } from "./elements.js";
 import { Frames } from "./frames.js";
-import { number, percent, t } from "./messages.js";
+import { number, t } from "./messages.js";
 import * as options from "./options.js";
 import { nobody } from "./phrases.js";
 
@@ -13,7 +13,7 @@ export class Live {
    * @param {object} page
    * @param {import("./answers.js").Answers} page.answers @param {import("./stage.js").Stage} page.stage
    * @param {(faces: any[], source: CanvasImageSource) => void} page.showFaces
-   * @param {(file: File) => void} page.onSnapshot
+   * @param {(file: File, stay: boolean) => void} page.onSnapshot stay: in the view, which is paused
    */
   constructor({ answers, stage, showFaces, onSnapshot }) {
     this.answers = answers;
@@ -62,6 +62,7 @@ export class Live {
     const size = { width: this.video.videoWidth, height: this.video.videoHeight };
     const [track] = this.stream.getVideoTracks();
     this.stage.show(this.video, size, track.getSettings().facingMode !== "environment");
+    this.shownAt = 0;
     const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
     $("switch").hidden = cameras.length < 2;
     $("rate").textContent = "";
@@ -73,14 +74,11 @@ export class Live {
   async answer() {
     const { stream } = this;
     try {
-      this.stage.note(t("live.loading", { percent: percent(0) }));
-      const engine = await this.answers.openLive(({ loaded, total }) => {
-        if (this.stream === stream) this.stage.note(t("live.loading", { percent: percent(loaded / total) }));
-      });
+      const engine = await this.answers.openLive();
       if (this.stream !== stream) return; // closed meanwhile
       this.view = engine.live(liveRequest());
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
-      this.stage.note();
+      if (this.video.paused) this.frames.take(this.video.currentTime); // it was paused before the networks were here
     } catch (/** @type {any} */ error) {
       if (this.stream === stream) this.stage.note(this.answers.liveProblem(error));
     }
@@ -118,7 +116,10 @@ export class Live {
     this.snapshots += 1;
     canvas.toBlob(
       (/** @type {Blob} */ blob) =>
-        this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" })),
+        this.onSnapshot(
+          new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" }),
+          this.video.paused,
+        ),
       "image/jpeg",
       0.92,
     );

@@ -59,7 +59,9 @@ export function restoreCheck() {
 
 /** Shows the fields of the age check, and what is wrong with them. */
 export function writeCheck() {
-  input("check").disabled = !input("age").checked; // it is about the age
+  const off = !input("age").checked; // it is about the age
+  $("check-off").textContent = off ? t("check.off") : "";
+  for (const name of ["check", ...CHECK_FIELDS]) input(name).disabled = off;
   $("check-fields").hidden = !input("check").checked;
   const wrong = input("check").checked && typed() === null;
   $("check-problem").textContent = wrong ? t("error.policy") : "";

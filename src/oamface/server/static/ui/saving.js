@@ -6,10 +6,8 @@ import { $, colorOf, saveFile } from "./elements.js";
 /** @typedef {import("./people.js").People} People */
 
 const FACE = ["x", "y", "width", "height"];
+const AGE = ["years", "low", "high"];
 const ANSWERS = [
-  "years",
-  "low",
-  "high",
   "gender",
   "gender_probability",
   "race",
@@ -22,11 +20,18 @@ const ANSWERS = [
   "reason",
 ];
 
-/** @param {import("../engine.js").Face} face */
-const answersOf = (face) => [
+/** The thresholds that some of the faces were compared with. @param {import("../engine.js").Face[]} faces */
+const limitsOf = (faces) => [...new Set(faces.flatMap(({ age }) => Object.keys(age?.at_least ?? {})))];
+
+/** @param {string[]} limits */
+const columns = (limits) => [...AGE, ...limits.map((years) => `age_at_least_${years}`), ...ANSWERS];
+
+/** The cells of `columns`. @param {import("../engine.js").Face} face @param {string[]} limits */
+const answersOf = (face, limits) => [
   face.age?.years,
   face.age?.low,
   face.age?.high,
+  ...limits.map((years) => face.age?.at_least?.[years]),
   .../** @type {const} */ (["gender", "race", "mask"]).flatMap((task) => [face[task]?.label, face[task]?.probability]),
   face.visibility,
   face.detected,
@@ -38,12 +43,14 @@ const decisionOf = (decision) => [decision?.outcome, decision?.reasons.join(", "
 
 /** One row for each face, and for each decision about an image without one. @param {Item[]} items */
 export function saveCsv(items) {
-  const blank = Array(1 + FACE.length + ANSWERS.length - 2).fill("");
+  const limits = limitsOf(items.flatMap(({ result }) => result?.faces ?? []));
+  const heading = ["image", "face", ...FACE, ...columns(limits)];
+  const blank = Array(heading.length - 3).fill("");
   const rows = items.flatMap(({ name, result }) => [
-    ...(result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face)]),
+    ...(result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face, limits)]),
     ...(result?.decision ? [[name, ...blank, ...decisionOf(result.decision)]] : []),
   ]);
-  saveRows("oamface.csv", [["image", "face", ...FACE, ...ANSWERS], ...rows]);
+  saveRows("oamface.csv", [heading, ...rows]);
 }
 
 /** The results of schema oamface/1, each with its image's name, or why there is none. @param {Item[]} items */
@@ -53,24 +60,28 @@ export function saveJson(items) {
     .map(({ name, result, error }) =>
       result
         ? { ...result, faces: result.faces.map(({ id, ...face }) => face) }
-        : { schema: "oamface/1", source: name, error: { type: error?.constructor.name, message: error?.message } },
+        : { schema: "oamface/1", source: name, error: { type: typeOf(error), message: error?.message } },
     );
   saveObject("oamface.json", { images });
 }
 
+/** As Python names it. @param {(Error & { code?: string }) | null} error */
+const typeOf = (error) => (["image", "pixels"].includes(error?.code ?? "") ? "ImageError" : error?.constructor.name);
+
 /** One row for each person. @param {string} name @param {People} people */
 export function saveVideoCsv(name, people) {
-  const rows = people
-    .list()
-    .map((person) => [
-      name,
-      person.id,
-      person.spans[0][0],
-      person.spans.at(-1)?.[1],
-      person.frames,
-      ...answersOf(person),
-    ]);
-  saveRows(`${name}.csv`, [["video", "track", "first_seconds", "last_seconds", "frames", ...ANSWERS], ...rows]);
+  const all = people.list();
+  const limits = limitsOf(all);
+  const rows = all.map((person) => [
+    name,
+    person.id,
+    person.spans[0][0],
+    person.spans.at(-1)?.[1],
+    person.frames,
+    ...answersOf(person, limits),
+  ]);
+  const heading = ["video", "track", "first_seconds", "last_seconds", "frames", ...columns(limits)];
+  saveRows(`${name}.csv`, [heading, ...rows]);
 }
 
 /** Every analyzed frame, and a summary of every person. @param {string} name @param {People} people */

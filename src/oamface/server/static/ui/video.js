@@ -3,7 +3,7 @@
 import { $, colorOf, create, createSvg, drawThumbnail } from "./elements.js";
 import { Frames } from "./frames.js";
 import { liveRequest } from "./live.js";
-import { clock, number, percent, t } from "./messages.js";
+import { clock, number, t } from "./messages.js";
 import { People } from "./people.js";
 
 const CARDS_EVERY = 500; // ms
@@ -78,10 +78,7 @@ export class VideoView {
   /** @param {import("./images.js").Item} item */
   async answer(item) {
     try {
-      this.stage.note(t("live.loading", { percent: percent(0) }));
-      const engine = await this.answers.openLive(({ loaded, total }) => {
-        if (this.item === item) this.stage.note(t("live.loading", { percent: percent(loaded / total) }));
-      });
+      const engine = await this.answers.openLive();
       if (this.item !== item) return;
       this.view = engine.live(liveRequest());
       this.frames = new Frames(this.video, this.view, (result) => this.draw(result));
