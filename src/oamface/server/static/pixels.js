@@ -70,34 +70,48 @@ export function resize(image, width, height) {
 
 /** @param {Pixels} image @param {number} width @param {number} height @returns {Pixels} */
 function shrink(image, width, height) {
-  const columns = shares(image.width, width);
+  if (image.width === 2 * width && image.height === 2 * height) return halve(image, width, height);
+  const { first, starts, weights } = shares(image.width, width);
   const rows = shares(image.height, height);
-  // OpenCV rounds exact halves up where sides are halved, else to the even number.
-  const nearest = image.width === 2 * width && image.height === 2 * height ? Math.round : round;
-  const stride = width * 3;
+  const { data: source } = image;
+  const stride = width * 3, sourceStride = image.width * 3;
   const data = new Uint8Array(stride * height);
   const sums = new Float64Array(stride);
-  const { data: source } = image;
   for (let y = 0; y < height; y += 1) {
     sums.fill(0);
-    for (let entry = rows.starts[y]; entry < rows.starts[y + 1]; entry += 1) {
+    let rowStart = rows.first[y] * sourceStride;
+    for (let entry = rows.starts[y]; entry < rows.starts[y + 1]; entry += 1, rowStart += sourceStride) {
       const rowShare = rows.weights[entry];
-      const rowStart = (rows.first[y] + entry - rows.starts[y]) * image.width * 3;
-      for (let x = 0; x < width; x += 1) {
+      for (let x = 0, to = 0; x < width; x += 1, to += 3) {
         let red = 0, green = 0, blue = 0;
-        let from = rowStart + columns.first[x] * 3;
-        for (let column = columns.starts[x]; column < columns.starts[x + 1]; column += 1, from += 3) {
-          const share = columns.weights[column];
+        let from = rowStart + first[x] * 3;
+        for (let column = starts[x]; column < starts[x + 1]; column += 1, from += 3) {
+          const share = weights[column];
           red += share * source[from];
           green += share * source[from + 1];
           blue += share * source[from + 2];
         }
-        sums[3 * x] += rowShare * red;
-        sums[3 * x + 1] += rowShare * green;
-        sums[3 * x + 2] += rowShare * blue;
+        sums[to] += rowShare * red;
+        sums[to + 1] += rowShare * green;
+        sums[to + 2] += rowShare * blue;
       }
     }
-    for (let x = 0; x < stride; x += 1) data[y * stride + x] = nearest(sums[x]);
+    for (let x = 0, to = y * stride; x < stride; x += 1, to += 1) data[to] = round(sums[x]);
+  }
+  return { data, width, height };
+}
+
+/** Exact halves are rounded up here, in `shrink` to the even number, as OpenCV does.
+ * @param {Pixels} image @param {number} width @param {number} height @returns {Pixels} */
+function halve({ data: source, width: sourceWidth }, width, height) {
+  const below = sourceWidth * 3;
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0, to = 0; y < height; y += 1) {
+    for (let x = 0, from = 2 * y * below; x < width; x += 1, from += 3) {
+      for (let channel = 0; channel < 3; channel += 1, from += 1, to += 1) {
+        data[to] = (source[from] + source[from + 3] + source[from + below] + source[from + below + 3] + 2) >> 2;
+      }
+    }
   }
   return { data, width, height };
 }
@@ -126,36 +140,42 @@ function shares(from, to) {
 
 /** In OpenCV's whole numbers: weights of 11 bits, sums shifted in between. @param {Pixels} image @param {number} width
  * @param {number} height @returns {Pixels} */
-function enlarge(image, width, height) {
-  const columns = neighbours(image.width, width);
+function enlarge({ data: source, width: sourceWidth, height: sourceHeight }, width, height) {
+  const columns = neighbours(sourceWidth, width), rows = neighbours(sourceHeight, height);
   const stride = width * 3;
-  const data = new Uint8Array(stride * height);
-  const rows = Array.from({ length: image.height }, (_, row) => { // at the new width
-    const values = new Int32Array(stride);
-    columns.forEach(([left, right, leftWeight, rightWeight], x) => {
-      for (let channel = 0; channel < 3; channel += 1) {
-        const [one, other] = [left, right].map((column) => image.data[(row * image.width + column) * 3 + channel]);
-        values[3 * x + channel] = (one * leftWeight + other * rightWeight) >> 4;
+  const wide = new Int32Array(stride * sourceHeight); // the rows at the new width
+  for (let row = 0, to = 0; row < sourceHeight; row += 1) {
+    const start = row * sourceWidth * 3;
+    for (let x = 0; x < width; x += 1) {
+      const left = start + columns.low[x] * 3, right = start + columns.high[x] * 3;
+      const leftWeight = columns.lowWeight[x], rightWeight = columns.highWeight[x];
+      for (let channel = 0; channel < 3; channel += 1, to += 1) {
+        wide[to] = (source[left + channel] * leftWeight + source[right + channel] * rightWeight) >> 4;
       }
-    });
-    return values;
-  });
-  neighbours(image.height, height).forEach(([top, bottom, topWeight, bottomWeight], y) => {
-    const [above, below] = [rows[top], rows[bottom]];
-    for (let x = 0; x < stride; x += 1) {
-      data[y * stride + x] = (((above[x] * topWeight) >> 16) + ((below[x] * bottomWeight) >> 16) + 2) >> 2;
     }
-  });
+  }
+  const data = new Uint8Array(stride * height);
+  for (let y = 0, to = 0; y < height; y += 1) {
+    const top = rows.low[y] * stride, bottom = rows.high[y] * stride;
+    const topWeight = rows.lowWeight[y], bottomWeight = rows.highWeight[y];
+    for (let x = 0; x < stride; x += 1, to += 1) {
+      data[to] = (((wide[top + x] * topWeight) >> 16) + ((wide[bottom + x] * bottomWeight) >> 16) + 2) >> 2;
+    }
+  }
   return { data, width, height };
 }
 
 /** For every target pixel, two source pixels and their weights of 2048. @param {number} from @param {number} to */
 function neighbours(from, to) {
-  return Array.from({ length: to }, (_, target) => {
+  const [low, high, lowWeight, highWeight] = Array.from({ length: 4 }, () => new Int32Array(to));
+  for (let target = 0; target < to; target += 1) {
     const position = Math.fround(Math.min(Math.max((target + 0.5) * (from / to) - 0.5, 0), from - 1));
-    const low = Math.floor(position);
-    return [low, Math.min(low + 1, from - 1), round((1 - position + low) * 2048), round((position - low) * 2048)];
-  });
+    low[target] = Math.floor(position);
+    high[target] = Math.min(low[target] + 1, from - 1);
+    lowWeight[target] = round((1 - position + low[target]) * 2048);
+    highWeight[target] = round((position - low[target]) * 2048);
+  }
+  return { low, high, lowWeight, highWeight };
 }
 
 /** @param {Pixels} image @param {number} left @param {number} top @param {number} width @param {number} height
@@ -197,14 +217,14 @@ export function warp(image, transform, side) {
       const left = Math.floor(u), top = Math.floor(v);
       const right = u - left, bottom = v - top;
       const inside = left >= 0 && top >= 0 && left < width - 1 && top < height - 1;
-      for (let channel = 0, from = (top * width + left) * 3; channel < 3; channel += 1, from += 1) {
-        const [northWest, northEast, southWest, southEast] = inside
-          ? [source[from], source[from + 3], source[from + width * 3], source[from + width * 3 + 3]]
-          : [pixel(left, top, channel), pixel(left + 1, top, channel),
-            pixel(left, top + 1, channel), pixel(left + 1, top + 1, channel)];
+      for (let channel = 0, from = (top * width + left) * 3; channel < 3; channel += 1, from += 1, to += 1) {
+        const northWest = inside ? source[from] : pixel(left, top, channel);
+        const northEast = inside ? source[from + 3] : pixel(left + 1, top, channel);
+        const southWest = inside ? source[from + width * 3] : pixel(left, top + 1, channel);
+        const southEast = inside ? source[from + width * 3 + 3] : pixel(left + 1, top + 1, channel);
         const above = northWest * (1 - right) + northEast * right;
         const below = southWest * (1 - right) + southEast * right;
-        data[to++] = round(above * (1 - bottom) + below * bottom);
+        data[to] = round(above * (1 - bottom) + below * bottom);
       }
     }
   }

@@ -18,8 +18,13 @@ const CENTER = [0, 1].map((axis) => (
 
 /** Whether a point of an aligned crop is of the face. @param {number} x share of the crop @param {number} y */
 export function inOval(x, y) {
-  const [dx, dy] = [(x - CENTER[0]) / OVAL_RADIUS[0], (y - CENTER[1]) / OVAL_RADIUS[1]];
-  return dx * dx + dy * dy <= 1;
+  return squared(x, 0) + squared(y, 1) <= 1;
+}
+
+/** Distance from the oval's center in radii, squared. @param {number} at share of the crop @param {0 | 1} axis */
+function squared(at, axis) {
+  const distance = (at - CENTER[axis]) / OVAL_RADIUS[axis];
+  return distance * distance;
 }
 
 const OVAL = pixelsInOval(CROP_SIZE);
@@ -27,15 +32,19 @@ const HALF_OVAL = pixelsInOval(CROP_SIZE / 2);
 
 /** The pixels of which more than half lies in the oval. @param {number} side */
 function pixelsInOval(side) {
-  const share = (/** @type {number} */ pixel) => {
+  const samples = (/** @type {0 | 1} */ axis) => Float64Array.from({ length: side * OVAL_SAMPLES }, (_, step) => (
+    squared((step + 0.5) / OVAL_SAMPLES / side, axis)));
+  const across = samples(0), down = samples(1);
+  const pixels = [];
+  for (let pixel = 0; pixel < side * side; pixel += 1) {
+    const left = pixel % side * OVAL_SAMPLES, top = Math.floor(pixel / side) * OVAL_SAMPLES;
     let inside = 0;
-    for (let part = 0; part < OVAL_SAMPLES ** 2; part += 1) {
-      const [u, v] = [part % OVAL_SAMPLES, Math.floor(part / OVAL_SAMPLES)].map((step) => (step + 0.5) / OVAL_SAMPLES);
-      inside += Number(inOval((pixel % side + u) / side, (Math.floor(pixel / side) + v) / side));
+    for (let y = top; y < top + OVAL_SAMPLES; y += 1) {
+      for (let x = left; x < left + OVAL_SAMPLES; x += 1) if (across[x] + down[y] <= 1) inside += 1;
     }
-    return inside / OVAL_SAMPLES ** 2;
-  };
-  return Array.from({ length: side * side }, (_, pixel) => pixel).filter((pixel) => share(pixel) > 0.5);
+    if (inside > OVAL_SAMPLES ** 2 / 2) pixels.push(pixel);
+  }
+  return pixels;
 }
 
 /** All measures but the visibility. @param {Pixels} crop aligned @param {Point[]} landmarks in the image's pixels */
@@ -79,9 +88,11 @@ export const widening = (score) => interpolate(score, WIDENING.at, WIDENING.fact
 
 /** OpenCV's gray, in whole numbers of 15 bits. @param {Pixels} image */
 function toGray({ data }) {
-  return Uint8Array.from({ length: data.length / 3 }, (_, pixel) => (
-    (data[3 * pixel] * 9798 + data[3 * pixel + 1] * 19235 + data[3 * pixel + 2] * 3735 + 16384) >> 15
-  ));
+  const gray = new Uint8Array(data.length / 3);
+  for (let pixel = 0, from = 0; pixel < gray.length; pixel += 1, from += 3) {
+    gray[pixel] = (data[from] * 9798 + data[from + 1] * 19235 + data[from + 2] * 3735 + 16384) >> 15;
+  }
+  return gray;
 }
 
 /** @param {Uint8Array} gray @param {number} side */
@@ -96,9 +107,9 @@ function halve(gray, side) {
 function laplacian(values, side) {
   const inside = (/** @type {number} */ index) => side - 1 - Math.abs(side - 1 - Math.abs(index));
   return values.map((value, pixel) => {
-    const [x, y] = [pixel % side, Math.floor(pixel / side)];
-    const at = (/** @type {number} */ column, /** @type {number} */ row) => values[inside(row) * side + inside(column)];
-    return at(x - 1, y) + at(x + 1, y) + at(x, y - 1) + at(x, y + 1) - 4 * value;
+    const x = pixel % side, row = pixel - x, y = row / side;
+    const beside = values[row + inside(x - 1)] + values[row + inside(x + 1)];
+    return beside + values[inside(y - 1) * side + x] + values[inside(y + 1) * side + x] - 4 * value;
   });
 }
 
