@@ -85,6 +85,8 @@ def test_parse_reads_what_str_writes() -> None:
         ("age=", "whole number of years"),
         ("max_false_accept=few", "within 0 to 1"),
         ("max_false_accept=nan", "within 0 to 1"),
+        ("age=1_8", "whole number"),
+        ("age=\uff11\uff18", "whole number"),
         ("age=18,challenge=17", "below the age 18"),
     ],
 )
@@ -113,6 +115,11 @@ def test_no_face_is_referred() -> None:
 def test_wrong_policies_are_errors(settings, reason) -> None:
     with pytest.raises(OptionError, match=reason):
         AgePolicy(**settings)
+
+
+def test_decide_rejects_anything_but_a_face() -> None:
+    with pytest.raises(OptionError, match="ImageResult"):
+        AgePolicy().decide(ImageResult(9, 9, ()))
 
 
 def test_age_has_to_be_predicted() -> None:

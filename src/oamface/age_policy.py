@@ -72,8 +72,10 @@ class AgePolicy:
     def decide(self, face: Face | None) -> AgeDecision:
         """The decision about a face of a result; None, where no face was found, is referred.
 
-        Raises TaskError: the age of the face was not predicted.
+        Raises TaskError: the age of the face was not predicted; OptionError: something else than a face.
         """
+        if face is not None and not isinstance(face, Face):
+            raise OptionError(f"decide: expected a face of a result or None, not {type(face).__name__}; see apply")
         if face is None:
             return AgeDecision("refer", None, ("no face",))
         probability, reasons = face.age.at_least(self.age), unreliable(face)
@@ -110,6 +112,8 @@ def unreliable(face: Face) -> tuple[str, ...]:
 def _number(name: str, text: str) -> float:
     """A field of a policy as text: years as whole numbers. Raises OptionError."""
     try:
+        if not text.isascii() or "_" in text:  # Python reads other digits, and 1_8 as 18
+            raise ValueError
         return int(text) if name in _YEARS else float(text)
     except ValueError:
         kind = "a whole number of years" if name in _YEARS else "a number within 0 to 1"

@@ -57,8 +57,10 @@ def check_tasks(names: Iterable[str]) -> tuple[str, ...]:
     listed = names.split(",") if isinstance(names, str) else [str(name) for name in names or ()]
     tasks = tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
     unknown = [name for name in tasks if name not in TASKS]
-    if unknown or not tasks:
-        raise LabelError(f"tasks {', '.join(unknown) or 'none'}: name at least one of {', '.join(TASKS)}")
+    if unknown:
+        raise LabelError(f"tasks: {', '.join(unknown)} is unknown; known are {', '.join(TASKS)}")
+    if not tasks:
+        raise LabelError(f"tasks: none is named; known are {', '.join(TASKS)}")
     return tasks
 
 

@@ -102,6 +102,15 @@ def test_prepare_rejects_folder_of_another_data_set(tree, tmp_path) -> None:
         prepare(tree, utkface.read, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["crops.npy", "labels.parquet", "keep.txt"])
+def test_prepare_rejects_folder_with_other_files(tree, tmp_path, name) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(StoreError, match=name):
+        prepare(tree, mask_folders.read, tmp_path / "out")
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
 def test_prepare_uses_the_box_of_the_data_set(tmp_path) -> None:
     portrait = skimage.data.astronaut()
     (tmp_path / "set").mkdir()

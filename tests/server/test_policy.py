@@ -105,5 +105,9 @@ def test_wrong_policies_are_one_line(capsys, images, tmp_path, command, policy, 
     assert not (tmp_path / "out").exists()
 
 
+def test_policy_is_given_once(capsys, images) -> None:
+    assert "given twice" in error_of(capsys, "analyze", images, "--policy", "age=18", "--policy", "age=21")
+
+
 def test_policy_needs_the_task_age(capsys, images) -> None:
     assert "about the age" in error_of(capsys, "analyze", images, "--policy", "age=18", "--tasks", "mask")

@@ -36,20 +36,21 @@ Tasks = Annotated[
     str, typer.Option("--tasks", metavar="NAMES", help="What to predict, separated by commas.", rich_help_panel=MODEL)
 ]
 AtLeast = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--at-least",
         metavar="YEARS",
-        help="Also the probability of looking at least so old, such as 18,21.",
+        help="Also the probability of looking at least so old, such as 18,21; repeatable.",
         rich_help_panel=MODEL,
     ),
 ]
 Policy = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--policy",
         metavar="FIELDS",
-        help="Accept, refuse or refer each face, such as age=18,challenge=25; also max_false_accept, max_false_refuse.",
+        help="Accept, refuse or refer each face: age=18,challenge=25. Also max_false_accept and max_false_refuse, the "
+        "share of errors that is taken (0.05 each). See docs/age-thresholds.md.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -113,12 +114,13 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def split_years(text: str | None) -> list[int]:
-    """Years that are separated by commas; none where the option was not given. Raises OptionError: no whole numbers."""
-    try:
-        return [] if text is None else [int(name) for name in split_names(text)]
-    except ValueError:
-        raise OptionError(f"--at-least {text!r}: expected whole numbers separated by commas, such as 18,21") from None
+def split_years(texts: list[str] | None) -> list[int]:
+    """The years of an option, separated by commas or repeated; none where it was not given. Raises OptionError."""
+    text = ",".join(texts or [])
+    names = split_names(text) if texts else []
+    if not all(name.isascii() and name.isdigit() for name in names):
+        raise OptionError(f"--at-least {text!r}: expected whole numbers separated by commas, such as 18,21")
+    return [int(name) for name in names]
 
 
 def load_analyzer(
@@ -129,8 +131,8 @@ def load_analyzer(
     *,
     min_face: float | None,
     max_side: int | None,
-    at_least: str | None = None,
-    policy: str | None = None,
+    at_least: list[str] | None = None,
+    policy: list[str] | None = None,
 ) -> "Analyzer":
     """The Analyzer that the options describe. Raises ModelError, LabelError, OptionError, DeviceError."""
     from oamface.analyzer import Analyzer
@@ -148,8 +150,10 @@ def load_analyzer(
     )
 
 
-def parse_policy(text: str | None) -> "AgePolicy | None":
+def parse_policy(texts: list[str] | None) -> "AgePolicy | None":
     """The policy that the option describes; None where it was not given. Raises OptionError."""
     from oamface.age_policy import AgePolicy
 
-    return None if text is None else AgePolicy.parse(text)
+    if texts and len(texts) > 1:
+        raise OptionError("--policy: is given twice; give it once, with its fields separated by commas")
+    return AgePolicy.parse(texts[0]) if texts else None

@@ -33,9 +33,12 @@ class Archive:
             else:
                 self._tar = tarfile.open(path)  # noqa: SIM115 (closed in __exit__)
                 self._members = {member.name: member for member in self._tar if member.isfile()}
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file or folder") from error
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
             self.close()
-            raise DataError(f"{path}: not a readable folder, .tar, .tar.gz or .zip ({error})") from error
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"{path}: not a readable folder, .tar, .tar.gz or .zip ({reason})") from error
 
     @cached_property
     def names(self) -> list[str]:

@@ -78,9 +78,14 @@ def prepare(
 
 
 def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
-    """Note in a folder what is prepared in it. Raises StoreError: it already is of something else."""
+    """Note in a folder what is prepared in it. Raises StoreError: it is not empty, and of something else.
+
+    Hidden files do not count.
+    """
     path, text = out / "progress.json", json.dumps(wanted)
     if not path.exists():
+        if others := sorted(other.name for other in out.iterdir() if other.name[0] != "."):
+            raise StoreError(f"{out}: holds {others[0]}, and no data set that was begun; name an empty folder")
         write_text(path, text)
     elif path.read_text() != text:
         raise StoreError(f"{out}: holds another data set or crop size, or an older layout; name an empty folder")

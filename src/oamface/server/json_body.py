@@ -80,8 +80,10 @@ def _to_form_fields(key: str, value: object) -> list[tuple[str, str]]:
             raise RequestError(422, "at_least: expected a list of whole numbers")
         return [(key, str(year)) for year in value]
     if key == "policy":
+        if isinstance(value, str):
+            return [(key, value)]
         if not isinstance(value, dict) or not all(type(item) in (int, float) for item in value.values()):
-            raise RequestError(422, 'policy: expected an object of numbers, such as {"age": 18, "challenge": 25}')
+            raise RequestError(422, 'policy: expected "age=18,challenge=25" or {"age": 18, "challenge": 25}')
         return [(key, ",".join(f"{name}={item}" for name, item in value.items()))]
     if key != "tasks":
         if not isinstance(value, bool):

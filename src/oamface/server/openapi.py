@@ -69,7 +69,11 @@ _POLICY: dict[str, Any] = {
     "properties": {"age": _YEAR, "challenge": _YEAR, "max_false_accept": _RATE, "max_false_refuse": _RATE},
     "additionalProperties": False,
 }
-_SCHEMAS: dict[str, dict[str, Any]] = {"tasks": _TASKS, "at_least": _YEARS, "policy": _POLICY}
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "tasks": _TASKS,
+    "at_least": _YEARS,
+    "policy": {"anyOf": [{"type": "string"}, _POLICY]},
+}
 # Both ?tasks=age,mask and ?tasks=age&tasks=mask, which OpenAPI cannot express with an enumeration.
 _TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _QUERY_SCHEMAS = {"tasks": _TEXTS, "at_least": _TEXTS, "policy": {"type": "string"}}

@@ -66,7 +66,7 @@ def _parse_years(values: Sequence[str]) -> tuple[int, ...]:
     try:
         return check_thresholds([int(name) for name in names])
     except OptionError as error:
-        raise RequestError(422, f"at_least: {error}") from error
+        raise RequestError(422, f"at_least: {str(error).removeprefix('at_least ')}") from error
 
 
 def _parse_policy(values: Sequence[str]) -> AgePolicy | None:
