@@ -158,6 +158,8 @@ def make_folder(path: Path) -> None:
     """With its parents, unless it is there; it can be written to, or a FileError is raised."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise FileError(f"{path}: is a file; name a folder") from error
     except OSError as error:
         raise _refused(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):

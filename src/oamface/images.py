@@ -188,6 +188,8 @@ def _opened(
     """The source as a file that can be read at any place, within the limit of bytes. Raises ImageError."""
     name, most = _name(source), MAX_BYTES if limit is None else limit
     try:
+        if source == "":
+            raise ImageError("the name of an image is empty")
         if isinstance(source, str | os.PathLike):
             file: IO[bytes] = Path(source).open("rb")  # noqa: SIM115 (closed by the caller)
             status = os.fstat(file.fileno())
