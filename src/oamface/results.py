@@ -280,10 +280,11 @@ class Failure:
         return {"schema": SCHEMA, "source": self.source, "error": error}
 
 
+DECISION_COLUMNS = ("decision", "decision_probability", "reason")  # of tables, for the values of AgeDecision.to_dict
 _COLUMNS = (
     *("x", "y", "box_width", "box_height", "score", "visibility", "detected", "age", "age_low", "age_high"),
     *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
-    *("quality", "quality_reasons", "decision", "reason"),
+    *("quality", "quality_reasons", *DECISION_COLUMNS),
 )
 
 
@@ -298,7 +299,7 @@ def _columns(face: Face) -> dict[str, Any]:
     if face.quality is not None:
         row |= {"quality": face.quality.score, "quality_reasons": list(face.quality.reasons)}
     if face.decision is not None:
-        row |= {"decision": face.decision.outcome, "reason": list(face.decision.reasons)}
+        row |= dict(zip(DECISION_COLUMNS, face.decision.to_dict().values(), strict=True))
     return row
 
 

@@ -13,7 +13,7 @@ from oamface.results import Failure, ImageResult
 def test_to_rows_flattens_schema(portrait) -> None:
     result = Analyzer("oam", threads=1).analyze(portrait)
     (row,) = to_rows(result)
-    assert set(row) | {"error", "age_at_least", "decision", "reason"} == set(SCHEMA.names)
+    assert set(row) | {"error", "age_at_least", "decision", "decision_probability", "reason"} == set(SCHEMA.names)
     table = pa.Table.from_pylist([row], SCHEMA)
     (face,) = result.to_dict()["faces"]
     (stored,) = table.to_pylist()

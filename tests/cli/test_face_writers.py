@@ -92,6 +92,7 @@ def test_csv_has_decisions_where_a_policy_was_given(tmp_path) -> None:
     output.close(whole=True)
     rows = read_rows(tmp_path / "faces.csv")
     assert [(row["decision"], row["reason"]) for row in rows] == [("refer", "turned, blurred"), ("refer", "no face")]
+    assert 0 <= float(rows[0]["decision_probability"]) <= 1 and not rows[1]["decision_probability"]
 
 
 def test_text_table_shows_decisions_or_what_is_wrong_with_an_image() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from oamface.results import AgeDecision, Failure, ImageResult
+from oamface.results import DECISION_COLUMNS, AgeDecision, Failure, ImageResult
 
 _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         ("quality", pa.float32()),  # 0..1, and what is wrong with the image of the face
         ("quality_reasons", pa.list_(pa.string())),
         ("decision", pa.string()),  # accept, refuse or refer, where a policy was given, and why it is referred
+        ("decision_probability", pa.float32()),  # of looking at least the policy's age
         ("reason", pa.list_(pa.string())),
         *(
             column
@@ -68,7 +69,7 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
 
 
 def _decision(decision: AgeDecision | None) -> dict[str, Any]:
-    return {} if decision is None else {"decision": decision.outcome, "reason": list(decision.reasons)}
+    return {} if decision is None else dict(zip(DECISION_COLUMNS, decision.to_dict().values(), strict=True))
 
 
 def _escape(text: str | None) -> str | None:

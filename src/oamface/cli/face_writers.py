@@ -15,7 +15,7 @@ from oamface.cli.image_list import ANNOTATED, STDIN, InputImage, is_annotated
 from oamface.cli.stdout import printable
 from oamface.images import decode, write_image
 from oamface.labels import TASKS
-from oamface.results import UNCERTAIN, Age, AgeDecision, Face, Failure, ImageResult, Quality
+from oamface.results import DECISION_COLUMNS, UNCERTAIN, Age, AgeDecision, Face, Failure, ImageResult, Quality
 
 _NAME_WIDTH = 40  # terminal cells; longer names get a line of their own
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -62,7 +62,7 @@ def _note(face: Face) -> str:
 
 
 def _decided(decision: AgeDecision | None) -> str:
-    return ": ".join(cell for cell in decision_cells(decision) if cell)
+    return "" if decision is None else ": ".join(filter(None, (decision.outcome, ", ".join(decision.reasons))))
 
 
 def _cells(face: Face) -> Iterator[str]:
@@ -94,7 +94,7 @@ class CsvWriter:
                 columns += ["age", "age_low", "age_high", *(f"age_at_least_{years}" for years in at_least)]
             else:
                 columns += [task, f"{task}_probability"]
-        columns += ["quality", "quality_reasons", *(("decision", "reason") if decided else ())]
+        columns += ["quality", "quality_reasons", *(DECISION_COLUMNS if decided else ())]
         self._columns = columns
         self._write(columns)
 
@@ -130,9 +130,12 @@ def quality_cells(quality: Quality | None) -> tuple[Any, Any]:
     return (None, None) if quality is None else (round(quality.score, 4), ", ".join(quality.reasons))
 
 
-def decision_cells(decision: AgeDecision | None) -> tuple[str, ...]:
-    """The outcome, and the reasons as one text; no cells without a decision."""
-    return () if decision is None else (decision.outcome, ", ".join(decision.reasons))
+def decision_cells(decision: AgeDecision | None) -> tuple[Any, ...]:
+    """The DECISION_COLUMNS, the reasons as one text; no cells without a decision."""
+    if decision is None:
+        return ()
+    values = decision.to_dict()
+    return values["outcome"], values["probability"], ", ".join(values["reasons"])
 
 
 def _without_formula(cell: Any) -> Any:
