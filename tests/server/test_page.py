@@ -682,6 +682,9 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         for element in ("#place-text", "#note-text"):
             expect(page.locator(element)).to_have_text(re.compile(r"Loading the networks: \d+%"), timeout=20_000)
         expect(page.locator("#download")).to_be_visible()
+        page.click("#snapshot")  # while the networks load, the view stays as well
+        expect(page.locator("#strip li")).to_have_count(1)
+        expect(page.locator("#live-controls")).to_be_visible()
         while not held:
             page.wait_for_timeout(20)
         held[0].continue_()
@@ -702,13 +705,13 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         expect(page.locator("#frame .label")).to_contain_text("male")
         expect(page.locator(".card .tags")).to_contain_text("male")
         page.click("#snapshot")
-        expect(page.locator("#strip [data-faces='1']")).to_have_count(1, timeout=20_000)
+        expect(page.locator("#strip [data-faces='1']")).to_have_count(2, timeout=20_000)
         expect(page.locator("#pause")).to_have_text("Resume")  # the view stays as it is
         page.click("#pause")
         page.click("#snapshot")
-        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-2.jpg")
+        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-3.jpg")
         expect(page.locator("#live-controls")).to_be_hidden()
-        assert page.locator("#strip li").count() == 2
+        assert page.locator("#strip li").count() == 3
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
 
 
