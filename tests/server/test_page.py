@@ -393,7 +393,7 @@ def test_several_images_in_a_strip_as_csv_and_json(page, tmp_path) -> None:
     thumbnails.nth(1).click()
     expect(page.locator("#frame img")).to_have_attribute("alt", "=1+1.jpg")
     rows = list(csv.DictReader(save(page, "csv").read_text().splitlines()))
-    assert [row["image"] for row in rows] == ["person.jpg", "'=1+1.jpg"]  # not a formula in a spreadsheet
+    assert [row["source"] for row in rows] == ["person.jpg", "'=1+1.jpg"]  # not a formula in a spreadsheet
     images = json.loads(save(page, "json").read_text())["images"]
     assert [image["source"] for image in images] == ["person.jpg", "=1+1.jpg"]
     assert {"schema", "width", "height", "faces"} < set(images[0])
@@ -514,6 +514,14 @@ def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) ->
     assert (bad["schema"], bad["source"]) == ("oamface/1", "bad.jpg")
     assert bad["error"]["type"] == "ImageError"
     assert bad["error"]["message"]
+    person, failed = csv.DictReader(save(page, "csv").read_text().splitlines())
+    assert list(person)[:3] == ["source", "error", "face"]
+    assert (person["error"], person["detected"]) == ("", "True")
+    assert abs(float(person["age"]) - good["faces"][0]["age"]["years"]) < 0.01
+    assert {name: value for name, value in failed.items() if value} == {
+        "source": "bad.jpg",
+        "error": bad["error"]["message"],
+    }
     page.errors[:] = [text for text in page.errors if "415" not in text]
 
 
