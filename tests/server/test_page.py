@@ -566,6 +566,31 @@ def test_wrong_key_is_said_to_be_one(browser) -> None:
         expect(problem).to_be_empty()
 
 
+@on_device
+def test_image_that_waits_for_the_key_says_so_and_leads_to_its_field(browser) -> None:
+    analyzer = Analyzer("oam-small", threads=1)
+    with run_server(analyzer, keys=["the-right-key-16"]) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("body.ready")
+        field, note = page.locator("[name=key]"), page.locator("#note-text")
+        expect(field).to_be_visible(timeout=20_000)
+        page.keyboard.press("Escape")
+        page.set_input_files("#files", str(PERSON))
+        expect(note).to_have_text(MESSAGES["en"]["error.key"])
+        page.click("#note-action")
+        expect(field).to_be_focused()
+        page.locator("[name=place][value=server]").check()
+        expect(field).to_be_focused()  # the server has refused
+        page.keyboard.press("Escape")
+        expect(note).to_have_text(MESSAGES["en"]["error.key"])
+        page.click("#note-action")
+        expect(field).to_be_focused()
+        field.fill("the-right-key-16")
+        field.press("Enter")
+        expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
 def test_logo_leads_to_the_start_and_keeps_the_images(page) -> None:
     assert page.locator("#back").is_hidden()
     analyze(page, str(PERSON))
@@ -614,9 +639,30 @@ def test_server_is_offered_for_unknown_formats_and_not_for_damaged_files(browser
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["retry"])
         page.set_input_files("#files", str(tiff))
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["ask.server"])
+        expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.format.server"])
         expect(page.locator("#strip .by-server")).to_have_text(MESSAGES["en"]["image.serverOnly"])
         page.click("#note-action")
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+@on_device
+def test_unknown_format_without_a_server_is_to_be_converted(browser, address, tmp_path) -> None:
+    tiff = tmp_path / "person.tiff"
+    Image.fromarray(read_image(PERSON)).save(tiff)
+
+    def without_service(route) -> None:
+        route.fulfill(json={**route.fetch().json(), "service": False})
+
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.route("**/models/index.json", without_service)
+        page.goto(address)
+        expect(page.locator("#place-text")).to_contain_text("on this device", timeout=60_000)
+        analyze(page, str(tiff))
+        expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.format.none"])
+        expect(page.locator("#strip .by-server")).to_be_hidden()
+        sign = "() => getComputedStyle(document.querySelector('#strip .failed'), '::after').content"
+        assert page.evaluate(sign) == '"!"'
 
 
 def test_server_is_offered_once_it_is_reached(browser, address) -> None:
