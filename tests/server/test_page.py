@@ -291,10 +291,14 @@ def test_wrong_age_check_is_said_to_be_one_and_the_last_right_one_counts(page) -
 
 
 def test_age_check_says_that_it_needs_the_age(page) -> None:
+    set_option(page, "check")
     page.click("#options summary")
     expect(page.locator("#check-off")).to_be_empty()
+    expect(page.locator("#check-fields")).to_be_visible()
     page.locator("[name=age]").uncheck()
     expect(page.locator("[name=check]")).to_be_disabled()
+    expect(page.locator("[name=check]")).to_have_css("appearance", "none")  # without its tick
+    expect(page.locator("#check-fields")).to_be_hidden()
     expect(page.locator("#check-off")).to_have_text(MESSAGES["en"]["check.off"])
 
 
@@ -641,6 +645,10 @@ def test_server_is_offered_for_unknown_formats_and_not_for_damaged_files(browser
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["ask.server"])
         expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.format.server"])
         expect(page.locator("#strip .by-server")).to_have_text(MESSAGES["en"]["image.serverOnly"])
+        damaged, selected = page.locator("#strip button").all()
+        assert rectangle(damaged)[1::2] == rectangle(selected)[1::2]  # in one line
+        shadows = [tile.evaluate("tile => getComputedStyle(tile).boxShadow") for tile in (damaged, selected)]
+        assert [shadow.count("rgb") for shadow in shadows] == [1, 3]  # of failure; the ring of selection as well
         page.click("#note-action")
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
 
