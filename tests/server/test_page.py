@@ -578,8 +578,10 @@ def test_image_that_waits_for_the_key_says_so_and_leads_to_its_field(browser) ->
         page.goto(address)
         page.wait_for_selector("body.ready")
         field, note = page.locator("[name=key]"), page.locator("#note-text")
+        page.set_input_files("#files", str(PERSON))  # before it is known that there is a key
         expect(field).to_be_visible(timeout=20_000)
         page.keyboard.press("Escape")
+        expect(note).to_have_text(MESSAGES["en"]["error.key"])
         page.set_input_files("#files", str(PERSON))
         expect(note).to_have_text(MESSAGES["en"]["error.key"])
         page.click("#note-action")

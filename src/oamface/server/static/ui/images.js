@@ -196,7 +196,8 @@ async function drawFile(file, button, answers) {
     drawThumbnail(/** @type {HTMLCanvasElement} */ (button.firstChild), image, image.width, image.height);
     image.close();
   } else if (SERVER_READS.test(file.name)) {
-    const line = create("span", { className: "by-server", textContent: t("image.serverOnly"), hidden: !answers.hasServer });
+    const line = create("span", { className: "by-server", textContent: t("image.serverOnly") });
+    line.hidden = !answers.hasServer;
     line.dataset.t = "image.serverOnly"; // in the language that is chosen later
     line.dataset.server = ""; // seen once a server is found
     button.append(line);
