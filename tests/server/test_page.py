@@ -291,10 +291,14 @@ def test_wrong_age_check_is_said_to_be_one_and_the_last_right_one_counts(page) -
 
 
 def test_age_check_says_that_it_needs_the_age(page) -> None:
+    set_option(page, "check")
     page.click("#options summary")
     expect(page.locator("#check-off")).to_be_empty()
+    expect(page.locator("#check-fields")).to_be_visible()
     page.locator("[name=age]").uncheck()
     expect(page.locator("[name=check]")).to_be_disabled()
+    expect(page.locator("[name=check]")).to_have_css("appearance", "none")  # without its tick
+    expect(page.locator("#check-fields")).to_be_hidden()
     expect(page.locator("#check-off")).to_have_text(MESSAGES["en"]["check.off"])
 
 
@@ -393,7 +397,7 @@ def test_several_images_in_a_strip_as_csv_and_json(page, tmp_path) -> None:
     thumbnails.nth(1).click()
     expect(page.locator("#frame img")).to_have_attribute("alt", "=1+1.jpg")
     rows = list(csv.DictReader(save(page, "csv").read_text().splitlines()))
-    assert [row["image"] for row in rows] == ["person.jpg", "'=1+1.jpg"]  # not a formula in a spreadsheet
+    assert [row["source"] for row in rows] == ["person.jpg", "'=1+1.jpg"]  # not a formula in a spreadsheet
     images = json.loads(save(page, "json").read_text())["images"]
     assert [image["source"] for image in images] == ["person.jpg", "=1+1.jpg"]
     assert {"schema", "width", "height", "faces"} < set(images[0])
@@ -514,6 +518,14 @@ def test_failed_images_are_counted_and_saved_with_their_error(page, tmp_path) ->
     assert (bad["schema"], bad["source"]) == ("oamface/1", "bad.jpg")
     assert bad["error"]["type"] == "ImageError"
     assert bad["error"]["message"]
+    person, failed = csv.DictReader(save(page, "csv").read_text().splitlines())
+    assert list(person)[:3] == ["source", "error", "face"]
+    assert (person["error"], person["detected"]) == ("", "True")
+    assert abs(float(person["age"]) - good["faces"][0]["age"]["years"]) < 0.01
+    assert {name: value for name, value in failed.items() if value} == {
+        "source": "bad.jpg",
+        "error": bad["error"]["message"],
+    }
     page.errors[:] = [text for text in page.errors if "415" not in text]
 
 
@@ -556,6 +568,33 @@ def test_wrong_key_is_said_to_be_one(browser) -> None:
         expect(problem).to_have_text(MESSAGES["en"]["options.wrongKey"])
         field.fill(" the-right-key-16 ")
         expect(problem).to_be_empty()
+
+
+@on_device
+def test_image_that_waits_for_the_key_says_so_and_leads_to_its_field(browser) -> None:
+    analyzer = Analyzer("oam-small", threads=1)
+    with run_server(analyzer, keys=["the-right-key-16"]) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("body.ready")
+        field, note = page.locator("[name=key]"), page.locator("#note-text")
+        page.set_input_files("#files", str(PERSON))  # before it is known that there is a key
+        expect(field).to_be_visible(timeout=20_000)
+        page.keyboard.press("Escape")
+        expect(note).to_have_text(MESSAGES["en"]["error.key"])
+        page.set_input_files("#files", str(PERSON))
+        expect(note).to_have_text(MESSAGES["en"]["error.key"])
+        page.click("#note-action")
+        expect(field).to_be_focused()
+        page.locator("[name=place][value=server]").check()
+        expect(field).to_be_focused()  # the server has refused
+        page.keyboard.press("Escape")
+        expect(note).to_have_text(MESSAGES["en"]["error.key"])
+        page.click("#note-action")
+        expect(field).to_be_focused()
+        field.fill("the-right-key-16")
+        field.press("Enter")
+        expect(page.locator(".card")).to_have_count(1, timeout=20_000)
 
 
 def test_logo_leads_to_the_start_and_keeps_the_images(page) -> None:
@@ -606,9 +645,34 @@ def test_server_is_offered_for_unknown_formats_and_not_for_damaged_files(browser
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["retry"])
         page.set_input_files("#files", str(tiff))
         expect(page.locator("#note-action")).to_have_text(MESSAGES["en"]["ask.server"])
+        expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.format.server"])
         expect(page.locator("#strip .by-server")).to_have_text(MESSAGES["en"]["image.serverOnly"])
+        damaged, selected = page.locator("#strip button").all()
+        assert rectangle(damaged)[1::2] == rectangle(selected)[1::2]  # in one line
+        shadows = [tile.evaluate("tile => getComputedStyle(tile).boxShadow") for tile in (damaged, selected)]
+        assert [shadow.count("rgb") for shadow in shadows] == [1, 3]  # of failure; the ring of selection as well
         page.click("#note-action")
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
+
+
+@on_device
+def test_unknown_format_without_a_server_is_to_be_converted(browser, address, tmp_path) -> None:
+    tiff = tmp_path / "person.tiff"
+    Image.fromarray(read_image(PERSON)).save(tiff)
+
+    def without_service(route) -> None:
+        route.fulfill(json={**route.fetch().json(), "service": False})
+
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.route("**/models/index.json", without_service)
+        page.goto(address)
+        expect(page.locator("#place-text")).to_contain_text("on this device", timeout=60_000)
+        analyze(page, str(tiff))
+        expect(page.locator("#note-text")).to_have_text(MESSAGES["en"]["error.format.none"])
+        expect(page.locator("#strip .by-server")).to_be_hidden()
+        sign = "() => getComputedStyle(document.querySelector('#strip .failed'), '::after').content"
+        assert page.evaluate(sign) == '"!"'
 
 
 def test_server_is_offered_once_it_is_reached(browser, address) -> None:
@@ -682,6 +746,9 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         for element in ("#place-text", "#note-text"):
             expect(page.locator(element)).to_have_text(re.compile(r"Loading the networks: \d+%"), timeout=20_000)
         expect(page.locator("#download")).to_be_visible()
+        page.click("#snapshot")  # while the networks load, the view stays as well
+        expect(page.locator("#strip li")).to_have_count(1)
+        expect(page.locator("#live-controls")).to_be_visible()
         while not held:
             page.wait_for_timeout(20)
         held[0].continue_()
@@ -702,13 +769,13 @@ def test_live_view_draws_answers_and_takes_snapshots(browser, address) -> None:
         expect(page.locator("#frame .label")).to_contain_text("male")
         expect(page.locator(".card .tags")).to_contain_text("male")
         page.click("#snapshot")
-        expect(page.locator("#strip [data-faces='1']")).to_have_count(1, timeout=20_000)
+        expect(page.locator("#strip [data-faces='1']")).to_have_count(2, timeout=20_000)
         expect(page.locator("#pause")).to_have_text("Resume")  # the view stays as it is
         page.click("#pause")
         page.click("#snapshot")
-        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-2.jpg")
+        expect(page.locator("#frame img")).to_have_attribute("alt", "camera-3.jpg")
         expect(page.locator("#live-controls")).to_be_hidden()
-        assert page.locator("#strip li").count() == 2
+        assert page.locator("#strip li").count() == 3
         expect(page.locator(".card")).to_have_count(1, timeout=20_000)
 
 

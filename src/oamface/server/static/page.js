@@ -96,15 +96,21 @@ async function showImage(item, isNew) {
     else if (open !== null) openCard(open);
   } else if (error) {
     showProblem(item, error);
-  } else if (answers.state().share !== null) {
-    const ask = () => {
-      options.choosePlace("server");
-      placeChanged();
-    };
-    stage.note(t("status.waiting"), t("ask.server"), answers.hasServer ? ask : undefined);
   } else {
-    stage.note(t("status.looking"));
+    noteWaiting();
   }
+}
+
+/** What an image without an answer waits for. */
+function noteWaiting() {
+  const { share } = answers.state();
+  const ask = () => {
+    options.choosePlace("server");
+    placeChanged();
+  };
+  if (answers.lacksKey) stage.note(t("error.key"), t("ask.key"), options.askForKey);
+  else if (share !== null) stage.note(t("status.waiting"), t("ask.server"), answers.hasServer ? ask : undefined);
+  else stage.note(t("status.looking"));
 }
 
 /** @param {Pick<import("./engine.js").Result, "faces" | "decision">} result */
@@ -115,12 +121,13 @@ function noteOn({ faces, decision }) {
 
 /** @param {import("./ui/images.js").Item} item @param {Error & { code?: string }} error */
 function showProblem(item, error) {
-  const text = t(`error.${error.code ?? "failed"}`);
-  const askServer =
-    answers.state().place === "device" &&
-    answers.hasServer &&
-    (error.code === "pixels" || (error.code === "image" && SERVER_READS.test(item.name)));
-  if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
+  const onDevice = item.askedPlace === "device";
+  const unknownHere = onDevice && error.code === "image" && SERVER_READS.test(item.name);
+  const askServer = answers.hasServer && (unknownHere || (onDevice && error.code === "pixels"));
+  const code = unknownHere ? (askServer ? "format.server" : "format.none") : (error.code ?? "failed");
+  const text = t(`error.${code}`);
+  if (error.code === "key") stage.note(text, t("ask.key"), options.askForKey);
+  else if (askServer) stage.note(text, t("ask.server"), () => images.analyze(item, "server"));
   else stage.note(text, t("retry"), () => images.retry());
   $("faces-title").textContent = "";
   writeSaving();
@@ -197,6 +204,7 @@ function showState() {
   const { place } = answers.state();
   const moving = view === "live" || view === "video";
   const { share, ...state } = moving ? answers.liveState() : answers.state();
+  if (images.shown?.kind === "image" && !images.shown.result && !images.shown.error) noteWaiting();
   const by = images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : state;
   if (moving && share !== null && stage.frame.querySelector("video")) stage.note(state.text);
   $("place").dataset.place = by.place;
@@ -324,9 +332,10 @@ function listenForFiles() {
 /** Menus close as everywhere: with Escape, or with a click elsewhere. */
 function listenForMenus() {
   const menus = /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details.menu"));
-  document.addEventListener("click", ({ target }) => {
+  const close = (/** @type {Event} */ { target }) => {
     for (const menu of menus) if (!menu.contains(/** @type {Node} */ (target))) menu.open = false;
-  });
+  };
+  document.addEventListener("click", close, { capture: true }); // before what was clicked opens one
   document.addEventListener("keydown", ({ key }) => {
     if (key !== "Escape") return;
     for (const menu of menus) {

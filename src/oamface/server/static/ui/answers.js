@@ -103,6 +103,11 @@ export class Answers {
     if (this.problem?.code === "unreachable") await this.load();
   }
 
+  /** Whether the device cannot load its networks without a key, or with the present one. */
+  get lacksKey() {
+    return options.place() === "device" && this.problem?.code === "key";
+  }
+
   /** @returns {{ place: "device" | "server" | "none", text: string, share: number | null }} share: while loading */
   state() {
     if (options.place() === "server" && this.hasServer)

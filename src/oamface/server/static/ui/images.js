@@ -16,6 +16,7 @@ import * as options from "./options.js";
  * @property {(Omit<import("../engine.js").Result, "faces"> & { faces: Face[] }) | null} result
  * @property {(Error & { code?: string }) | null} error
  * @property {"device" | "server" | null} place who answered
+ * @property {"device" | "server"} askedPlace who was asked last
  * @property {HTMLElement} element in the strip
  */
 
@@ -65,6 +66,7 @@ export class Images {
       result: null,
       error: null,
       place: null,
+      askedPlace: "device",
       element: create("li", { className: kind }),
     };
     const button = create(
@@ -77,7 +79,7 @@ export class Images {
     item.element.append(button);
     this.items.push(item);
     $("strip").append(item.element);
-    if (kind === "image") drawFile(file, button);
+    if (kind === "image") drawFile(file, button, this.answers);
     return item;
   }
 
@@ -147,6 +149,7 @@ export class Images {
       Object.assign(item, { result: null, error, place: null });
     }
     item.asked = asked;
+    item.askedPlace = place ?? options.place();
     item.element.classList.remove("busy");
     item.element.classList.toggle("stale", this.isStale(item));
     item.element.classList.toggle("failed", item.error !== null);
@@ -182,15 +185,21 @@ export class Images {
   }
 }
 
-/** A file's thumbnail; where only a server reads it, a line that says so. @param {File} file @param {HTMLElement} button */
-async function drawFile(file, button) {
+/**
+ * A file's thumbnail; where only the server reads it, a line that says so.
+ *
+ * @param {File} file @param {HTMLElement} button @param {import("./answers.js").Answers} answers
+ */
+async function drawFile(file, button, answers) {
   const image = await createImageBitmap(file).catch(() => null);
   if (image) {
     drawThumbnail(/** @type {HTMLCanvasElement} */ (button.firstChild), image, image.width, image.height);
     image.close();
   } else if (SERVER_READS.test(file.name)) {
     const line = create("span", { className: "by-server", textContent: t("image.serverOnly") });
+    line.hidden = !answers.hasServer;
     line.dataset.t = "image.serverOnly"; // in the language that is chosen later
+    line.dataset.server = ""; // seen once a server is found
     button.append(line);
   }
 }

@@ -13,7 +13,7 @@ export class Live {
    * @param {object} page
    * @param {import("./answers.js").Answers} page.answers @param {import("./stage.js").Stage} page.stage
    * @param {(faces: any[], source: CanvasImageSource) => void} page.showFaces
-   * @param {(file: File, stay: boolean) => void} page.onSnapshot stay: in the view, which is paused
+   * @param {(file: File, stay: boolean) => void} page.onSnapshot stay: in the view
    */
   constructor({ answers, stage, showFaces, onSnapshot }) {
     this.answers = answers;
@@ -109,17 +109,15 @@ export class Live {
     $("pause").firstElementChild.textContent = t(this.video.paused ? "live.resume" : "live.pause");
   }
 
-  /** The frame that is seen becomes an image of the strip. */
+  /** The frame that is seen becomes an image of the strip. A view that is paused or still loads its networks stays. */
   snapshot() {
+    const stay = this.video.paused || this.answers.liveShare !== null;
     const canvas = create("canvas", { width: this.video.videoWidth, height: this.video.videoHeight });
     canvas.getContext("2d").drawImage(this.image, 0, 0);
     this.snapshots += 1;
     canvas.toBlob(
       (/** @type {Blob} */ blob) =>
-        this.onSnapshot(
-          new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" }),
-          this.video.paused,
-        ),
+        this.onSnapshot(new File([blob], `camera-${this.snapshots}.jpg`, { type: "image/jpeg" }), stay),
       "image/jpeg",
       0.92,
     );

@@ -62,8 +62,8 @@ export function writeCheck() {
   const off = !input("age").checked; // it is about the age
   $("check-off").textContent = off ? t("check.off") : "";
   for (const name of ["check", ...CHECK_FIELDS]) input(name).disabled = off;
-  $("check-fields").hidden = !input("check").checked;
-  const wrong = input("check").checked && typed() === null;
+  $("check-fields").hidden = off || !input("check").checked;
+  const wrong = !off && input("check").checked && typed() === null;
   $("check-problem").textContent = wrong ? t("error.policy") : "";
   for (const name of CHECK_FIELDS) input(name).setAttribute("aria-invalid", String(wrong));
 }

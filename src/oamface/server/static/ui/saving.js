@@ -6,7 +6,7 @@ import { $, colorOf, saveFile } from "./elements.js";
 /** @typedef {import("./people.js").People} People */
 
 const FACE = ["x", "y", "width", "height"];
-const AGE = ["years", "low", "high"];
+const AGE = ["age", "age_low", "age_high"];
 const ANSWERS = [
   "gender",
   "gender_probability",
@@ -41,15 +41,21 @@ const answersOf = (face, limits) => [
 /** @param {import("../engine.js").Decision} [decision] */
 const decisionOf = (decision) => [decision?.outcome, decision?.reasons.join(", ")];
 
-/** One row for each face, and for each decision about an image without one. @param {Item[]} items */
+/**
+ * One row for each face, each image without one, and each image that could not be read; the columns have the names of
+ * `oamface analyze --csv`. @param {Item[]} items
+ */
 export function saveCsv(items) {
   const limits = limitsOf(items.flatMap(({ result }) => result?.faces ?? []));
-  const heading = ["image", "face", ...FACE, ...columns(limits)];
-  const blank = Array(heading.length - 3).fill("");
-  const rows = items.flatMap(({ name, result }) => [
-    ...(result?.faces ?? []).map((face) => [name, face.id, ...face.box, ...answersOf(face, limits)]),
-    ...(result?.decision ? [[name, ...blank, ...decisionOf(result.decision)]] : []),
-  ]);
+  const heading = ["source", "error", "face", ...FACE, ...columns(limits)];
+  const blank = Array(heading.length - 4).fill("");
+  const rows = items
+    .filter(({ result, error }) => result || error)
+    .flatMap(({ name, result, error }) =>
+      result?.faces.length
+        ? result.faces.map((face) => [name, "", face.id, ...face.box, ...answersOf(face, limits)])
+        : [[name, error?.message, ...blank, ...decisionOf(result?.decision)]],
+    );
   saveRows("oamface.csv", [heading, ...rows]);
 }
 
@@ -104,7 +110,7 @@ export function saveVideoJson(name, people) {
 /** @param {string} name @param {any[][]} rows */
 function saveRows(name, rows) {
   const cell = (/** @type {any} */ value) => {
-    const text = value === undefined || value === null ? "" : String(value);
+    const text = typeof value === "boolean" ? (value ? "True" : "False") : String(value ?? ""); // as Python has them
     // A spreadsheet would run a name as a formula.
     const safe = /^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
     return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
