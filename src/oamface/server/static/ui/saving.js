@@ -17,6 +17,7 @@ const ANSWERS = [
   "visibility",
   "detected",
   "decision",
+  "decision_probability",
   "reason",
 ];
 
@@ -39,7 +40,7 @@ const answersOf = (face, limits) => [
 ];
 
 /** @param {import("../engine.js").Decision} [decision] */
-const decisionOf = (decision) => [decision?.outcome, decision?.reasons.join(", ")];
+const decisionOf = (decision) => [decision?.outcome, decision?.probability, decision?.reasons.join(", ")];
 
 /**
  * One row for each face, each image without one, and each image that could not be read; the columns have the names of
@@ -48,7 +49,7 @@ const decisionOf = (decision) => [decision?.outcome, decision?.reasons.join(", "
 export function saveCsv(items) {
   const limits = limitsOf(items.flatMap(({ result }) => result?.faces ?? []));
   const heading = ["source", "error", "face", ...FACE, ...columns(limits)];
-  const blank = Array(heading.length - 4).fill("");
+  const blank = Array(heading.length - 5).fill("");
   const rows = items
     .filter(({ result, error }) => result || error)
     .flatMap(({ name, result, error }) =>
