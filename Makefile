@@ -11,7 +11,7 @@ MINUTES ?= 4
 # Some containers forbid Python to keep what it compiled; torch alone takes half a minute to compile, in every process.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo install test test-fast docs lint format bench audit dist sbom weights card report sensitivity figures study
+.PHONY: demo install test test-release test-fast docs lint format bench audit dist sbom weights card report sensitivity figures study
 
 # The light half alone: enough to analyze images.
 .venv/light: pyproject.toml constraints.txt
@@ -34,7 +34,11 @@ install: .venv/installed
 # then wait for ever (a new process gets files that are done).
 IN_TWO := -n 2 --dist loadfile --max-worker-restart 0
 test: install
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_TWO) --no-loadscope-reorder --durations 15
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(IN_TWO) --no-loadscope-reorder --durations 15 -m "not release"
+
+# The wheel in empty environments, and the notebooks.
+test-release: install
+	$(PYTHON) -m pytest --durations 5 -m release
 
 # What takes seconds, on one's own machine between two edits.
 test-fast: install

@@ -28,6 +28,7 @@ def test_notebook_is_committed_without_outputs(path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, folder, monkeypatch) -> None:
     nbclient = pytest.importorskip("nbclient", reason="notebooks are run with nbclient: oamface[dev]")

@@ -124,6 +124,7 @@ print(json.dumps({name: call(*each) for name, each in calls.items()}))
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.release
 def test_commands_without_extras_work_or_name_the_missing_extra(light_program, tmp_path) -> None:
     image, calls = Image.fromarray(skimage.data.astronaut()), {}
     for command, (arguments, _) in CALLS.items():
@@ -156,6 +157,7 @@ def test_commands_without_extras_work_or_name_the_missing_extra(light_program, t
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.release
 def test_light_install_takes_at_most_430_megabytes(light_program) -> None:
     files = [path for path in light_program.parents[1].glob("lib/**/*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) < 430e6
@@ -163,6 +165,7 @@ def test_light_install_takes_at_most_430_megabytes(light_program) -> None:
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.release
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="lists what a shared object links to")
 def test_light_install_links_only_to_libraries_of_a_slim_image(light_program) -> None:
     environment = light_program.parents[1]
@@ -188,6 +191,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.release
 @pytest.mark.skipif(os.name == "nt", reason="the commands are run by bash")
 def test_first_commands_of_the_readme_do_what_they_say(make_environment, folder) -> None:
     variables = make_environment()
