@@ -41,6 +41,15 @@ def log_odds_terms(probabilities: npt.NDArray[np.float64]) -> tuple[npt.NDArray[
     return np.log(clipped), np.log1p(-clipped)
 
 
+def parse_thresholds(texts: Sequence[str]) -> tuple[int, ...]:
+    """Thresholds from texts with years between commas, as options give them. Raises OptionError: other texts."""
+    names = [name.strip() for text in texts for name in text.split(",")]
+    if not all(name.isascii() and name.isdigit() and len(name) <= 3 for name in names):
+        given = ",".join(texts)[:40]
+        raise OptionError(f"at_least {given!r}: expected whole numbers of years, separated by commas, such as 18,21")
+    return check_thresholds([int(name) for name in names])
+
+
 def check_thresholds(years: Sequence[int]) -> tuple[int, ...]:
     """Thresholds in ascending order, each once. Raises OptionError: not whole numbers from 0 to 100."""
     for year in years:

@@ -167,6 +167,11 @@ def make_folder(path: Path) -> None:
     _check_room(path, path)
 
 
+def visible_names(folder: Path) -> list[str]:
+    """What a folder holds, sorted; none where there is no folder. Hidden files do not count."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+
+
 def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether two paths lead to one file, by any spelling or link."""
     identity = _identity(Path(one))

@@ -280,7 +280,7 @@ class Failure:
         return {"schema": SCHEMA, "source": self.source, "error": error}
 
 
-DECISION_COLUMNS = ("decision", "decision_probability", "reason")  # of tables, for the values of AgeDecision.to_dict
+DECISION_COLUMNS = ("decision", "decision_probability", "reason")
 _COLUMNS = (
     *("x", "y", "box_width", "box_height", "score", "visibility", "detected", "age", "age_low", "age_high"),
     *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
@@ -298,9 +298,12 @@ def _columns(face: Face) -> dict[str, Any]:
             row |= {task: prediction.label, f"{task}_probability": prediction.probability}
     if face.quality is not None:
         row |= {"quality": face.quality.score, "quality_reasons": list(face.quality.reasons)}
-    if face.decision is not None:
-        row |= dict(zip(DECISION_COLUMNS, face.decision.to_dict().values(), strict=True))
-    return row
+    return row | decision_columns(face.decision)
+
+
+def decision_columns(decision: AgeDecision | None) -> dict[str, Any]:
+    """A decision under DECISION_COLUMNS, as tables have it; nothing without one."""
+    return {} if decision is None else dict(zip(DECISION_COLUMNS, decision.to_dict().values(), strict=True))
 
 
 def _tenth(value: float) -> float:

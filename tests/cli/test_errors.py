@@ -55,6 +55,7 @@ def error(capsys, folder):
         "analyze missing.png --tasks hair",
         "analyze missing.png --policy ''",
         "analyze missing.png --at-least ''",
+        f"analyze missing.png --at-least {'9' * 5000}",
         "analyze missing.png --at-least 18 --tasks mask",
         "analyze missing.png --weights missing.onnx",
         "analyze missing.png --device abacus",

@@ -19,7 +19,7 @@ from oamface.training.checkpoint import EMA_MODEL, load_network, save_checkpoint
 
 pytestmark = pytest.mark.slow
 
-STAGES = ((32, 1), (64, 1), (128, 1), (256, 1))
+STAGES = ((32, 1), (64, 1), (128, 1), (256, 3))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,7 +75,7 @@ def test_description_of_an_exported_file(exported) -> None:
     output, description = exported
     assert json.loads(json.dumps(description)) == Predictor(output).description
     assert description["input"]["size"] == 64
-    assert description["parameters"] == 1_940_730
+    assert description["parameters"] == 4_301_050
     assert [run["recipe"]["name"] for run in description["training"]] == ["tiny"]
     assert description["temperatures"]["age"] == 1  # another one would move the mean
     assert description["intervals"]["level"] == 0.9
@@ -83,7 +83,7 @@ def test_description_of_an_exported_file(exported) -> None:
     assert min(description["intervals"]["quantiles"]) > 0
     assert description["thresholds"] == {"gender": 0.75, "race": pytest.approx(4 / 7), "mask": pytest.approx(2 / 3)}
     assert description["figures"]["data_sets"]["utkface"]["faces"] == 12
-    assert output.stat().st_size < 5e6
+    assert output.stat().st_size < 10e6
 
 
 def test_exported_file_predicts_as_the_network(exported, checkpoint, store_folder) -> None:
@@ -125,7 +125,7 @@ def test_int8_predicts_nearly_the_same(exported, checkpoint, store_folder, tmp_p
     int8 = tmp_path / "int8.onnx"
     source = float16 if from_file else checkpoint
     description = export(source, [Store.open(store_folder)], int8, precision="int8")
-    assert int8.stat().st_size < 0.8 * float16.stat().st_size
+    assert int8.stat().st_size < 0.65 * float16.stat().st_size
     assert description["stored"] == Predictor(int8).description["stored"] == "int8"
     assert set(description["quantisation"]["utkface"]) == {"age", "gender", "race", "mask"}
     assert "weights in int8" in model_card(description)
@@ -202,7 +202,7 @@ def test_undetected_faces_are_calibrated_where_the_store_has_them(exported, tmp_
 
 def test_model_card_shows_the_description(exported) -> None:
     card = model_card(exported[1])
-    assert "1,940,730 parameters" in card
+    assert "4,301,050 parameters" in card
     assert "non-commercial research only" in card
     assert "40 training faces (1 left out as near-duplicates of test faces)" in card
     assert "30 with embeddings of a frozen teacher" in card

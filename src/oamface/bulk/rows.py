@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from oamface.results import DECISION_COLUMNS, AgeDecision, Failure, ImageResult
+from oamface.results import Failure, ImageResult, decision_columns
 
 _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -48,7 +48,7 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
     image: dict[str, Any] = {"source": _escape(result.source), "width": result.width, "height": result.height}
     image["faces"] = len(result)
     if not result.faces:
-        yield image | _decision(result.decision)
+        yield image | decision_columns(result.decision)
     for number, (face, decided) in enumerate(zip(result.to_dict()["faces"], result, strict=True)):
         row = {**image, "face": number, "score": face["score"], "visibility": face["visibility"]}
         row["detected"] = face["detected"]
@@ -65,11 +65,7 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
                 row[f"{task}_probabilities"] = list(face[task]["probabilities"].items())
         if "quality" in face:
             row |= {"quality": face["quality"]["score"], "quality_reasons": face["quality"]["reasons"]}
-        yield row | _decision(decided.decision)
-
-
-def _decision(decision: AgeDecision | None) -> dict[str, Any]:
-    return {} if decision is None else dict(zip(DECISION_COLUMNS, decision.to_dict().values(), strict=True))
+        yield row | decision_columns(decided.decision)
 
 
 def _escape(text: str | None) -> str | None:

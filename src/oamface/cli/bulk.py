@@ -58,7 +58,7 @@ def bulk(
             output,
             weights=weights,
             tasks=tuple(opt.split_names(tasks)),
-            at_least=tuple(opt.split_years(at_least)),
+            at_least=opt.parse_years(at_least),
             policy=opt.parse_policy(policy),
             crop=crops,
             shard_size=shard_size,

@@ -15,7 +15,17 @@ from oamface.cli.image_list import ANNOTATED, STDIN, InputImage, is_annotated
 from oamface.cli.stdout import printable
 from oamface.images import decode, write_image
 from oamface.labels import TASKS
-from oamface.results import DECISION_COLUMNS, UNCERTAIN, Age, AgeDecision, Face, Failure, ImageResult, Quality
+from oamface.results import (
+    DECISION_COLUMNS,
+    UNCERTAIN,
+    Age,
+    AgeDecision,
+    Face,
+    Failure,
+    ImageResult,
+    Quality,
+    decision_columns,
+)
 
 _NAME_WIDTH = 40  # terminal cells; longer names get a line of their own
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -132,10 +142,8 @@ def quality_cells(quality: Quality | None) -> tuple[Any, Any]:
 
 def decision_cells(decision: AgeDecision | None) -> tuple[Any, ...]:
     """The DECISION_COLUMNS, the reasons as one text; no cells without a decision."""
-    if decision is None:
-        return ()
-    values = decision.to_dict()
-    return values["outcome"], values["probability"], ", ".join(values["reasons"])
+    values = decision_columns(decision).values()
+    return tuple(", ".join(value) if isinstance(value, list) else value for value in values)
 
 
 def _without_formula(cell: Any) -> Any:

@@ -49,8 +49,8 @@ Policy = Annotated[
     typer.Option(
         "--policy",
         metavar="FIELDS",
-        help="Accept, refuse or refer each face: age=18,challenge=25. Also max_false_accept and max_false_refuse, the "
-        "share of errors that is taken (0.05 each). See docs/age-thresholds.md.",
+        help="Accept, refuse or refer each face: age=18,challenge=25. Also max_false_accept and max_false_refuse, "
+        "the probability of an error that is allowed (0.05 each). See docs/age-thresholds.md.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -114,13 +114,11 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def split_years(texts: list[str] | None) -> list[int]:
+def parse_years(texts: list[str] | None) -> tuple[int, ...]:
     """The years of an option, separated by commas or repeated; none where it was not given. Raises OptionError."""
-    text = ",".join(texts or [])
-    names = split_names(text) if texts else []
-    if not all(name.isascii() and name.isdigit() for name in names):
-        raise OptionError(f"--at-least {text!r}: expected whole numbers separated by commas, such as 18,21")
-    return [int(name) for name in names]
+    from oamface.age_thresholds import parse_thresholds
+
+    return parse_thresholds(texts or [])
 
 
 def load_analyzer(
@@ -145,7 +143,7 @@ def load_analyzer(
         device=device,
         threads=threads,
         detector=detector,
-        at_least=split_years(at_least),
+        at_least=parse_years(at_least),
         policy=parse_policy(policy),
     )
 

@@ -37,7 +37,7 @@ class Archive:
             raise DataError(f"{path}: no such file or folder") from error
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
             self.close()
-            reason = str(error).strip().splitlines()[0].rstrip(":")
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")
             raise DataError(f"{path}: not a readable folder, .tar, .tar.gz or .zip ({reason})") from error
 
     @cached_property

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oamface.alignment import CROP_SIZE, align, apply, crop_face, crop_transform
-from oamface.atomic import make_folder, write_text, write_whole
+from oamface.atomic import make_folder, visible_names, write_text, write_whole
 from oamface.datasets.archive import Archive
 from oamface.datasets.index import Index, Record
 from oamface.datasets.store import UNDETECTED, Store, identity, save_store
@@ -78,14 +78,11 @@ def prepare(
 
 
 def _check_identity(out: Path, wanted: dict[str, Any]) -> None:
-    """Note in a folder what is prepared in it. Raises StoreError: it is not empty, and of something else.
-
-    Hidden files do not count.
-    """
+    """Note in a folder what is prepared in it. Raises StoreError: it holds something else."""
     path, text = out / "progress.json", json.dumps(wanted)
     if not path.exists():
-        if others := sorted(other.name for other in out.iterdir() if other.name[0] != "."):
-            raise StoreError(f"{out}: holds {others[0]}, and no data set that was begun; name an empty folder")
+        if names := visible_names(out):
+            raise StoreError(f"{out}: holds {names[0]}, and no data set to go on with; name a new or an empty folder")
         write_text(path, text)
     elif path.read_text() != text:
         raise StoreError(f"{out}: holds another data set or crop size, or an older layout; name an empty folder")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from oamface.age_policy import AgePolicy
-from oamface.age_thresholds import check_thresholds
+from oamface.age_thresholds import parse_thresholds
 from oamface.errors import OamfaceError, OptionError
 from oamface.labels import TASKS, check_tasks
 
@@ -60,13 +60,10 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> RequestError:
 
 
 def _parse_years(values: Sequence[str]) -> tuple[int, ...]:
-    names = [name.strip() for value in values for name in value.split(",")]
-    if not all(name.isascii() and name.isdigit() and len(name) <= 3 for name in names):
-        raise RequestError(422, "at_least: expected whole numbers of years, separated by commas or repeated")
     try:
-        return check_thresholds([int(name) for name in names])
+        return parse_thresholds(values)
     except OptionError as error:
-        raise RequestError(422, f"at_least: {str(error).removeprefix('at_least ')}") from error
+        raise RequestError(422, str(error)) from error
 
 
 def _parse_policy(values: Sequence[str]) -> AgePolicy | None:

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from oamface.alignment import CROP_SIZE
-from oamface.atomic import make_folder, write_whole
+from oamface.atomic import make_folder, visible_names, write_whole
 from oamface.datasets.near_duplicates import find_near_duplicates
 from oamface.datasets.store import Store, open_stores
 from oamface.errors import TrainError
@@ -338,8 +338,8 @@ class Trainer:
 
 
 def _check_run_folder(folder: Path) -> None:
-    """Raises TrainError: it holds files, and no run is among them. Hidden ones do not count."""
-    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    """Raises TrainError: it holds files, and no run is among them."""
+    names = visible_names(folder)
     if names and not {CHECKPOINT, LOG} & {*names}:
         raise TrainError(f"{folder}: holds {names[0]}, and no run to go on with; name a new or an empty folder")
 

@@ -201,9 +201,10 @@ function leaveCamera() {
 }
 
 function showState() {
-  const { place } = answers.state();
+  const general = answers.state();
+  const { place } = general;
   const moving = view === "live" || view === "video";
-  const { share, ...state } = moving ? answers.liveState() : answers.state();
+  const { share, ...state } = moving ? answers.liveState() : general;
   if (images.shown?.kind === "image" && !images.shown.result && !images.shown.error) noteWaiting();
   const by = images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : state;
   if (moving && share !== null && stage.frame.querySelector("video")) stage.note(state.text);

@@ -70,7 +70,9 @@ export function resize(image, width, height) {
 
 /** @param {Pixels} image @param {number} width @param {number} height @returns {Pixels} */
 function shrink(image, width, height) {
-  if (image.width === 2 * width && image.height === 2 * height) return halve(image, width, height);
+  if (image.width === 2 * width && image.height === 2 * height) {
+    return { data: halve(image.data, width, height, 3), width, height };
+  }
   const { first, starts, weights } = shares(image.width, width);
   const rows = shares(image.height, height);
   const { data: source } = image;
@@ -101,19 +103,24 @@ function shrink(image, width, height) {
   return { data, width, height };
 }
 
-/** Exact halves are rounded up here, in `shrink` to the even number, as OpenCV does.
- * @param {Pixels} image @param {number} width @param {number} height @returns {Pixels} */
-function halve({ data: source, width: sourceWidth }, width, height) {
-  const below = sourceWidth * 3;
-  const data = new Uint8Array(width * height * 3);
+/**
+ * The values of an image at half its sides, which are then width and height. Exact halves are rounded up here, in
+ * `shrink` to the even number, as OpenCV does.
+ *
+ * @param {Uint8Array} source @param {number} width @param {number} height @param {number} channels
+ */
+export function halve(source, width, height, channels) {
+  const below = 2 * width * channels;
+  const data = new Uint8Array(width * height * channels);
   for (let y = 0, to = 0; y < height; y += 1) {
-    for (let x = 0, from = 2 * y * below; x < width; x += 1, from += 3) {
-      for (let channel = 0; channel < 3; channel += 1, from += 1, to += 1) {
-        data[to] = (source[from] + source[from + 3] + source[from + below] + source[from + below + 3] + 2) >> 2;
+    for (let x = 0, from = 2 * y * below; x < width; x += 1, from += channels) {
+      for (let channel = 0; channel < channels; channel += 1, from += 1, to += 1) {
+        const above = source[from] + source[from + channels];
+        data[to] = (above + source[from + below] + source[from + below + channels] + 2) >> 2;
       }
     }
   }
-  return { data, width, height };
+  return data;
 }
 
 /**

@@ -5,7 +5,7 @@ import {
   OVAL_EYES, OVAL_RADIUS, OVAL_SAMPLES, REASONS, TEMPLATE, UNKNOWN, WIDENING,
 } from "./constants.js";
 import { interpolate } from "./numbers.js";
-import { resize } from "./pixels.js";
+import { halve, resize } from "./pixels.js";
 
 /**
  * @typedef {import("./pixels.js").Pixels} Pixels
@@ -52,7 +52,7 @@ export function measure(crop, landmarks) {
   const gray = toGray(resize(crop, CROP_SIZE, CROP_SIZE));
   const levels = OVAL.map((pixel) => gray[pixel]).sort((one, other) => one - other);
   const [dark, light] = [0.05, 0.95].map((share) => levels[Math.floor(share * (levels.length - 1))] / 255);
-  const half = halve(gray, CROP_SIZE);
+  const half = halve(gray, CROP_SIZE / 2, CROP_SIZE / 2, 1);
   const detail = laplacian(half, CROP_SIZE / 2);
   const sharpness = variance(HALF_OVAL.map((pixel) => detail[pixel])) / (variance(HALF_OVAL.map((pixel) => half[pixel])) + 1);
   const glare = levels.filter((level) => level >= GLARE).length / levels.length;
@@ -95,18 +95,10 @@ function toGray({ data }) {
   return gray;
 }
 
-/** @param {Uint8Array} gray @param {number} side */
-function halve(gray, side) {
-  return Float64Array.from({ length: (side / 2) ** 2 }, (_, pixel) => {
-    const at = 2 * (Math.floor(2 * pixel / side) * side + pixel % (side / 2));
-    return (gray[at] + gray[at + 1] + gray[at + side] + gray[at + side + 1] + 2) >> 2;
-  });
-}
-
-/** The border is mirrored. @param {Float64Array} values @param {number} side */
+/** The border is mirrored. @param {Uint8Array} values @param {number} side */
 function laplacian(values, side) {
   const inside = (/** @type {number} */ index) => side - 1 - Math.abs(side - 1 - Math.abs(index));
-  return values.map((value, pixel) => {
+  return Float64Array.from(values, (value, pixel) => {
     const x = pixel % side, row = pixel - x, y = row / side;
     const beside = values[row + inside(x - 1)] + values[row + inside(x + 1)];
     return beside + values[inside(y - 1) * side + x] + values[inside(y + 1) * side + x] - 4 * value;

@@ -49,7 +49,7 @@ const decisionOf = (decision) => [decision?.outcome, decision?.probability, deci
 export function saveCsv(items) {
   const limits = limitsOf(items.flatMap(({ result }) => result?.faces ?? []));
   const heading = ["source", "error", "face", ...FACE, ...columns(limits)];
-  const blank = Array(heading.length - 5).fill("");
+  const blank = Array(heading.length - 2 - decisionOf().length).fill("");
   const rows = items
     .filter(({ result, error }) => result || error)
     .flatMap(({ name, result, error }) =>
