@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from playwright.sync_api import BrowserContext, sync_playwright
 
@@ -17,11 +16,11 @@ from oamface.benchmark import PERSON
 from server import free_port, start_server
 
 FRAMES, VISIT = 120, 8  # frames, seconds
-ENGINE = """async ([site, options, bytes]) => {
+ENGINE = """async ([site, bytes]) => {
   const started = performance.now();
   const image = new Blob([Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0))]);
   const { openEngine } = await import(site + "engine.js");
-  window.engine = await openEngine(options);
+  window.engine = await openEngine();
   const opened = performance.now();
   await window.engine.analyze(image);
   const first = performance.now();
@@ -76,25 +75,24 @@ def measure(launch: Callable[[str], BrowserContext], site: str) -> None:
     person = base64.b64encode(PERSON.read_bytes()).decode()
     with TemporaryDirectory() as folder:
         print_shell(launch(folder), site)
-    for name, options in (("served model", {}), ("live model", {"live": True})):
-        with TemporaryDirectory() as folder:
-            context = launch(folder)
-            measure_visits(context, site, name, options, person)
-            context.close()
+    with TemporaryDirectory() as folder:
+        context = launch(folder)
+        measure_visits(context, site, person)
+        context.close()
 
 
-def measure_visits(context: BrowserContext, site: str, name: str, options: dict[str, Any], person: str) -> None:
+def measure_visits(context: BrowserContext, site: str, person: str) -> None:
     """A first visit of some seconds, in which the browser keeps what it compiles, and a second one."""
     for state in ("cold", "warm"):
         tab = context.new_page()
         tab.goto(f"{site}manifest.webmanifest")
-        done = tab.evaluate(ENGINE, [site, options, person])
+        done = tab.evaluate(ENGINE, [site, person])
         total = (done["open"] + done["first"]) / 1000
         print(
-            f"{name} {done['model']}, {state}, {done['backend']}, {done['threads']} threads: first answer in "
+            f"{done['model']}, {state}, {done['backend']}, {done['threads']} threads: first answer in "
             f"{total:.2f} s (opened {done['open']:.0f} ms, first {done['first']:.0f}, second {done['second']:.0f})"
         )
-        if options and state == "warm":
+        if state == "warm":
             live = tab.evaluate(LIVE, [person, FRAMES])
             times = sorted(live["times"][20:])
             rate = 1000 * len(times) / sum(times)

@@ -247,7 +247,7 @@ def test_live_view_follows_faces(tab, portrait) -> None:
 
 
 def test_engine_sends_no_request_once_opened(browser, address, portrait) -> None:
-    with open_tab(browser, address, {"live": True}) as (tab, info):
+    with open_tab(browser, address) as (tab, info):
         (first, *_, last) = tab.evaluate("() => window.progress")
         assert first["loaded"] < last["loaded"] == last["total"] == info["bytes"]
         urls = []
@@ -258,7 +258,7 @@ def test_engine_sends_no_request_once_opened(browser, address, portrait) -> None
         assert not [url for url in urls if not url.startswith(("blob:", "data:"))]
         # Another engine takes the networks from the cache.
         tab.context.set_offline(False)
-        assert tab.evaluate(OPEN, [address, {"live": True}])["bytes"] == info["bytes"]
+        assert tab.evaluate(OPEN, [address, {}])["bytes"] == info["bytes"]
         assert not [url for url in urls if url.endswith(".onnx")]
 
 
@@ -268,9 +268,9 @@ def test_changed_networks_are_rejected(browser, address) -> None:
         content = bytearray(Site("oam-small").networks["face_scanner"].read())
         content[-1] ^= 1
         tab.context.route("**/face_scanner.onnx", lambda route: route.fulfill(body=bytes(content)))
-        assert tab.evaluate(OPEN, [address, {"live": True}]) == {"code": "damaged"}
+        assert tab.evaluate(OPEN, [address, {}]) == {"code": "damaged"}
         tab.context.unroute("**/face_scanner.onnx")
-        assert tab.evaluate(OPEN, [address, {"live": True}])["model"] == "oam-small"
+        assert tab.evaluate(OPEN, [address, {}])["model"] == "oam-small"
 
 
 def test_engine_without_runtime_key_or_server(browser, address, small) -> None:

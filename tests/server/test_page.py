@@ -727,7 +727,7 @@ def test_server_answers_where_the_device_cannot(browser, address) -> None:
 def test_static_page_offers_no_server(browser, address) -> None:
     context = browser.new_context(service_workers="block")
     page = context.new_page()
-    index = json.dumps({"service": False, "model": None, "live": None, "models": {}, "detectors": {}, "runtime": {}})
+    index = json.dumps({"service": False, "model": None, "models": {}, "detectors": {}, "runtime": {}})
     page.route("**/models/index.json", lambda route: route.fulfill(body=index, content_type="application/json"))
     page.goto(address)
     expect(page.locator("#place-text")).to_have_text("Cannot answer here", timeout=30_000)

@@ -22,10 +22,9 @@ from oamface.face_detector import FaceDetector
 from oamface.face_scanner import face_scanner_model
 from oamface.predictor import FORMAT
 from oamface.runtime import OPENVINO
-from oamface.weights import RESEARCH_ONLY, WEIGHTS, terms, weights_file
+from oamface.weights import WEIGHTS, terms, weights_file
 
 STATIC = Path(str(files("oamface") / "server" / "static"))
-LIVE = "oam-small"  # the quickest of the package's own models
 SERVICE_WORKER = "service-worker.js"
 
 
@@ -101,18 +100,11 @@ class Site:
         shell["files.js"] = File.of(f"self.FILES = {json.dumps(digests, indent=1)};\n".encode())
         return {**shell, **dict(self.runtime.values())}
 
-    @property
-    def live(self) -> str | None:
-        """The model for live views."""
-        # A service whose model is for any use must not slip in one for research only.
-        return LIVE if self.model in RESEARCH_ONLY else self.model
-
     def index(self, models: dict[str, File], *, service: bool) -> bytes:
         """models/index.json; its form is the type `Index` in engine.js. service: whether there is one that analyzes."""
         content = {
             "service": service,
             "model": self.model,
-            "live": self.live,
             "models": {name: {**file.listed(), "terms": terms(name)} for name, file in models.items()},
             "detectors": {name: file.listed() for name, file in self.detectors.items()},
             "runtime": {backend: {"path": path, **file.listed()} for backend, (path, file) in self.runtime.items()},
@@ -120,13 +112,13 @@ class Site:
         return json.dumps(content, indent=1).encode()
 
     def export(self, folder: Path) -> None:
-        """Write a site that needs no service, only a web server; of the models the served one and that for live views.
+        """Write a site that needs no service, only a web server; of the models only the served one.
 
         Raises ServeError: the folder is not empty, or the model is for OpenVINO; FileError.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ServeError(f"{folder}: exists and is not an empty folder; name another one")
-        models = {name: file for name, file in self.models.items() if name in (self.model, self.live)}
+        models = {name: file for name, file in self.models.items() if name == self.model}
         if not models:
             raise ServeError("a browser cannot run models for OpenVINO; name one of ONNX with --weights")
         networks = {f"models/{name}.onnx": file for name, file in {**models, **self.detectors}.items()}

@@ -62,7 +62,6 @@
  * @typedef {object} Index what models/index.json lists
  * @property {boolean} service whether the site has a service that analyzes: POST v1/analyze
  * @property {string | null} model the served one; null: no browser can run it
- * @property {string | null} live the one for the live view
  * @property {Record<string, ListedFile & { terms: string }>} models by name: models/NAME.onnx
  * @property {Record<string, ListedFile>} detectors likewise
  * @property {Partial<Record<Backend, ListedFile & { path: string }>>} runtime empty: built without ONNX Runtime Web
@@ -82,19 +81,17 @@ export class EngineError extends Error {
  * The networks, ready to compute, in a worker of their own.
  *
  * @param {object} [options]
- * @param {string} [options.model] a name from models/index.json; the served one by default, or the one for the live
- *   view with `live: true`
- * @param {boolean} [options.live]
+ * @param {string} [options.model] a name from models/index.json; the served one by default
  * @param {Backend} [options.backend] by default WebGPU where there is some, else WebAssembly
  * @param {string} [options.key] the server's, where it asks for one
  * @param {Task[]} [options.tasks] the default of `analyze` and `live`
  * @param {(progress: { loaded: number, total: number }) => void} [options.onProgress] bytes
  * @returns {Promise<Engine>}
  */
-export async function openEngine({ model, live = false, backend, key, tasks, onProgress } = {}) {
+export async function openEngine({ model, backend, key, tasks, onProgress } = {}) {
   const engine = new Engine(tasks, onProgress);
   try {
-    engine.info = await engine.call("open", { model, live, backend, key });
+    engine.info = await engine.call("open", { model, backend, key });
   } catch (error) {
     engine.close();
     throw error;

@@ -201,17 +201,16 @@ function leaveCamera() {
 }
 
 function showState() {
-  const general = answers.state();
-  const { place } = general;
+  const { place } = answers.state();
   const moving = view === "live" || view === "video";
-  const { share, ...state } = moving ? answers.liveState() : general;
+  const { share, ...state } = answers.state(moving);
   if (images.shown?.kind === "image" && !images.shown.result && !images.shown.error) noteWaiting();
   const by = images.shown?.place ? { place: images.shown.place, text: t(`place.by.${images.shown.place}`) } : state;
   if (moving && share !== null && stage.frame.querySelector("video")) stage.note(state.text);
   $("place").dataset.place = by.place;
   if ($("place-text").textContent !== by.text) $("place-text").textContent = by.text;
   $("private").textContent = t(`start.private.${place === "none" ? "device" : place}`);
-  const model = answers.model(moving);
+  const { model } = answers;
   for (const id of ["model", "use-model"]) $(id).textContent = model ? termsOf(model) : "";
   $("download").hidden = share === null;
   $("download").value = share ?? 0;

@@ -16,7 +16,7 @@ let last = Promise.resolve(); // calls are answered one after the other
 
 /** @type {Record<string, (values: any) => Promise<any>>} */
 const METHODS = {
-  async open({ model, live, backend, key }) {
+  async open({ model, backend, key }) {
     const headers = authorization(key);
     /** @type {Promise<import("./engine.js").Backend>} */
     const preferred = backend ? Promise.resolve(backend) : bestBackend();
@@ -24,7 +24,7 @@ const METHODS = {
     script.catch(() => {}); // what the index lacks is said first
     const index = await fetchIndex(headers);
     const best = await preferred;
-    const name = model ?? (live ? index.live : index.model);
+    const name = model ?? index.model;
     if (!name || !index.models[name]) throw new EngineError("model", "The site has no such network for a browser.");
     const binary = index.runtime[best];
     if (!binary) throw new EngineError("runtime", "This installation was built without ONNX Runtime Web.");

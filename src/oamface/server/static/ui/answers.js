@@ -15,17 +15,10 @@ export class Answers {
     this.onChange = onChange;
     /** @type {Engine | null} */
     this.engine = null;
-    /** @type {Promise<Engine> | null} */
-    this.liveEngine = null;
-    this.canLive = true; // as far as is known
     this.hasServer = false;
     /** @type {import("../engine.js").Index | null} */
     this.index = null; // unknown without a connection, or without a key that the server asks for
-    /** @type {import("../engine.js").Info | null} */
-    this.liveInfo = null;
     this.share = 0; // of the networks that is here
-    /** @type {number | null} */
-    this.liveShare = null; // likewise of those for moving images, while they load
     /** @type {EngineError | null} */
     this.problem = null; // why the device cannot answer
     this.loading = true; // until `start` knows better
@@ -57,10 +50,10 @@ export class Answers {
     if (this.hasServer) this.onChange();
   }
 
-  /** The model that answers, and its terms; null while unknown. @param {boolean} moving for moving images */
-  model(moving) {
-    const info = moving ? this.liveInfo : this.engine?.info;
-    const name = info?.model ?? this.index?.[moving ? "live" : "model"];
+  /** The model that answers, and its terms; null while unknown. */
+  get model() {
+    const info = this.engine?.info;
+    const name = info?.model ?? this.index?.model;
     return name ? { name, terms: info?.terms ?? this.index?.models[name].terms ?? "" } : null;
   }
 
@@ -108,9 +101,12 @@ export class Answers {
     return options.place() === "device" && this.problem?.code === "key";
   }
 
-  /** @returns {{ place: "device" | "server" | "none", text: string, share: number | null }} share: while loading */
-  state() {
-    if (options.place() === "server" && this.hasServer)
+  /**
+   * @param {boolean} [moving] for moving images, which the device answers where it can
+   * @returns {{ place: "device" | "server" | "none", text: string, share: number | null }} share: while loading
+   */
+  state(moving = false) {
+    if (options.place() === "server" && this.hasServer && !(moving && !this.problem))
       return { place: "server", text: t("place.by.server"), share: null };
     if (this.engine) return { place: "device", text: t("place.by.device"), share: null };
     if (this.problem)
@@ -120,13 +116,6 @@ export class Answers {
       text: this.loading ? loadingText(this.share) : t("place.by.device"),
       share: this.loading ? this.share : null,
     };
-  }
-
-  /** Likewise for moving images, which only the device answers. */
-  liveState() {
-    if (!this.canLive) return this.state();
-    const share = this.liveShare;
-    return { place: "device", text: share === null ? t("place.by.device") : loadingText(share), share };
   }
 
   /**
@@ -151,30 +140,14 @@ export class Answers {
     }
   }
 
-  /** The engine for moving images. @returns {Promise<Engine>} */
-  openLive() {
-    if (this.liveEngine) return this.liveEngine;
-    const setShare = (/** @type {number | null} */ share) => {
-      this.liveShare = share;
-      this.onChange();
-    };
-    this.canLive = true;
-    setShare(0);
-    const onProgress = (/** @type {{ loaded: number, total: number }} */ { loaded, total }) => setShare(loaded / total);
-    this.liveEngine = openEngine({ live: true, key: options.key(), onProgress }).then(
-      (engine) => {
-        this.liveInfo = engine.info;
-        setShare(null);
-        return engine;
-      },
-      (error) => {
-        this.liveEngine = this.liveShare = null;
-        this.canLive = false;
-        this.changed();
-        throw error;
-      },
-    );
-    return this.liveEngine;
+  /** The engine, which moving images need: waits for it, or tries again. Throws EngineError. @returns {Promise<Engine>} */
+  async openLive() {
+    do {
+      await this.load();
+      while (this.loading) await this.nextChange();
+    } while (!this.engine && !this.problem);
+    if (!this.engine) throw this.problem;
+    return this.engine;
   }
 
   /** Why moving images are unavailable. @param {{ code?: string }} error of `openLive` */

@@ -111,7 +111,7 @@ export class Live {
 
   /** The frame that is seen becomes an image of the strip. A view that is paused or still loads its networks stays. */
   snapshot() {
-    const stay = this.video.paused || this.answers.liveShare !== null;
+    const stay = this.video.paused || !this.answers.engine;
     const canvas = create("canvas", { width: this.video.videoWidth, height: this.video.videoHeight });
     canvas.getContext("2d").drawImage(this.image, 0, 0);
     this.snapshots += 1;
