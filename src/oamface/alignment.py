@@ -3,6 +3,8 @@
 Knows geometry only: neither how landmarks are found nor what is read from the crop.
 """
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +82,7 @@ def align(image: RGBImage, landmarks: npt.ArrayLike, size: int = CROP_SIZE) -> t
     return crop_face(image, landmarks, size), apply(landmarks, crop_transform(landmarks, size))
 
 
+@cache
 def face_oval(height: int, width: int) -> npt.NDArray[np.float32]:
     """(height, width): the share of every cell of a grid over the crop that lies in the oval of an aligned face."""
     fine = OVAL_SAMPLES

@@ -79,6 +79,8 @@ class FaceScanner:
 def _decode(maps: FloatArray, stride: int, threshold: float) -> FloatArray:
     """One map (4, h, w) of score, log side, x and y from the cell's centre; lengths in cells."""
     heat = maps[0]
+    if heat.max() <= threshold:
+        return np.zeros((0, 4), np.float32)
     rows, columns = np.nonzero((heat > threshold) & (heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8))))
     score, side, x, y = maps[:, rows, columns]
     centre_x, centre_y = (columns + 0.5 + x) * stride, (rows + 0.5 + y) * stride
