@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from oamface.errors import ImageError
-from oamface.images import FORMATS, check_image, decode, is_image_bytes, read_image
+from oamface.images import FORMATS, MAX_SCANS, check_image, decode, is_image_bytes, read_image
 
 pillow_heif.register_heif_opener()  # to write HEIF; reading does not need it
 
@@ -194,6 +194,28 @@ def test_planes_of_sixteen_bits_are_right_or_rejected() -> None:
             assert (read_image(buffer.getvalue()) == pixels).all()
         except ImageError:
             assert compression is None
+
+
+def test_jpegs_of_very_many_scans_are_rejected(tmp_path) -> None:
+    data = encode(ramp(64, 64), "JPEG", progressive=True)
+    assert read_image(data).shape == (64, 64, 3)
+    start = data.rindex(b"\xff\xda")
+    thumbnail = b"\xff\xe1\x00\x08\xff\xd9\xff\xd9\xff\xd9"  # its end is not the image's
+    bomb = data[:2] + thumbnail + data[2:start] + data[start:-2] * MAX_SCANS + data[-2:]
+    (tmp_path / "bomb.jpg").write_bytes(bomb)
+    for source in (bomb, tmp_path / "bomb.jpg"):
+        with pytest.raises(ImageError, match=f"more than {MAX_SCANS} scans"):
+            read_image(source)
+    video = data + b"\xff\xda" * 2 * MAX_SCANS  # as telephones append one to a photo
+    assert (read_image(video) == read_image(data)).all()
+
+
+def test_tiffs_of_very_many_pages_are_rejected(monkeypatch) -> None:
+    monkeypatch.setattr("oamface.images.MAX_PAGES", 20)
+    pages = [Image.new("L", (1, 1))] * 20
+    assert len(decode(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])).pages) == 20
+    with pytest.raises(ImageError, match="more than 20 pages"):
+        decode(encode(pages[0], "TIFF", save_all=True, append_images=pages))
 
 
 @pytest.mark.parametrize("form", FORMATS)

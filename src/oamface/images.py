@@ -1,10 +1,13 @@
 """Opens any image safely as RGB. Knows files and colour modes, nothing about faces."""
 
 import io
+import mmap
 import os
+import re
 import stat
 import warnings
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -29,7 +32,11 @@ MAX_FILE_BYTES = 512 * 2**20  # of a file on disk, which is never in memory whol
 MAX_PIXELS = 100_000_000
 MAX_JPEG_PIXELS = 200_000_000  # a JPEG is decoded at a half, a quarter or an eighth of its size
 DECODED_PIXELS = 50_000_000  # to which `decode` reduces larger images
+MAX_SCANS = 100  # of a JPEG; each takes as long as a whole image, and a few bytes
+MAX_PAGES = 1000  # of a TIFF
 _COSTLY = ("WEBP", "AVIF", "HEIF", "JPEG2000")  # decoders with several copies: half as many pixels are taken
+_JPEG_SCAN, _JPEG_END = b"\xda", b"\xd9"
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # but those inside compressed pixels
 _STRIP_PIXELS = 4_000_000  # converted at once, so that no second copy of a large image is made
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What EXIF's orientation asks for: quarter turns counter-clockwise, after mirroring left and right.
@@ -110,7 +117,7 @@ def decode(
             warnings.simplefilter("ignore")
             if isinstance(source, Image.Image):
                 return _decoded(source.copy(), name, 0, max_pixels, max_pixels, decoded_pixels, None)
-            with _opened(source, max_bytes) as file, _identified(file) as image:
+            with _opened(source, max_bytes) as file, _identified(file, name) as image:
                 return _decoded(image, name, page, max_pixels, max_jpeg_pixels, decoded_pixels, least_side)
     except ImageError:
         raise
@@ -220,17 +227,36 @@ def _check_bytes(name: str, count: int, most: int) -> None:
         raise ImageError(f"{name}: {count} bytes, more than the limit of {most}; shrink it first")
 
 
-def _identified(file: IO[bytes]) -> Image.Image:
-    """The image in a file, not decoded yet."""
+def _identified(file: IO[bytes], name: str) -> Image.Image:
+    """The image in a file, not decoded yet. Raises ImageError: a JPEG that would take very long."""
     head = file.read(32)
     file.seek(0)
     if head.startswith(b"\xff\xd8\xff"):
+        _check_scans(file, name)
         return JpegImagePlugin.JpegImageFile(file)  # Image.open would refuse telephones' 200 megapixels
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         import pillow_heif  # here, since most images do not need it
 
         return pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
     return Image.open(file, formats=[form for form in FORMATS if form != "HEIF"])
+
+
+def _check_scans(file: IO[bytes], name: str) -> None:
+    """Raises ImageError: a JPEG of more than MAX_SCANS scans."""
+    if isinstance(file, io.BytesIO):
+        _count_scans(file.getvalue(), name)
+        return
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _count_scans(content, name)
+
+
+def _count_scans(content: bytes | mmap.mmap, name: str) -> None:
+    scans, at = 0, 2
+    while (marker := _JPEG_MARKER.search(content, at)) and marker[1] != _JPEG_END:
+        scans += marker[1] == _JPEG_SCAN
+        if scans > MAX_SCANS:
+            raise ImageError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it anew")
+        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
 
 
 def _decoded(
@@ -242,7 +268,7 @@ def _decoded(
     decoded_pixels: int | None,
     least_side: int | None,
 ) -> Decoded:
-    pages = _pages(image)
+    pages = _pages(image, name)
     if page or pages[0]:
         image.seek(page or pages[0])
     size, most = image.size, max_jpeg_pixels if image.format == "JPEG" else max_pixels
@@ -272,13 +298,18 @@ def _decoded(
     return Decoded(pixels, width, height, pages)
 
 
-def _pages(image: Image.Image) -> tuple[int, ...]:
-    """The pages of a TIFF, without reduced copies and masks; one for all else."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.n_frames == 1:
+def _pages(image: Image.Image, name: str) -> tuple[int, ...]:
+    """The pages of a TIFF, without reduced copies and masks; one for all else. Raises ImageError: very many."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return (0,)
     whole = []
-    for number in range(image.n_frames):
-        image.seek(number)
+    for number in count():
+        try:
+            image.seek(number)
+        except EOFError:
+            break
+        if number == MAX_PAGES:
+            raise ImageError(f"{name}: a TIFF of more than {MAX_PAGES} pages; split it first")
         if not image.tag_v2.get(254, 0) & 0b101:
             whole.append(number)
     image.seek(0)
