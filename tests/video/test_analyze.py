@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from helpers.program import error_of
-from helpers.videos import gray_frames, read_video, write_video
+from helpers.videos import gray_frames, noise_frames, read_video, write_video
 from oamface.age_policy import AgePolicy
 from oamface.analyzer import Analyzer
 from oamface.errors import FileError, VideoError
@@ -95,6 +95,18 @@ def test_limit_stops_after_so_many_frames(clip, analyzer) -> None:
     *lines, last = analyze_video(str(clip), analyzer, limit=3)
     assert len(lines) == last["frames"] == 3
     assert "incomplete" not in last
+
+
+def test_incomplete_recording_replaces_no_video(clip, analyzer, tmp_path) -> None:
+    cut, out, messages = tmp_path / "cut.mp4", tmp_path / "out.mp4", []
+    write_video(tmp_path / "whole.mp4", noise_frames(24), options={"movflags": "faststart"})
+    data = (tmp_path / "whole.mp4").read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    out.write_bytes(b"old")
+    *_, last = analyze_video(str(cut), analyzer, annotated=out, warn=messages.append)
+    assert last["incomplete"]
+    assert out.read_bytes() == b"old"
+    assert any("was kept" in text for text in messages)
 
 
 def test_analyze_video_with_changing_frame_size(analyzer, head, tmp_path) -> None:

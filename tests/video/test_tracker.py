@@ -30,12 +30,13 @@ def draw_frame(*corners: tuple[int, int]) -> np.ndarray:
 
 
 class FakeAnalyzer(Analyzer):
-    """Detects what `detections` holds and predicts `years` for each; counts its detection passes."""
+    """Detects what `detections` holds and predicts `years` and `attention` for each; counts its detection passes."""
 
     def __init__(self, weights, policy=None) -> None:
         super().__init__(weights, policy=policy)
         self.detections: list[Detection] = []
         self.years = 30
+        self.attention = 1.0
         self.passes = 0
 
     def detect(self, image) -> list[Detection]:
@@ -47,7 +48,7 @@ class FakeAnalyzer(Analyzer):
         tables = {task: np.zeros((count, len(classes)), np.float32) for task, classes in TASKS.items()}
         for task, table in tables.items():
             table[:, self.years if task == "age" else 0] = 1
-        return Predictions(tables, np.ones((count, 4, 4), np.float32))
+        return Predictions(tables, np.full((count, 4, 4), self.attention, np.float32))
 
 
 @pytest.fixture
@@ -123,6 +124,20 @@ def test_decision_follows_from_the_whole_track_and_not_from_its_last_seconds(unt
     assert summary.age.at_least(18) == pytest.approx(0.7, abs=1e-5)
     assert (face.decision.outcome, face.decision.probability) == ("accept", summary.age.at_least(18))
     assert summary.decision == face.decision
+
+
+def test_visibility_of_a_track_is_averaged(analyzer) -> None:
+    tracker = Tracker(analyzer, every=1, half_life=1.0)
+    analyzer.detections = [detection(100, 80)]
+    visibilities = []
+    for second, analyzer.attention in enumerate((1.0, 1.0, 0.25, *[0.25] * 30)):
+        ((_, face),) = tracker.update(draw_frame((100, 80)), float(second))
+        visibilities.append(face.visibility)
+    assert visibilities[:2] == [1, 1]
+    assert 0.5 < visibilities[2] < 1
+    assert visibilities[-1] == pytest.approx(0.25, abs=0.01)
+    ((_, overall),) = tracker.summary()
+    assert overall.visibility > visibilities[-1] + 0.02
 
 
 def test_low_score_counts_less(analyzer) -> None:

@@ -39,3 +39,13 @@ def test_writer_rejects_other_suffixes_and_its_input(tmp_path) -> None:
         with pytest.raises(FileError):
             VideoWriter(path, 25.0, inputs=[clip])
     assert clip.read_bytes() == b"video"
+
+
+def test_writer_that_cannot_start_leaves_no_file(tmp_path, monkeypatch) -> None:
+    def fail(*_, **__) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("av.open", fail)
+    with pytest.raises(FileError, match="No space left"):
+        VideoWriter(tmp_path / "out.mp4", 25.0)
+    assert not list(tmp_path.iterdir())

@@ -93,7 +93,7 @@ def video(
                     bar.update(count, count)
                 else:
                     stdout.print(json_line(line, stdout.encoding))
-            finished = not stop.is_set()
+            finished = not stop.is_set() and "incomplete" not in line
         finally:
             lines.close()  # keeps the annotated video
             if file is not None and not count:

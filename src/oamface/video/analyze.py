@@ -55,7 +55,7 @@ def analyze_video(
                 yield _frame_to_dict(frame, faces)
                 if count == limit:
                     break
-            complete = not stop.is_set()
+            complete = not stop.is_set() and not reader.incomplete
         except Exception as error:
             failure = error
         finally:  # also where the caller closes the generator

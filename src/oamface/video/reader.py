@@ -155,6 +155,8 @@ class VideoReader:
                         latest.frame, latest.seconds = decoded, time.monotonic() - started
                         latest.number += 1
                         arrived.notify()
+            except Exception as error:  # this thread has no caller who would see it
+                self.incomplete = f"the stream broke off ({error!r})"
             finally:
                 ended.set()
 

@@ -35,25 +35,22 @@ GrayImage = npt.NDArray[np.uint8]
 
 
 class _AveragePrediction:
-    """A weighted running mean of one face's predictions."""
+    """A weighted running mean of one face's predictions, attention and measures by name."""
 
     def __init__(self) -> None:
         self._weight = 0.0
-        self.probabilities: dict[str, FloatArray] = {}
-        self.attention: FloatArray = np.zeros((0, 0), np.float32)  # the newest, (h, w)
-        self.measures: FloatArray | None = None  # the mean, too
+        self.means: dict[str, FloatArray] = {}
 
     def add(self, predictions: Predictions, row: int, weight: float, *, decay: float = 1.0) -> None:
         """Add one row of predictions. decay: factor, 0..1, on the weight of everything before."""
         self._weight = self._weight * decay + weight
         share = np.float32(weight / self._weight)
-        for task, table in predictions.probabilities.items():
-            mean = self.probabilities.get(task, table[row])
-            self.probabilities[task] = mean + (table[row] - mean) * share
+        tables = {**predictions.probabilities, "attention": predictions.attention}
         if predictions.measures is not None:
-            mean = predictions.measures[row] if self.measures is None else self.measures
-            self.measures = mean + (predictions.measures[row] - mean) * share
-        self.attention = predictions.attention[row]
+            tables["measures"] = predictions.measures
+        for name, table in tables.items():
+            mean = self.means.get(name, table[row])
+            self.means[name] = mean + (table[row] - mean) * share
 
 
 @dataclass
@@ -198,12 +195,9 @@ class Tracker:
     def _with_faces(self, tracks: Sequence[Track], averages: Sequence[_AveragePrediction]) -> list[tuple[Track, Face]]:
         if not tracks:
             return []
-        measures = [mean.measures for mean in averages if mean.measures is not None]
-        predictions = Predictions(
-            {task: np.stack([mean.probabilities[task] for mean in averages]) for task in averages[0].probabilities},
-            np.stack([mean.attention for mean in averages]),
-            np.stack(measures) if len(measures) == len(averages) else None,
-        )
+        tables = {name: np.stack([average.means[name] for average in averages]) for name in averages[0].means}
+        attention, measures = tables.pop("attention"), tables.pop("measures", None)
+        predictions = Predictions(tables, attention, measures)
         faces = self.analyzer.faces([track.detection for track in tracks], predictions)
         return list(zip(tracks, faces, strict=True))
 

@@ -37,8 +37,12 @@ class VideoWriter:
         self._output = OutputFile(path, inputs=inputs, suffixes=(".mp4",))
         # Fragmented, so that what was written can be played even if the process is killed.
         options = {"movflags": "hybrid_fragmented"}
-        with self._file_errors():
-            self._container: Any = av.open(str(self._output.draft), "w", format="mp4", container_options=options)
+        try:
+            with self._file_errors():
+                self._container: Any = av.open(str(self._output.draft), "w", format="mp4", container_options=options)
+        except FileError:
+            self._output.discard()
+            raise
 
     def add(self, frame: RGBImage, faces: Sequence[tuple[Track, Face]], seconds: float) -> None:
         """Append a frame, (H, W, 3) uint8 RGB, at its time; one of another size than the first is resized to that."""

@@ -186,12 +186,18 @@ function average(track, predictions, weight, seconds) {
   track.weight = track.weight * 0.5 ** ((seconds - track.averaged) / HALF_LIFE) + weight;
   track.averaged = seconds;
   const share = weight / track.weight;
-  const { probabilities } = track.average ?? predictions;
-  const mean = Object.entries(predictions.probabilities).map(([task, values]) => {
-    const old = probabilities[/** @type {import("./engine.js").Task} */ (task)];
-    return [task, values.map((value, index) => old[index] + (value - old[index]) * share)];
-  });
-  track.average = { probabilities: Object.fromEntries(mean), attention: predictions.attention, crop: predictions.crop };
+  const { probabilities, attention } = track.average ?? predictions;
+  const blend = (/** @type {number[]} */ old, /** @type {number[]} */ now) =>
+    now.map((value, index) => old[index] + (value - old[index]) * share);
+  const means = Object.entries(predictions.probabilities).map(([task, values]) => [
+    task,
+    blend(probabilities[/** @type {import("./engine.js").Task} */ (task)], values),
+  ]);
+  track.average = {
+    probabilities: Object.fromEntries(means),
+    attention: predictions.attention.map((row, y) => blend(attention[y], row)),
+    crop: predictions.crop,
+  };
 }
 
 /** The middle of a crop as a vector of length 1; the product of two, -1..1, is their similarity. @param {Pixels} crop */
