@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -61,3 +64,16 @@ def test_closing_map_ahead_cancels_what_has_not_begun() -> None:
     next(results)
     results.close()
     assert len(started) < 20
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system knows no affinity")
+def test_cores_are_those_that_the_process_may_use() -> None:
+    code = """
+import os
+from oamface.parallel import cores
+print(cores() == len(os.sched_getaffinity(0)))
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(cores())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "1"]

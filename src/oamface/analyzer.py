@@ -22,7 +22,7 @@ from oamface.face_detector import FaceDetector
 from oamface.given_faces import check_boxes, check_detections, from_landmarks
 from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array
 from oamface.labels import TASKS, check_tasks
-from oamface.parallel import map_ahead
+from oamface.parallel import cores, map_ahead
 from oamface.predictor import Predictions, Predictor
 from oamface.quality import MEASURES, assess, measure, widening
 from oamface.results import UNCERTAIN, Age, Box, Classification, Face, Failure, ImageResult, Quality
@@ -73,7 +73,7 @@ class Analyzer:
             raise OptionError(f"detector {detector!r}: expected an object with a method detect(image)")
         self.predictor = Predictor(weights, device=device, threads=threads)
         self.detector: Detector = FaceDetector(device=device, threads=threads) if detector is None else detector
-        self._workers = threads or _cores()
+        self._workers = threads or cores()
         # What a caller's detector can bear is not known.
         own = isinstance(self.detector, FaceDetector)
         self._detector_lock = nullcontext() if own else threading.Lock()
@@ -304,11 +304,6 @@ def _read(
     if not isinstance(image, _REREADABLE):
         least_side = None
     return decode(image, page=page, decoded_pixels=decoded_pixels, least_side=least_side)
-
-
-def _cores() -> int:
-    """Of the CPU that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_enlarged(face: Detection) -> bool:

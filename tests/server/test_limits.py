@@ -41,6 +41,19 @@ def test_limiter_counts_slow_call_until_it_is_done() -> None:
     asyncio.run(scenario())
 
 
+def test_limiter_does_not_compute_what_no_caller_waits_for() -> None:
+    async def scenario() -> None:
+        limiter, go, computed = RequestLimiter(workers=1, queued=1, timeout=0.05), threading.Event(), []
+        calls = [limiter.run(go.wait), limiter.run(computed.append, 1)]
+        assert all(isinstance(one, DeadlineError) for one in await asyncio.gather(*calls, return_exceptions=True))
+        assert limiter.active == 1
+        go.set()
+        limiter.close()
+        assert computed == []
+
+    asyncio.run(scenario())
+
+
 def test_limiter_passes_errors_on() -> None:
     async def scenario() -> None:
         limiter = RequestLimiter(workers=1, queued=0, timeout=5)

@@ -220,8 +220,10 @@ def test_hostile_headers_never_give_500(server, header, line) -> None:
     assert status[:1] in (b"2", b"4"), status
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "short\n", "long-enough-for-a-key\nshort\n"])
-def test_read_keys_rejects_missing_and_short_keys(tmp_path, text) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "# only a comment\n", "short\n", "long-enough-for-a-key\nshort\n", "ein-schlüssel-der-lang-ist\n"]
+)
+def test_read_keys_rejects_missing_short_and_other_keys(tmp_path, text) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(ServeError, match="at least 16"):
         read_keys(tmp_path / "keys")
@@ -234,9 +236,9 @@ def test_read_keys_gives_one_key_per_line(tmp_path) -> None:
     assert read_keys(tmp_path / "keys") == ["long-enough-for-a-key", "another-one-of-the-keys"]
 
 
-@pytest.mark.parametrize("weights", ["oam-small", "oam-open"])
+@pytest.mark.parametrize("weights", ["oam-int8", "oam-small"])
 def test_terms_of_the_weights_are_said_in_a_line_at_the_start(weights, tmp_path) -> None:
     with run_server(tmp_path / "one", weights):
         said = (tmp_path / "one/output").read_text()
-    assert ("for research only" in said) == (weights == "oam-small")
-    assert said.count("\n") == (2 if weights == "oam-small" else 1)
+    assert ("for research only" in said) == (weights == "oam-int8")
+    assert said.count("\n") == (2 if weights == "oam-int8" else 1)

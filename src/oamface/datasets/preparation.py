@@ -1,7 +1,6 @@
 """Prepares a data set: detects and aligns the face of every image and writes them as a store."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +21,7 @@ from oamface.errors import DataError, OamfaceError, StoreError
 from oamface.face_detector import FaceDetector
 from oamface.images import RGBImage, read_image
 from oamface.labels import Label
+from oamface.parallel import cores
 from oamface.results import Box
 
 MIN_OVERLAP = 0.25  # intersection over union of a detection with the box that a data set gives
@@ -47,7 +47,7 @@ def prepare(
     out: Path,
     *,
     size: int = CROP_SIZE,
-    threads: int = os.cpu_count() or 1,
+    threads: int = cores(),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write a store of the most prominent face of every image of a folder or archive, and return its card.

@@ -1,7 +1,6 @@
 """Limits of the service: on each request, on requests at once, and on the memory that their bodies take."""
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from oamface.errors import OamfaceError
 from oamface.images import MAX_BYTES, MAX_PIXELS
+from oamface.parallel import cores
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ class Limits:
     images: int = 32
     body_bytes: int = 128 * 2**20
     memory: int = 512 * 2**20
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=cores)
     queued: int = 32
     timeout: float = 30.0
 
@@ -44,7 +44,8 @@ class Limits:
 class RequestLimiter:
     """Runs functions in `workers` threads; `queued` more calls may wait, and further ones are rejected.
 
-    timeout: seconds after which a caller gets DeadlineError; the thread still counts as active until it is done.
+    timeout: seconds after which a caller gets DeadlineError; a call that runs by then still counts as active until
+    it is done.
     active: calls that run or wait.
     """
 
@@ -71,12 +72,14 @@ class RequestLimiter:
             if not future.cancelled():
                 future.exception()  # retrieved, even where no caller waits any more
 
-        future = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        job = self._pool.submit(function, *arguments)
+        future = asyncio.wrap_future(job)
         future.add_done_callback(finish)
         try:
-            # Shielded, since a thread cannot be cancelled: only the caller stops waiting.
+            # Shielded, since a thread that runs cannot be cancelled: only the caller stops waiting.
             return await asyncio.wait_for(asyncio.shield(future), self.timeout)
         except TimeoutError:
+            job.cancel()  # unless it runs
             raise DeadlineError(f"no result within {self.timeout:g} seconds; send less, or a smaller image") from None
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.middleware.gzip import GZipMiddleware
 
+from oamface.server.responses import internal_error
+
 # The page may neither load anything from elsewhere nor send anything there.
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
@@ -73,7 +75,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
         path, is_head = str(scope["path"]), scope["method"] == "HEAD"
         if is_head:
             scope = {**scope, "method": "GET"}
@@ -93,8 +95,12 @@ class RequestMiddleware:
 
         try:
             await self.app(scope, receive, send_modified)
+        except Exception:  # here, since an exception handler's response would lack the headers
+            if not status:
+                await internal_error()(scope, receive, send_modified)
+            raise
         finally:
             # Only existing routes become a label, so that made-up paths cannot fill the memory.
             route = getattr(scope.get("route"), "path", None) or "other"
-            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.requests.labels(route, str(status or 500)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)

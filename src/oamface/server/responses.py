@@ -46,9 +46,10 @@ def add_error_handlers(app: FastAPI) -> None:
             headers["Allow"] = "GET, HEAD"
         return _problem(error.status_code, str(error.detail), headers)
 
-    @app.exception_handler(Exception)
-    def handle_other_errors(request: Request, error: Exception) -> Response:
-        return _problem(500, "internal error; the image was not kept", {})
+
+def internal_error() -> Response:
+    """What a client gets where the service itself fails."""
+    return _problem(500, "internal error; the image was not kept", {})
 
 
 def _problem(status: int, detail: str, headers: dict[str, str]) -> Response:

@@ -116,7 +116,7 @@ def _url(host: str, port: int) -> str:
 def read_keys(path: Path) -> list[str]:
     """Bearer tokens, one per line; empty lines and lines that start with # are ignored.
 
-    Raises ServeError: no such file, no key, or one that is too short.
+    Raises ServeError: no such file, no key, or one that is too short or not of ASCII, which alone headers carry.
     """
     if path.exists() and not path.is_file():
         raise ServeError(f"{path}: is not a file")  # a device may never end
@@ -126,6 +126,6 @@ def read_keys(path: Path) -> list[str]:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ServeError(f"{path}: cannot be read ({reason})") from error
     keys = [line for line in lines if line and not line.startswith("#")]
-    if not keys or min(map(len, keys)) < _MIN_KEY_LENGTH:
-        raise ServeError(f"{path}: expected one key per line, each of at least {_MIN_KEY_LENGTH} characters")
+    if not keys or any(len(key) < _MIN_KEY_LENGTH or not key.isascii() for key in keys):
+        raise ServeError(f"{path}: expected one key per line, each of at least {_MIN_KEY_LENGTH} ASCII characters")
     return keys

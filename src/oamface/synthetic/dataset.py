@@ -1,6 +1,5 @@
 """A data set of synthetic people on disk: images, occlusion masks, labels, and a store as of any other data set."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -16,6 +15,7 @@ from oamface.atomic import make_folder, write_bytes, write_whole
 from oamface.datasets.preparation import prepare
 from oamface.datasets.readers import synthetic
 from oamface.errors import SynthError
+from oamface.parallel import cores
 from oamface.synthetic.appearance import derive_appearance
 from oamface.synthetic.camera import compress
 from oamface.synthetic.head import HeadModel
@@ -63,7 +63,7 @@ def make_dataset(
         rows.append({"name": f"images/{name}.jpg", "split": split, **_label_row(people[number], scene, rendered)})
         on_progress("draw", number + 1, len(people))
     write_whole(out / synthetic.TABLE, lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
-    threads = workers or os.cpu_count() or 1
+    threads = workers or cores()
     progress = partial(on_progress, "detect")
     return prepare(out, synthetic.read, out / "store", threads=threads, on_progress=progress)
 

@@ -1,7 +1,6 @@
 """Renders many people: anny computes the head shapes in this process, others render."""
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from oamface.parallel import cores
 from oamface.synthetic.appearance import phenotypes, shape_changes
 from oamface.synthetic.head import Head, HeadModel
 from oamface.synthetic.people import Person
@@ -33,7 +33,7 @@ def render_images(
 
     size: pixels of a side. workers: processes that render; 0 renders in this one, None starts one for each core.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = cores() if workers is None else workers
     pairs = list(zip(people, scenes, strict=True))
     batches = (pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH))
     tasks = (
