@@ -42,6 +42,10 @@ def test_list_shards_of_single_files(folder) -> None:
     assert images == [(f"{folder}/hf.parquet:0", b"hf")]
     with pytest.raises(DataError, match="no column 'image'"):
         read_all(locate(str(folder / "hf.parquet")))
+    for name, cell in {"text": {"bytes": "/etc/hostname"}, "nested": {"bytes": {"bytes": b"hf"}}}.items():
+        pq.write_table(pa.table({"image": [cell]}), folder / f"{name}.parquet")
+        with pytest.raises(DataError, match="no column 'image' of images"):
+            read_all(locate(str(folder / f"{name}.parquet")))
     (folder / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="not a Parquet file"):
         read_all(locate(str(folder / "bad.parquet")))

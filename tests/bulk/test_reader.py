@@ -40,6 +40,14 @@ def test_read_images_of_damaged_table_gives_error(folder) -> None:
     assert isinstance(error, OSError)
 
 
+def test_read_images_never_gives_text_which_would_be_opened_as_a_path(folder) -> None:
+    shard = Shard("parquet", (str(folder / "rows.parquet"),), 0, "image")
+    for cell in ("/etc/hostname", {"bytes": "/etc/hostname"}):  # since it was listed
+        pq.write_table(pa.table({"image": [cell]}), folder / "rows.parquet")
+        ((_, error),) = read_images(locate(str(folder)).filesystem, shard)
+        assert isinstance(error, OSError)
+
+
 def test_read_images_with_names_of_any_bytes(tmp_path) -> None:
     names = [b"\xff\xfe.png", b"line\nbreak.png", b"[bold]x[]b.png", b"'quoted', \"twice\".png", b"x" * 251 + b".png"]
     for number, name in enumerate(names):

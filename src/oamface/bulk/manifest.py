@@ -198,5 +198,6 @@ def _row_groups(filesystem: pafs.FileSystem, path: str, column: str) -> Iterator
 def _can_hold_images(kind: pa.DataType) -> bool:
     """Bytes, or Hugging Face's struct of bytes and path."""
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
+        index = kind.get_field_index("bytes")
+        kind = kind.field(index).type if index >= 0 else pa.null()
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -87,7 +87,8 @@ def _read_row_group(filesystem: pafs.FileSystem, shard: Shard) -> Iterator[tuple
             for batch in table.iter_batches(_ROWS, row_groups=[group], columns=[shard.column]):
                 for cell in batch.column(0).to_pylist():
                     data: Any = cell.get("bytes") if isinstance(cell, dict) else cell
-                    yield f"{path}:{row}", data if data is not None else OSError("the cell is empty")
+                    # A text would be opened as a path: the table may have changed since it was listed.
+                    yield f"{path}:{row}", data if isinstance(data, bytes) else OSError("the cell holds no bytes")
                     row += 1
     except (OSError, pa.ArrowException) as error:  # images so far are kept
         yield path, OSError(f"the table is damaged or cannot be read ({error})")
