@@ -1,4 +1,4 @@
-from oamface import list_models
+from oamface import list_models, zoo
 from oamface.weights import WEIGHTS
 
 
@@ -12,3 +12,8 @@ def test_list_models_describes_every_shipped_file() -> None:
         age = model.figures["utkface/age/mae"]
         assert 3 < age.low < age.value < age.high < 9
         assert model.to_dict()["file"] == str(model.file)
+
+
+def test_licence_is_unknown_where_a_training_set_is(monkeypatch) -> None:
+    monkeypatch.setattr(zoo, "OPEN_SETS", {"fairface"})  # as if the terms of the mask images were not known
+    assert {model.name: model.licence for model in list_models()}["oam-open"] == "unknown"

@@ -14,7 +14,8 @@ _HEADLINES = {
     "fairface": (("gender", "accuracy"), ("race", "accuracy"), ("age_group", "accuracy")),
     "masks": (("mask", "accuracy"),),
 }
-_RESEARCH_ONLY = {"aaf", "utkface"}  # training sets whose licence allows research only
+RESEARCH_SETS = {"utkface": "UTKFace", "aaf": "All-Age-Faces"}  # training sets whose licence allows research only
+OPEN_SETS = {"fairface", "masks", "synth"}  # training sets that are known to allow commercial use
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Figure:
 class ModelInfo:
     """One of the package's own models. size: of the file in bytes. precision: of the stored weights.
 
-    licence: "research only" where a training set asks for that, else "commercial use". figures: on clean faces of the
-    test splits, by "data set/task/metric".
+    licence: "research only" where a training set asks for that, "commercial use" where all are known to allow it, else
+    "unknown". figures: on clean faces of the test splits, by "data set/task/metric".
     """
 
     name: str
@@ -55,7 +56,13 @@ def list_models() -> list[ModelInfo]:
 
 def is_research_only(training: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a training set's licence allows research only. training: the runs in a model file's metadata."""
-    return any(_RESEARCH_ONLY & run["data"].keys() for run in training)
+    return any(RESEARCH_SETS.keys() & run["data"].keys() for run in training)
+
+
+def _licence(training: Sequence[Mapping[str, Any]]) -> str:
+    if is_research_only(training):
+        return "research only"
+    return "commercial use" if all(run["data"].keys() <= OPEN_SETS for run in training) else "unknown"
 
 
 def _info(name: str) -> ModelInfo:
@@ -72,7 +79,7 @@ def _info(name: str) -> ModelInfo:
         predictor.path,
         predictor.path.stat().st_size,
         description.get("stored", "float16"),
-        "research only" if is_research_only(description["training"]) else "commercial use",
+        _licence(description["training"]),
         description["parameters"],
         figures,
     )

@@ -15,7 +15,7 @@ from PIL import Image
 
 from oamface.benchmark import PERSON
 from oamface.bulk.job import run_bulk
-from oamface.errors import DataError, FileError, LabelError, ModelError
+from oamface.errors import DataError, FileError, LabelError, ModelError, OamfaceError
 from oamface.images import read_image
 from oamface.labels import TASKS
 
@@ -143,6 +143,23 @@ def test_job_is_interrupted_loses_a_worker_and_ends_with_every_image_once(folder
     assert stamps == {path: path.stat().st_mtime_ns for path in job.output.iterdir()}
     with pytest.raises(DataError, match="other settings"):
         run_bulk(str(folder), str(job.output), tasks=("age",), shard_size=SHARD_SIZE)
+
+
+def test_relative_source_is_that_of_the_working_directory(folder, tmp_path, monkeypatch) -> None:
+    """Without a Ray cluster: the manifest is written, and no shard."""
+
+    def run(source) -> None:
+        run_bulk(source, str(tmp_path / "output"), tasks=("age",), address="nowhere")
+
+    monkeypatch.chdir(folder.parent)
+    for source in (folder.name, f"./{folder.name}/", str(folder)):  # accepted: Ray is what fails
+        with pytest.raises(OamfaceError, match="Ray did not start"):
+            run(source)
+    (tmp_path / folder.name).mkdir()
+    (tmp_path / folder.name / "other.jpg").write_bytes(b"bad")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="other settings"):
+        run(folder.name)
 
 
 def test_run_bulk_rejects_invalid_arguments_before_it_writes(folder, tmp_path) -> None:

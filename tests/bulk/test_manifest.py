@@ -42,6 +42,10 @@ def test_list_shards_of_single_files(folder) -> None:
     assert images == [(f"{folder}/hf.parquet:0", b"hf")]
     with pytest.raises(DataError, match="no column 'image'"):
         read_all(locate(str(folder / "hf.parquet")))
+    for name, cell in {"text": {"bytes": "/etc/hostname"}, "nested": {"bytes": {"bytes": b"hf"}}}.items():
+        pq.write_table(pa.table({"image": [cell]}), folder / f"{name}.parquet")
+        with pytest.raises(DataError, match="no column 'image' of images"):
+            read_all(locate(str(folder / f"{name}.parquet")))
     (folder / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="not a Parquet file"):
         read_all(locate(str(folder / "bad.parquet")))
@@ -66,6 +70,22 @@ def test_list_shards_rejects_missing_and_empty_sources(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no image"):
         read_all(locate(str(tmp_path / "empty")))
+    pq.ParquetWriter(tmp_path / "empty/no.parquet", pa.schema({"image": pa.binary()})).close()
+    for source in ("empty", "empty/no.parquet"):
+        with pytest.raises(DataError, match="has no image"):
+            read_all(locate(str(tmp_path / source)))
+
+
+def test_damaged_table_beside_images_is_an_error_of_its_own(folder) -> None:
+    _, before = read_all(locate(str(folder)))
+    (folder / "bad.parquet").write_bytes(b"PAR1")
+    shards, images = read_all(locate(str(folder)))
+    assert len(images) == len(before) + 1
+    assert "damaged" in str(dict(images)[f"{folder}/bad.parquet"])
+    (folder / "rows.parquet").replace(folder / "bad.parquet")  # mended since it was listed
+    shard = next(shard for shard in shards if shard.paths == (f"{folder}/bad.parquet",))
+    images = list(read_images(locate(str(folder)).filesystem, shard))
+    assert [name for name, _ in images] == [f"{folder}/bad.parquet:{row}" for row in range(3)]
 
 
 def test_links_are_followed_once(tmp_path) -> None:

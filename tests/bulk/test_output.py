@@ -171,6 +171,14 @@ def test_invalid_source_leaves_no_folder(source, tmp_path) -> None:
     assert not (tmp_path / "output").exists()
 
 
+def test_source_without_any_row_leaves_no_folder(tmp_path) -> None:
+    table = tmp_path / "no.parquet"
+    pq.ParquetWriter(table, pa.schema({"image": pa.binary()})).close()
+    with pytest.raises(DataError, match="has no image"):
+        start(table, tmp_path / "output")
+    assert not (tmp_path / "output").exists()
+
+
 def test_write_file_leaves_no_incomplete_file(tmp_path) -> None:
     with pytest.raises(FileError, match="cannot be written"):
         write_file(locate(str(tmp_path / "missing" / "shard.parquet")), b"data")

@@ -34,10 +34,21 @@ def test_read_images_of_damaged_archive_gives_images_before_damage(folder) -> No
 
 def test_read_images_of_damaged_table_gives_error(folder) -> None:
     shard = Shard("parquet", (str(folder / "rows.parquet"),), 1, "image")
-    (folder / "rows.parquet").write_bytes(b"PAR1")
-    ((name, error),) = read_images(locate(str(folder)).filesystem, shard)
-    assert name == shard.paths[0]
-    assert isinstance(error, OSError)
+    other = pa.BufferOutputStream()
+    pq.write_table(pa.table({"label": [1, 2, 3]}), other, row_group_size=2)
+    for content in (b"PAR1", other.getvalue()):  # of another table: written since it was listed
+        (folder / "rows.parquet").write_bytes(content)
+        ((name, error),) = read_images(locate(str(folder)).filesystem, shard)
+        assert name == shard.paths[0]
+        assert isinstance(error, OSError)
+
+
+def test_read_images_never_gives_text_which_would_be_opened_as_a_path(folder) -> None:
+    shard = Shard("parquet", (str(folder / "rows.parquet"),), 0, "image")
+    for cell in ("/etc/hostname", {"bytes": "/etc/hostname"}):  # since it was listed
+        pq.write_table(pa.table({"image": [cell]}), folder / "rows.parquet")
+        ((_, error),) = read_images(locate(str(folder)).filesystem, shard)
+        assert isinstance(error, OSError)
 
 
 def test_read_images_with_names_of_any_bytes(tmp_path) -> None:

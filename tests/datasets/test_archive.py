@@ -36,6 +36,18 @@ def test_archive_reads_files_by_name(path) -> None:
             archive.read("missing.jpg")
 
 
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_names_that_begin_with_the_current_folder(tmp_path, kind) -> None:
+    (tmp_path / "one").write_bytes(b"one")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar, zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        tar.add(tmp_path / "one", "./set/a.jpg")
+        file.writestr("./set/a.jpg", b"one")
+    with Archive(tmp_path / f"x.{kind}") as archive:
+        assert archive.names == ["set/a.jpg"]
+        assert archive.has("set/a.jpg")
+        assert archive.read("set/a.jpg") == b"one"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no archive at all", b"PK\x03\x04 damaged"])
 def test_archive_rejects_missing_and_damaged_files(tmp_path, content) -> None:
     path = tmp_path / "x.tar"

@@ -72,6 +72,7 @@ def test_split_is_given_or_by_the_person_or_by_the_stem(tmp_path) -> None:
         ("image,race\na.jpg,Martian\n", "row 2: race 'Martian': expected one of White"),
         ("image,mask\na.jpg,maybe\n", "row 2: mask 'maybe': expected one of none, incorrect, worn"),
         ("image,split\na.jpg,dev\n", "row 2: split 'dev': expected train, calibration or test"),
+        ("image,person,split\na.jpg,eve,\nb.jpg,eve,validation\n", "row 3: split 'validation': expected train"),
         ("image,age\n,3\n", "row 2: names no image"),
         ("image,age\na.jpg,3\n./a.jpg,4\n", "row 3: ./a.jpg is also the image of row 2"),
         ("image,age\na.jpg,3,4\n", "row 2: has 3 cells for 2 columns"),

@@ -118,13 +118,14 @@ def test_prepare_uses_the_box_of_the_data_set(tmp_path) -> None:
     left, right = (165, 55, 110, 120), (750, 55, 110, 120)
 
     def read(archive) -> Index:
-        boxes = [left, right, (600, 300, 50, 50)]
+        boxes = [left, right, (600, 300, 50, 50), (20, 300, 40, 40)]
         return Index("pairs", [Record("pair.png", "train", Label(), box) for box in boxes])
 
     card = prepare(tmp_path / "set", read, tmp_path / "out", size=64)
     opened = Store.open(tmp_path / "out")
     assert card["faces"] == {"train": 2}
-    assert card["skipped"] == {"pair.png": "no face detected"}
+    assert card["undetected"] == {"train": 2}
+    assert card["skipped"] == dict.fromkeys(["pair.png@600,300", "pair.png@20,300"], "no face detected")
     # The right one is the left one's mirror image.
     apart = np.abs(opened.crops[0].astype(int) - opened.crops[1][:, ::-1]).mean()
     assert apart < np.abs(opened.crops[0].astype(int) - opened.crops[1]).mean() / 2

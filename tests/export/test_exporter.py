@@ -8,12 +8,14 @@ import torch
 from helpers.drawn import write_store
 from oamface.datasets.store import Store
 from oamface.errors import DataError, FileError, ModelError, OptionError
-from oamface.export import exporter
+from oamface.export import calibration, exporter
 from oamface.export import onnx as onnx_export
 from oamface.export.exporter import export
 from oamface.export.model_card import model_card
+from oamface.export.onnx import write_model
 from oamface.labels import TASKS
 from oamface.models.oam_cnn import OamCnn, preprocess_batch
+from oamface.models.onnx_import import read_model
 from oamface.predictor import Predictor
 from oamface.training.checkpoint import EMA_MODEL, load_network, save_checkpoint
 
@@ -83,6 +85,7 @@ def test_description_of_an_exported_file(exported) -> None:
     assert min(description["intervals"]["quantiles"]) > 0
     assert description["thresholds"] == {"gender": 0.75, "race": pytest.approx(4 / 7), "mask": pytest.approx(2 / 3)}
     assert description["figures"]["data_sets"]["utkface"]["faces"] == 12
+    assert "model" not in description["figures"]  # a file cannot hold its own digest
     assert output.stat().st_size < 10e6
 
 
@@ -183,6 +186,21 @@ def test_model_file_is_calibrated_anew(exported, store_folder, tmp_path) -> None
     crops = np.array(Store.open(store_folder).crops[:5])
     one, other = (Predictor(path).predict(crops).probabilities["age"] for path in (output, tmp_path / "again.onnx"))
     assert (one == other).all()
+
+
+def test_kept_calibration_is_named_until_there_are_enough_faces(exported, store_folder, tmp_path, monkeypatch) -> None:
+    graph, description = read_model(str(exported[0]))
+    run = description["training"][0]
+    description["training"].append({**run, "recipe": {**run["recipe"], "pretrained": str(exported[0])}})
+    description["fine_tuned_from"] = {"weights": exported[0].name}
+    tuned, stores = tmp_path / "tuned.onnx", [Store.open(store_folder)]
+    write_model(tuned, graph, description)
+    few = tmp_path / "few.onnx"
+    assert export(tuned, stores, few)["kept"]["ages"] == 101
+    assert "model.onnx is kept" in model_card(Predictor(few).description)
+    monkeypatch.setattr(calibration, "MIN_FACES", 0)
+    assert "kept" not in export(few, stores, tmp_path / "enough.onnx")
+    assert "is kept" not in model_card(Predictor(tmp_path / "enough.onnx").description)
 
 
 def test_undetected_faces_are_calibrated_where_the_store_has_them(exported, tmp_path) -> None:

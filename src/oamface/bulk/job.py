@@ -83,7 +83,7 @@ def run_bulk(
     analyzer = Analyzer(weights, tasks=tasks, device=here, threads=1, at_least=at_least, policy=policy)
     decided = "" if policy is None else str(policy)
     settings = JobSettings(
-        source, analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least, decided
+        _absolute(source), analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least, decided
     )
     total = folder.start(settings, source_location)
     folder.remove_drafts()
@@ -93,7 +93,7 @@ def run_bulk(
     if missing:
         # Workers of a cluster have another working directory.
         arguments = {
-            "source": _absolute(source),
+            "source": settings.source,
             "output": _absolute(output),
             "weights": weights if weights in WEIGHTS else _absolute(weights),
             "tasks": analyzer.tasks,

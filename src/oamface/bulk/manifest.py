@@ -28,7 +28,7 @@ class Shard:
     """A unit of work, which is written completely or not at all.
 
     kind: "files" (one image each), "tar" (one archive) or "parquet" (one row group with a column of images).
-    paths: of the files, or of the archive or table alone.
+    paths: of the files, or of the archive or table alone. row_group: None for all of a table that could not be opened.
     """
 
     kind: str
@@ -58,16 +58,20 @@ def list_shards(
 
     size: images per shard of a folder of them. column: of a table. exclude: a folder that is left out, wherever it is.
     on_skip: called with the path of every hidden file or folder and every file of another kind.
-    Raises DataError: nothing there, nothing of a known kind, or a table without that column of bytes.
+    Raises DataError: nothing there, nothing of a known kind, a table without that column of bytes, or a source that is
+    one damaged table.
     """
     images: list[str] = []
     empty = True
     for path in _list_files(source, exclude, on_skip):
+        if path.lower().endswith(_PARQUET):
+            groups = _row_groups(source, path, column)
+            empty = empty and not groups
+            yield from groups
+            continue
         empty = False
         if path.lower().endswith(_TARS):
             yield Shard("tar", (path,))
-        elif path.lower().endswith(_PARQUET):
-            yield from _row_groups(source.filesystem, path, column)
         else:
             images.append(path)
             if len(images) == size:
@@ -76,7 +80,7 @@ def list_shards(
     if images:
         yield Shard("files", tuple(images))
     if empty:
-        raise DataError(f"{source.path}: has no image, tar archive or Parquet file")
+        raise DataError(f"{source.path}: has no image, tar archive or Parquet file with rows")
 
 
 def lacks_extension(name: str) -> bool:
@@ -181,22 +185,24 @@ def _head(filesystem: pafs.FileSystem, path: str) -> bytes:
         return b""
 
 
-def _row_groups(filesystem: pafs.FileSystem, path: str, column: str) -> Iterator[Shard]:
+def _row_groups(source: Location, path: str, column: str) -> list[Shard]:
     try:
-        with open_file(filesystem, path) as file:
+        with open_file(source.filesystem, path) as file:
             table = pq.ParquetFile(file)
             schema, count = table.schema_arrow, table.num_row_groups
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: is not a Parquet file ({error})") from error
-    if column not in schema.names or not _can_hold_images(schema.field(column).type):
-        columns = ", ".join(schema.names)
-        raise DataError(f"{path}: has no column {column!r} of images (it has {columns}); name it: --column")
-    for number in range(count):
-        yield Shard("parquet", (path,), number, column)
+            names = schema.names
+    except (OSError, ValueError, pa.ArrowException) as error:  # UnicodeDecodeError: a damaged name
+        if path == source.path:
+            raise DataError(f"{path}: is not a Parquet file ({error})") from error
+        return [Shard("parquet", (path,), None, column)]  # becomes a row with an error, as a damaged archive does
+    if column not in names or not _can_hold_images(schema.field(column).type):
+        raise DataError(f"{path}: has no column {column!r} of images (it has {', '.join(names)}); name it: --column")
+    return [Shard("parquet", (path,), number, column) for number in range(count)]
 
 
 def _can_hold_images(kind: pa.DataType) -> bool:
     """Bytes, or Hugging Face's struct of bytes and path."""
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
+        index = kind.get_field_index("bytes")
+        kind = kind.field(index).type if index >= 0 else pa.null()
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -31,7 +31,8 @@ _EARLIER_VERSIONS = {"job.json", "_plan-00000000.parquet"}  # names of files tha
 class JobSettings:
     """What is analyzed and how. All runs into one folder must have the same settings.
 
-    digest: of the model file. shard_size, column: see list_shards. at_least: see Analyzer. policy: as text, or "".
+    source: an absolute path, or an address. digest: of the model file. shard_size, column: see list_shards.
+    at_least: see Analyzer. policy: as text, or "".
     """
 
     source: str

@@ -84,10 +84,12 @@ def _read_row_group(filesystem: pafs.FileSystem, shard: Shard) -> Iterator[tuple
         with open_file(filesystem, path) as file:
             table = pq.ParquetFile(file)
             row = sum(table.metadata.row_group(previous).num_rows for previous in range(group or 0))
-            for batch in table.iter_batches(_ROWS, row_groups=[group], columns=[shard.column]):
+            groups = None if group is None else [group]
+            for batch in table.iter_batches(_ROWS, row_groups=groups, columns=[shard.column]):
                 for cell in batch.column(0).to_pylist():
                     data: Any = cell.get("bytes") if isinstance(cell, dict) else cell
-                    yield f"{path}:{row}", data if data is not None else OSError("the cell is empty")
+                    # A text would be opened as a path: the table may have changed since it was listed.
+                    yield f"{path}:{row}", data if isinstance(data, bytes) else OSError("the cell holds no bytes")
                     row += 1
-    except (OSError, pa.ArrowException) as error:  # images so far are kept
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:  # images so far are kept
         yield path, OSError(f"the table is damaged or cannot be read ({error})")

@@ -5,7 +5,7 @@ import threading
 import zipfile
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -24,15 +24,17 @@ class Archive:
         self._lock = threading.Lock()  # an archive has one read position
         self._tar: tarfile.TarFile | None = None
         self._zip: zipfile.ZipFile | None = None
-        self._members: dict[str, tarfile.TarInfo] = {}
+        self._tar_members: dict[str, tarfile.TarInfo] = {}
+        self._zip_members: dict[str, zipfile.ZipInfo] = {}
         try:
             if path.is_dir():
                 pass  # listed when its names are needed
             elif zipfile.is_zipfile(path):
                 self._zip = zipfile.ZipFile(path)
+                self._zip_members = {_plain(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
             else:
                 self._tar = tarfile.open(path)  # noqa: SIM115 (closed in __exit__)
-                self._members = {member.name: member for member in self._tar if member.isfile()}
+                self._tar_members = {_plain(member.name): member for member in self._tar if member.isfile()}
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file or folder") from error
         except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
@@ -44,26 +46,26 @@ class Archive:
     def names(self) -> list[str]:
         """The files' paths, in a fixed order."""
         if self._tar is not None:
-            return list(self._members)
+            return list(self._tar_members)
         if self._zip is not None:
-            return [info.filename for info in self._zip.infolist() if not info.is_dir()]
+            return list(self._zip_members)
         return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
 
     def has(self, name: str) -> bool:
         """Whether there is such a file; in a folder it may also lie outside, by ../ or an absolute path."""
         if self._tar is not None:
-            return name in self._members
-        return (self.path / name).is_file() if self._zip is None else name in self._zip.NameToInfo
+            return name in self._tar_members
+        return (self.path / name).is_file() if self._zip is None else name in self._zip_members
 
     def read(self, name: str) -> bytes:
         """The bytes of one file. Raises DataError: no such file, unreadable, or larger than `images.MAX_BYTES`."""
         try:
             if self._tar is not None:
                 with self._lock:
-                    file = self._tar.extractfile(self._members[name])
+                    file = self._tar.extractfile(self._tar_members[name])
                     data = b"" if file is None else file.read(MAX_BYTES + 1)
             elif self._zip is not None:
-                with self._lock, self._zip.open(name) as member:
+                with self._lock, self._zip.open(self._zip_members[name]) as member:
                     data = member.read(MAX_BYTES + 1)
             else:
                 with (self.path / name).open("rb") as file:
@@ -87,3 +89,8 @@ class Archive:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _plain(name: str) -> str:
+    """A member's name without the "./" that `tar cf x.tar -C folder .` begins it with."""
+    return PurePosixPath(name).as_posix()

@@ -23,11 +23,16 @@ class Record:
 
 @dataclass
 class Index:
-    """The records of a data set in a fixed order. skipped: the names of images left out, each with the reason."""
+    """The records of a data set in a fixed order. skipped: names of images or faces left out, each with the reason."""
 
     data_set: str
     records: list[Record] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+
+
+def face_name(name: str, box: Box | None) -> str:
+    """The image's name, and where there is a box its corner: an image may show several faces."""
+    return name if box is None else f"{name}@{box[0]:.0f},{box[1]:.0f}"
 
 
 def stem(name: str) -> str:

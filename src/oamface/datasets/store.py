@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oamface.atomic import write_text, write_whole
-from oamface.datasets.index import Index, Record
+from oamface.datasets.index import Index, Record, face_name
 from oamface.errors import StoreError
 from oamface.images import RGBImage
 from oamface.labels import TASKS, Label
@@ -188,7 +188,7 @@ def save_store(
     """
     reasons = [""] * len(index.records) if skipped is None else skipped
     kept = [record for record, reason in zip(index.records, reasons, strict=True) if not reason]
-    lost = {record.name: str(reason) for record, reason in zip(index.records, reasons, strict=True) if reason}
+    lost = [(record, str(reason)) for record, reason in zip(index.records, reasons, strict=True) if reason]
     rows = [
         {**_row(record), "data_set": index.data_set, "score": float(score)}
         for record, score in zip(kept, scores, strict=True)
@@ -199,8 +199,8 @@ def save_store(
     card = {
         **identity(index, crops.shape[1]),
         "faces": dict(Counter(record.split for record in kept)),
-        "undetected": dict(Counter(record.split for record in index.records if record.name in lost)),
-        "skipped": index.skipped | lost,
+        "undetected": dict(Counter(record.split for record, _ in lost)),
+        "skipped": index.skipped | {face_name(record.name, record.box): reason for record, reason in lost},
     }
     write_text(folder / "card.json", json.dumps(card, indent=1))
     return card

@@ -81,6 +81,8 @@ def export(
             description["stored"] = precision
             figures = evaluate(_calibrate(draft, graph, description, stores, on_progress), evaluated, on_progress=show)
             description["quantisation"] = _int8_cost(float16_figures, figures)
+    if figures is not None:
+        del figures["model"]  # the digest of the draft
     description["figures"] = figures
     write_model(output, graph, description)
     return description
@@ -145,6 +147,7 @@ def _calibrate(
     start = _start(description)
     description.update(temperatures=dict.fromkeys(TASKS, 1.0), figures=None)
     write_model(draft, graph, description)
+    description.pop("kept", None)  # of an earlier calibration
     description.update(calibrate(Predictor(draft), stores, on_progress, start=start))
     write_model(draft, graph, description)
     return Predictor(draft)

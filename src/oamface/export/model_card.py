@@ -5,15 +5,16 @@ from typing import Any
 
 from oamface.errors import ModelError
 from oamface.evaluation.tables import fairness_markdown, headline_markdown, markdown, markdown_table, rate_text
-from oamface.zoo import is_research_only, teacher_names
+from oamface.zoo import OPEN_SETS, RESEARCH_SETS, is_research_only, teacher_names
 
-LICENCES = {
+LICENCES = {  # of the data sets whose terms are known
     "utkface": "UTKFace: non-commercial research use only",
     "aaf": "All-Age-Faces: research use, citation asked for",
     "fairface": "FairFace: CC BY 4.0",
     "csv": "the model's maker's own faces, from a CSV file",
     "folders": "the model's maker's own faces, from folders",
     "masks": "mask images of Face-Mask-Detection and RMFRD: MIT, images from the web",
+    "synth": "synthetic people, drawn by `oamface data synthesize`",
 }
 INITIAL_WEIGHTS = {
     "scratch": "random weights",
@@ -100,11 +101,19 @@ is the share of faces whose label lies inside; {intervals["level"]:.0%} is promi
 def terms_of_use(runs: list[dict[str, Any]]) -> str:
     """What the licences of all data that led to a network allow. runs: as in a model file's description."""
     names = {name for run in runs for name in run["data"]}
-    own = " Your own faces have terms of their own." if names & {"csv", "folders"} else ""
+    unknown = sorted(names - LICENCES.keys())
+    sentences = []
+    if unknown:
+        sentences.append(f"The terms of {' and '.join(unknown)} are not known to oamface; ask those who publish them.")
     if is_research_only(runs):
-        sets = "UTKFace and All-Age-Faces" if "aaf" in names else "UTKFace"
-        return f"{sets} may be used for non-commercial research only, and so may these weights.{own}"
-    return f"The data sets allow commercial use with attribution.{own}"
+        sets = " and ".join(title for name, title in RESEARCH_SETS.items() if name in names)
+        sentences.append(f"{sets} may be used for non-commercial research only, and so may these weights.")
+    elif names & OPEN_SETS:
+        sets = "The other data sets" if unknown else "The data sets"
+        sentences.append(f"{sets} allow commercial use with attribution.")
+    if names & {"csv", "folders"}:
+        sentences.append("Your own faces have terms of their own.")
+    return " ".join(sentences)
 
 
 def _training_data(run: dict[str, Any]) -> list[str]:

@@ -37,7 +37,8 @@ def read(archive: Archive, table: str | None = None) -> Index:
                 raise LabelError(f"{row['image']} is also the image of row {seen[image]}")
             seen[image] = number
             label = read_label({task: row.get(task, "") for task in LABELS})
-            split = splits.get(row.get("person", "")) or _split(row.get("split", "")) or split_by_name(image)
+            named = _split(row.get("split", ""))  # checked where the person's rows decide, too
+            split = splits.get(row.get("person", "")) or named or split_by_name(image)
         except LabelError as error:
             errors.append(f"row {number}: {error}")
             continue

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from oamface.datasets.archive import Archive
-from oamface.datasets.index import Index, Record, train_or_calibrate
+from oamface.datasets.index import Index, Record, face_name, train_or_calibrate
 from oamface.errors import DataError
 from oamface.images import is_image
 from oamface.labels import WITH_MASK, WITHOUT_MASK, Label
@@ -51,14 +51,14 @@ def _add_face(index: Index, name: str, face: Any, *, test: bool) -> None:
     test file the fifth is the face's type (masked, unmasked, invalid) and the tenth the occluder's.
     """
     face_type, occluder = (int(face[4]), int(face[9])) if test else (MASKED_FACE, int(face[12]))
-    x, y, width, height = (float(value) for value in face[:4])
-    if face_type == INVALID_FACE or min(width, height) <= 0:
-        index.skipped[f"{name}@{x:.0f},{y:.0f}"] = "the data set calls it invalid, or its box has no size"
+    box = Box(*(float(value) for value in face[:4]))
+    if face_type == INVALID_FACE or min(box.width, box.height) <= 0:
+        index.skipped[face_name(name, box)] = "the data set calls it invalid, or its box has no size"
         return
     masked = face_type == MASKED_FACE and occluder != BODY
     label = Label(mask=WITH_MASK if masked else WITHOUT_MASK)
     split = "test" if test else train_or_calibrate(name)
-    index.records.append(Record(name, split, label, Box(x, y, width, height)))
+    index.records.append(Record(name, split, label, box))
 
 
 def _read_labels(archive: Archive, file: str) -> list[tuple[str, Any]]:
