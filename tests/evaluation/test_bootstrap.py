@@ -27,6 +27,19 @@ def test_intervals_cover_the_true_value_in_95_percent() -> None:
     assert 0.89 < np.mean(covered) < 0.99
 
 
+def test_unbiased_interval_of_a_calibration_error_covers_the_true_one() -> None:
+    rng, error, covered = np.random.default_rng(3), 0.03, []
+    for _ in range(40):
+        confidence = rng.uniform(0.6, 0.96, 800)
+        truth = (rng.random(800) > confidence - error).astype(int)  # class 0 is right a little less often than said
+        probabilities = np.stack([confidence, 1 - confidence], 1)
+        figures = bootstrap(metrics.calibration_error, probabilities, truth, resamples=200, unbiased=True)
+        figure = figures["ece"]
+        assert figure["low"] <= figure["value"] <= figure["high"]
+        covered.append(figure["low"] <= error <= figure["high"])
+    assert np.mean(covered) >= 0.85
+
+
 def test_arrays_are_resampled_jointly() -> None:
     values = np.arange(50.0)
     figure = bootstrap(lambda a, b, *, weights=None: mean(a - b, weights=weights), values, values)["mean"]

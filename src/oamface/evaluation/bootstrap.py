@@ -16,12 +16,18 @@ Figure = dict[str, float]  # value, low, high
 
 
 def bootstrap(
-    metric: Callable[..., MetricValues], *arrays: npt.NDArray[Any], resamples: int = RESAMPLES, seed: int = 0
+    metric: Callable[..., MetricValues],
+    *arrays: npt.NDArray[Any],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    unbiased: bool = False,
 ) -> dict[str, Figure]:
     """Metric name to its value and confidence interval for `metric(*arrays)`; {} for no faces.
 
     metric: as in oamface.evaluation.metrics. arrays: faces along the first axis, resampled jointly. A metric that is
-    NaN for the given faces is left out; so are resamples in which it is NaN.
+    NaN for the given faces is left out; so are resamples in which it is NaN. unbiased: for metrics of at least 0 that
+    chance raises, such as a calibration error; the bias that resampling shows is subtracted (Efron and Tibshirani,
+    1993, chapter 10), from the interval twice, since resampling adds to the bias of the given faces.
     """
     count = len(arrays[0])
     if not count:
@@ -31,9 +37,17 @@ def bootstrap(
     figures = {}
     for name, value in values.items():
         if np.isfinite(value[0]):
-            low, high = percentile_interval(np.concatenate([block[name] for block in resampled]))
-            figures[name] = {"value": float(value[0]), "low": low, "high": high}
+            samples = np.concatenate([block[name] for block in resampled])
+            figures[name] = _figure(float(value[0]), samples[np.isfinite(samples)], unbiased=unbiased)
     return figures
+
+
+def _figure(value: float, samples: npt.NDArray[np.floating], *, unbiased: bool) -> Figure:
+    low, high = percentile_interval(samples)
+    if unbiased:
+        bias = float(samples.mean()) - value
+        value, low, high = (max(0.0, figure) for figure in (value - bias, low - 2 * bias, high - 2 * bias))
+    return {"value": value, "low": low, "high": high}
 
 
 def describe_interval(resamples: int) -> dict[str, Any]:

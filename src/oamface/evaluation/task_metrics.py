@@ -80,7 +80,7 @@ def _classification_metrics(subset: Subset, task: str, resamples: int) -> TaskMe
         f"{task}_classes": _by_class(probabilities, truth, subset.classes[task]),
     }
     if ((probabilities > 0) & (probabilities < 1)).any():
-        calibration = boot(metrics.calibration_error, probabilities, truth)
+        calibration = boot(metrics.calibration_error, probabilities, truth, unbiased=True)
         values[f"{task}_calibration"] = {**calibration, "bins": _reliability_diagram(probabilities, truth)}
         wrong = probabilities.argmax(1) != truth
         values[f"{task}_selective"] = boot(metrics.selective_metrics, 1 - probabilities.max(1), wrong)

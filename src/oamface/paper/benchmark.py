@@ -27,7 +27,7 @@ from oamface.labels import Label
 from oamface.paper.scenarios import scenarios
 
 FORMAT = "oamface-result/2"
-VERSION = 2  # of the protocol; changes whenever a metric would change for the same predictor and faces
+VERSION = 3  # of the protocol; changes whenever a metric would change for the same predictor and faces
 SPLIT, SEED = "test", 0
 TIMED_FACES = 24
 TIMED_ROUNDS = 5
