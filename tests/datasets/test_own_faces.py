@@ -1,5 +1,6 @@
 """Readers of one's own faces: a CSV file, and folders named after labels."""
 
+import zipfile
 from collections import defaultdict
 
 import pytest
@@ -57,6 +58,35 @@ def test_split_is_given_or_by_the_person_or_by_the_stem(tmp_path) -> None:
     assert [record.split for record in index.records] == [split_by_checksum(image) for image in images]
     index = read(tmp_path, "image,person,split\na.jpg,eve,\nb.jpg,eve,Calibration\nc.jpg,,test\n")
     assert [record.split for record in index.records] == ["calibrate", "calibrate", "test"]
+
+
+def test_a_person_is_one_person_whatever_the_capitals(tmp_path) -> None:
+    names = [name for number in range(20) for name in (f"Zoë {number}", f"ZOË {number} ")]
+    images = [f"{number}.jpg" for number in range(len(names))]
+    rows = [f"{image},{name}" for image, name in zip(images, names, strict=True)]
+    splits = [record.split for record in read(tmp_path, "\n".join(["image,person", *rows]), images).records]
+    assert splits[::2] == splits[1::2]
+    assert len(set(splits)) > 1
+    index = read(tmp_path, "image,person,split\na.jpg,Anna,test\nb.jpg,anna ,\n")
+    assert [record.split for record in index.records] == ["test", "test"]
+    with pytest.raises(DataError, match="row 3: the person 'anna' is in the split test, and in train in row 2"):
+        read(tmp_path, "image,person,split\na.jpg,Anna,train\nb.jpg,anna ,test\n")
+
+
+def test_an_image_is_one_image_however_its_path_is_written(tmp_path) -> None:
+    for path in ("x/../a.jpg", "x\\..\\a.jpg", f"../{tmp_path.name}/a.jpg", str(tmp_path / "a.jpg")):
+        with pytest.raises(DataError, match=r"row 3: .*a\.jpg is also the image of row 2"):
+            read(tmp_path, f"image,age,split\na.jpg,30,train\n{path},30,test\n")
+
+
+def test_paths_in_an_archive_stay_inside(tmp_path) -> None:
+    read(tmp_path, "image,age\n../a.jpg,3\nx/../b.jpg,4\n../../c.jpg,5\n")
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as packed:
+        for name, file in (("a.jpg", "a.jpg"), ("set/b.jpg", "b.jpg"), ("set/faces.csv", "faces.csv")):
+            packed.write(tmp_path / file, name)
+    index = csv_file.read(Archive(tmp_path / "faces.zip"))
+    assert [record.name for record in index.records] == ["a.jpg", "set/b.jpg"]
+    assert list(index.skipped) == ["../c.jpg"]
 
 
 @pytest.mark.parametrize(
