@@ -154,6 +154,17 @@ def test_label_texts() -> None:
             read_age(text)
 
 
+def test_folders_without_labels_are_named_as_the_reason(tmp_path) -> None:
+    (tmp_path / "faces/nl/anna").mkdir(parents=True)
+    (tmp_path / "faces/nl/anna/p.jpg").touch()
+    message = r"no image can be used, such as nl/anna/p\.jpg: not below a folder that is named after a label"
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path / "faces", folders.read, tmp_path / "store", threads=1)
+    (tmp_path / "faces/nl/anna/p.jpg").unlink()
+    with pytest.raises(DataError, match=r"faces: has no image$"):
+        prepare(tmp_path / "faces", folders.read, tmp_path / "store", threads=1)
+
+
 def test_unreadable_and_missing_images_are_listed_and_the_rest_goes_on(tmp_path) -> None:
     Image.fromarray(drawn_faces(1)[0]).save(tmp_path / "a.jpg")
     text = "image,age,split\na.jpg,34,train\nbroken.jpg,20,train\nmissing.jpg,20,train\n"
