@@ -1,5 +1,7 @@
 """Readers of one's own faces: a CSV file, and folders named after labels."""
 
+import json
+import os
 import zipfile
 from collections import defaultdict
 
@@ -152,6 +154,21 @@ def test_label_texts() -> None:
     for text in ("", "-3", "1e1", "20-", "٣"):
         with pytest.raises(LabelError):
             read_age(text)
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path) -> None:
+    folder = tmp_path / "faces" / "20-29"
+    folder.mkdir(parents=True)
+    Image.fromarray(drawn_faces(1)[0]).save(folder / "a.jpg")
+    (folder / "a.jpg").rename(folder / os.fsdecode(b"b\xff.jpg"))
+    for name in (b"c\xff.jpg", b"../d\xff.jpg"):
+        (folder / os.fsdecode(name)).write_text("<html>")
+    card = prepare(tmp_path / "faces", folders.read, tmp_path / "store", threads=1)
+    store = Store.open(tmp_path / "store")
+    assert store.names == ["20-29/b\\udcff.jpg"]
+    assert store.splits == [split_by_checksum(name) for name in store.names]
+    assert sorted(card["skipped"]) == ["20-29/c\\udcff.jpg", "d\\udcff.jpg"]
+    json.dumps(store.card, ensure_ascii=False).encode()  # no lone surrogate is left, in the reasons neither
 
 
 def test_folders_without_labels_are_named_as_the_reason(tmp_path) -> None:
