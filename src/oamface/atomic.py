@@ -85,7 +85,7 @@ class OutputFile:
 
     def write_line(self, text: str) -> None:
         """Add a line of UTF-8; bytes of a name that are none are escaped as \\udcXX. Raises FileError."""
-        self.write((text + "\n").encode("utf-8", "backslashreplace"))
+        self.write((escape(text) + "\n").encode())
 
     def close(self, *, whole: bool) -> Path | None:
         """Give the draft its name and return where what was written lies now; None if it was empty and dropped.
@@ -152,6 +152,11 @@ def append_line(path: Path, line: str) -> None:
             file.write(line + "\n")
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def escape(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file's name that are none become \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def make_folder(path: Path) -> None:

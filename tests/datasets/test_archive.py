@@ -1,3 +1,4 @@
+import gzip
 import tarfile
 import zipfile
 
@@ -55,6 +56,43 @@ def test_archive_rejects_missing_and_damaged_files(tmp_path, content) -> None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"x\.tar"):
         Archive(path)
+
+
+@pytest.fixture
+def tar(tmp_path) -> bytes:
+    """A folder and three images, whose headers begin at 512, 1536 and 2560."""
+    (tmp_path / "a").write_bytes(b"image")
+    with tarfile.open(tmp_path / "whole.tar", "w", format=tarfile.GNU_FORMAT) as file:
+        file.add(tmp_path, "set", recursive=False)
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
+            file.add(tmp_path / "a", f"set/{name}")
+    return (tmp_path / "whole.tar").read_bytes()
+
+
+@pytest.mark.parametrize("header", [512, 1536])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+def test_archive_rejects_tar_with_a_damaged_header_or_without_its_end(tmp_path, tar, header, pack) -> None:
+    for content in (tar[:header] + b"\7" * 512 + tar[header + 512 :], tar[:header]):
+        (tmp_path / "x.tar").write_bytes(pack(content))
+        with pytest.raises(DataError, match=r"x\.tar: the archive is damaged or cut off \(.* header before the end"):
+            Archive(tmp_path / "x.tar")
+
+
+def test_archive_rejects_gzip_with_damaged_content(tmp_path, tar) -> None:
+    packed = gzip.compress(tar, compresslevel=0)  # stored as it is
+    (tmp_path / "x.tar.gz").write_bytes(packed.replace(b"image", b"imagE", 1))
+    with pytest.raises(DataError, match=r"x\.tar\.gz: the archive is damaged or cut off \(CRC"):
+        Archive(tmp_path / "x.tar.gz")
+
+
+def test_archive_rejects_gzip_that_cannot_be_decompressed(tmp_path) -> None:
+    (tmp_path / "a").write_bytes(bytes(200_000))
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=0) as file:
+        file.add(tmp_path / "a", "a.jpg")
+    packed = (tmp_path / "x.tar.gz").read_bytes()
+    (tmp_path / "x.tar.gz").write_bytes(packed[:2000] + b"\xff" * (len(packed) - 2000))
+    with pytest.raises(DataError, match=r"x\.tar\.gz: the archive is damaged or cut off \(.*invalid block type"):
+        Archive(tmp_path / "x.tar.gz")
 
 
 def test_archive_rejects_truncated_tar(tmp_path) -> None:

@@ -1,5 +1,8 @@
 """Readers of one's own faces: a CSV file, and folders named after labels."""
 
+import json
+import os
+import zipfile
 from collections import defaultdict
 
 import pytest
@@ -57,6 +60,35 @@ def test_split_is_given_or_by_the_person_or_by_the_stem(tmp_path) -> None:
     assert [record.split for record in index.records] == [split_by_checksum(image) for image in images]
     index = read(tmp_path, "image,person,split\na.jpg,eve,\nb.jpg,eve,Calibration\nc.jpg,,test\n")
     assert [record.split for record in index.records] == ["calibrate", "calibrate", "test"]
+
+
+def test_a_person_is_one_person_whatever_the_capitals(tmp_path) -> None:
+    names = [name for number in range(20) for name in (f"Zoë {number}", f"ZOË {number} ")]
+    images = [f"{number}.jpg" for number in range(len(names))]
+    rows = [f"{image},{name}" for image, name in zip(images, names, strict=True)]
+    splits = [record.split for record in read(tmp_path, "\n".join(["image,person", *rows]), images).records]
+    assert splits[::2] == splits[1::2]
+    assert len(set(splits)) > 1
+    index = read(tmp_path, "image,person,split\na.jpg,Anna,test\nb.jpg,anna ,\n")
+    assert [record.split for record in index.records] == ["test", "test"]
+    with pytest.raises(DataError, match="row 3: the person 'anna' is in the split test, and in train in row 2"):
+        read(tmp_path, "image,person,split\na.jpg,Anna,train\nb.jpg,anna ,test\n")
+
+
+def test_an_image_is_one_image_however_its_path_is_written(tmp_path) -> None:
+    for path in ("x/../a.jpg", "x\\..\\a.jpg", f"../{tmp_path.name}/a.jpg", str(tmp_path / "a.jpg")):
+        with pytest.raises(DataError, match=r"row 3: .*a\.jpg is also the image of row 2"):
+            read(tmp_path, f"image,age,split\na.jpg,30,train\n{path},30,test\n")
+
+
+def test_paths_in_an_archive_stay_inside(tmp_path) -> None:
+    read(tmp_path, "image,age\n../a.jpg,3\nx/../b.jpg,4\n../../c.jpg,5\n")
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as packed:
+        for name, file in (("a.jpg", "a.jpg"), ("set/b.jpg", "b.jpg"), ("set/faces.csv", "faces.csv")):
+            packed.write(tmp_path / file, name)
+    index = csv_file.read(Archive(tmp_path / "faces.zip"))
+    assert [record.name for record in index.records] == ["a.jpg", "set/b.jpg"]
+    assert list(index.skipped) == ["../c.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +154,32 @@ def test_label_texts() -> None:
     for text in ("", "-3", "1e1", "20-", "٣"):
         with pytest.raises(LabelError):
             read_age(text)
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path) -> None:
+    folder = tmp_path / "faces" / "20-29"
+    folder.mkdir(parents=True)
+    Image.fromarray(drawn_faces(1)[0]).save(folder / "a.jpg")
+    (folder / "a.jpg").rename(folder / os.fsdecode(b"b\xff.jpg"))
+    for name in (b"c\xff.jpg", b"../d\xff.jpg"):
+        (folder / os.fsdecode(name)).write_text("<html>")
+    card = prepare(tmp_path / "faces", folders.read, tmp_path / "store", threads=1)
+    store = Store.open(tmp_path / "store")
+    assert store.names == ["20-29/b\\udcff.jpg"]
+    assert store.splits == [split_by_checksum(name) for name in store.names]
+    assert sorted(card["skipped"]) == ["20-29/c\\udcff.jpg", "d\\udcff.jpg"]
+    json.dumps(store.card, ensure_ascii=False).encode()  # no lone surrogate is left, in the reasons neither
+
+
+def test_folders_without_labels_are_named_as_the_reason(tmp_path) -> None:
+    (tmp_path / "faces/nl/anna").mkdir(parents=True)
+    (tmp_path / "faces/nl/anna/p.jpg").touch()
+    message = r"no image can be used, such as nl/anna/p\.jpg: not below a folder that is named after a label"
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path / "faces", folders.read, tmp_path / "store", threads=1)
+    (tmp_path / "faces/nl/anna/p.jpg").unlink()
+    with pytest.raises(DataError, match=r"faces: has no image$"):
+        prepare(tmp_path / "faces", folders.read, tmp_path / "store", threads=1)
 
 
 def test_unreadable_and_missing_images_are_listed_and_the_rest_goes_on(tmp_path) -> None:

@@ -98,7 +98,7 @@ def test_prepare_leaves_a_complete_store_unchanged(tree, tmp_path) -> None:
 
 
 def test_prepare_rejects_folder_of_another_data_set(tree, tmp_path) -> None:
-    with pytest.raises(DataError, match="published layout"):
+    with pytest.raises(DataError, match=r"no image can be used, such as .*: the name is not \[age\]"):
         prepare(tree, utkface.read, tmp_path / "out")
 
 

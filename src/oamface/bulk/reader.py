@@ -4,7 +4,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from oamface.bulk.locations import open_file
 from oamface.bulk.manifest import HEAD_BYTES, OnSkip, Shard, lacks_extension
+from oamface.datasets.archive import StrictTarInfo
 from oamface.images import MAX_BYTES, is_image, is_image_bytes
 
 _ROWS = 32  # read at once
@@ -42,24 +43,11 @@ def _read_file(filesystem: pafs.FileSystem, path: str) -> bytes | OSError:
         return error if isinstance(error, OSError) else OSError(str(error))
 
 
-class _StrictTarInfo(tarfile.TarInfo):
-    """Raises ReadError at a broken or missing header, which tarfile takes for the end of the archive."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"no end-of-archive marker: {error}") from error
-
-
 def _read_tar(filesystem: pafs.FileSystem, path: str, on_skip: OnSkip) -> Iterator[tuple[str, bytes | OSError]]:
     try:
         with (
             open_file(filesystem, path) as stream,
-            tarfile.open(fileobj=stream, mode="r|*", tarinfo=_StrictTarInfo, bufsize=2**20) as archive,
+            tarfile.open(fileobj=stream, mode="r|*", tarinfo=StrictTarInfo, bufsize=2**20) as archive,
         ):
             for member in archive:
                 if member.isdir():

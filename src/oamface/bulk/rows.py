@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from oamface.atomic import escape
 from oamface.results import Failure, ImageResult, decision_columns
 
 _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -42,10 +43,11 @@ SCHEMA = pa.schema(
 
 def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
     """Rows under SCHEMA; columns that were not requested or do not apply are absent, which is null in a table."""
+    source = None if result.source is None else escape(result.source)
     if isinstance(result, Failure):
-        yield {"source": _escape(result.source), "error": _escape(str(result.error))}
+        yield {"source": source, "error": escape(str(result.error))}
         return
-    image: dict[str, Any] = {"source": _escape(result.source), "width": result.width, "height": result.height}
+    image: dict[str, Any] = {"source": source, "width": result.width, "height": result.height}
     image["faces"] = len(result)
     if not result.faces:
         yield image | decision_columns(result.decision)
@@ -66,8 +68,3 @@ def to_rows(result: ImageResult | Failure) -> Iterator[dict[str, Any]]:
         if "quality" in face:
             row |= {"quality": face["quality"]["score"], "quality_reasons": face["quality"]["reasons"]}
         yield row | decision_columns(decided.decision)
-
-
-def _escape(text: str | None) -> str | None:
-    """Text that is valid UTF-8, which Parquet requires."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

@@ -1,8 +1,10 @@
 """Reads files from a folder, .tar, .tar.gz or .zip by name, without unpacking to disk."""
 
+import lzma
 import tarfile
 import threading
 import zipfile
+import zlib
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -11,6 +13,19 @@ from typing import Self
 
 from oamface.errors import DataError
 from oamface.images import MAX_BYTES
+
+
+class StrictTarInfo(tarfile.TarInfo):
+    """Raises ReadError at a broken or missing header, which tarfile takes for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} before the end-of-archive marker") from error
 
 
 class Archive:
@@ -33,14 +48,17 @@ class Archive:
                 self._zip = zipfile.ZipFile(path)
                 self._zip_members = {_plain(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
             else:
-                self._tar = tarfile.open(path)  # noqa: SIM115 (closed in __exit__)
+                self._tar = tarfile.open(path, tarinfo=StrictTarInfo)  # noqa: SIM115 (closed in __exit__)
                 self._tar_members = {_plain(member.name): member for member in self._tar if member.isfile()}
+                _read_to_end(self._tar)
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file or folder") from error
-        except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
             self.close()
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")
-            raise DataError(f"{path}: not a readable folder, .tar, .tar.gz or .zip ({reason})") from error
+            known = self._tar is not None
+            problem = "the archive is damaged or cut off" if known else "not a readable folder, .tar, .tar.gz or .zip"
+            raise DataError(f"{path}: {problem} ({reason})") from error
 
     @cached_property
     def names(self) -> list[str]:
@@ -89,6 +107,12 @@ class Archive:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _read_to_end(tar: tarfile.TarFile) -> None:
+    """The checksum of compressed files comes after the last member. Raises what decompressors raise."""
+    while tar.fileobj is not None and tar.fileobj.read(2**20):
+        pass
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from zlib import crc32
 
+from oamface.atomic import escape
 from oamface.labels import Label
 from oamface.results import Box
 
@@ -40,11 +41,15 @@ def stem(name: str) -> str:
     return PurePosixPath(name).name.split(".")[0]
 
 
+def _checksum(name: str) -> int:
+    return crc32(escape(stem(name)).encode())
+
+
 def train_or_calibrate(name: str) -> str:
     """The split of an image outside the test split: "calibrate" for a tenth, chosen by the checksum of its stem."""
-    return "calibrate" if crc32(stem(name).encode()) % 10 == 1 else "train"
+    return "calibrate" if _checksum(name) % 10 == 1 else "train"
 
 
 def split_by_checksum(name: str) -> str:
     """The split of an image whose data set defines none: "test" for a fifth, chosen by the checksum of its stem."""
-    return "test" if crc32(stem(name).encode()) % 5 == 0 else train_or_calibrate(name)
+    return "test" if _checksum(name) % 5 == 0 else train_or_calibrate(name)

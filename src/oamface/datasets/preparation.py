@@ -59,7 +59,8 @@ def prepare(
     with Archive(path) as archive:
         index = read(archive)
         if not index.records:
-            raise DataError(f"{path}: holds no image of {index.data_set}; is it in its published layout?")
+            problems = [f"no image can be used, such as {name}: {reason}" for name, reason in index.skipped.items()]
+            raise DataError(f"{path}: {problems[0] if problems else 'has no image'}")
         make_folder(out)
         _check_identity(out, identity(index, size))
         if (out / "card.json").exists():

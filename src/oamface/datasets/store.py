@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oamface.atomic import write_text, write_whole
+from oamface.atomic import escape, write_text, write_whole
 from oamface.datasets.index import Index, Record, face_name
 from oamface.errors import StoreError
 from oamface.images import RGBImage
@@ -58,7 +58,8 @@ class Store:
     """An opened store of N faces.
 
     crops: (N, S, S, 3) uint8 RGB, memory-mapped. landmarks: (N, 5, 2) float32, in the crop's pixels.
-    names, splits: N strings each. labels: N labels. card: what was prepared, and which images were skipped and why.
+    names, splits: N strings each; bytes of a name that are not UTF-8 are escaped as \\udcXX. labels: N labels.
+    card: what was prepared, and which images were skipped and why.
     features: (N, F) float16 embeddings of a frozen teacher, NaN where it has none, or None (see save_features).
     undetected: a store of crops cut as where no face is detected, or None. Its split "calibrate" holds faces of this
     store with their detected landmarks; its split "undetected" holds faces of the training and calibration splits
@@ -196,11 +197,12 @@ def save_store(
     write_whole(folder / "crops.npy", partial(np.save, arr=crops))
     write_whole(folder / "landmarks.npy", partial(np.save, arr=landmarks))
     write_whole(folder / "labels.parquet", lambda file: pq.write_table(pa.Table.from_pylist(rows), file))
+    reasons_of = index.skipped | {face_name(record.name, record.box): reason for record, reason in lost}
     card = {
         **identity(index, crops.shape[1]),
         "faces": dict(Counter(record.split for record in kept)),
         "undetected": dict(Counter(record.split for record, _ in lost)),
-        "skipped": index.skipped | {face_name(record.name, record.box): reason for record, reason in lost},
+        "skipped": {escape(name): escape(reason) for name, reason in reasons_of.items()},
     }
     write_text(folder / "card.json", json.dumps(card, indent=1))
     return card
@@ -244,7 +246,7 @@ def attach_features(folder: Path, table: Path) -> int:
 def _row(record: Record) -> dict[str, Any]:
     label = record.label
     return {
-        "name": record.name,
+        "name": escape(record.name),
         **({} if record.box is None else {"box": list(record.box)}),
         "split": record.split,
         "age_low": label.age[0],

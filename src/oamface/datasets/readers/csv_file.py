@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -23,7 +25,7 @@ def read(archive: Archive, table: str | None = None) -> Index:
     table: the CSV file's name in the archive; by default the only one there. Columns, in any order: image (its path
     from the CSV file), and any of age (years, or a range such as 20-29), gender, race, mask, split (train, calibration
     or test) and person. A cell may be empty: the label is then unknown, and the split is chosen by the checksum of the
-    person, or else of the image's stem. All images of a person are in one split.
+    person, or else of the image's stem. All images of a person are in one split, whatever the capitals.
     Raises DataError: a column or label that is not known, an image or a person that is in two places, no image at all.
     """
     name = table or _only_table(archive)
@@ -33,12 +35,13 @@ def read(archive: Archive, table: str | None = None) -> Index:
     for number, row in rows:
         try:
             image = _image_path(name, row["image"])
-            if image in seen:
-                raise LabelError(f"{row['image']} is also the image of row {seen[image]}")
-            seen[image] = number
+            place = os.path.normpath(archive.path.absolute() / image)  # a path may also be absolute
+            if place in seen:
+                raise LabelError(f"{row['image']} is also the image of row {seen[place]}")
+            seen[place] = number
             label = read_label({task: row.get(task, "") for task in LABELS})
             named = _split(row.get("split", ""))  # checked where the person's rows decide, too
-            split = splits.get(row.get("person", "")) or named or split_by_name(image)
+            split = splits.get(_person(row)) or named or split_by_name(image)
         except LabelError as error:
             errors.append(f"row {number}: {error}")
             continue
@@ -99,7 +102,7 @@ def _image_path(table: str, image: str) -> str:
     """The image's path in the archive. Raises LabelError: there is none."""
     if not image:
         raise LabelError("names no image")
-    return (PurePosixPath(table).parent / image.replace("\\", "/")).as_posix()
+    return posixpath.normpath(PurePosixPath(table).parent / image.replace("\\", "/"))
 
 
 def _split(text: str) -> str:
@@ -109,17 +112,22 @@ def _split(text: str) -> str:
     return SPLITS.get(text.lower(), "")
 
 
+def _person(row: dict[str, str]) -> str:
+    """Whom a row shows, whatever the capitals; "" if it does not say."""
+    return row.get("person", "").casefold()
+
+
 def _splits_of_persons(table: str, rows: list[tuple[int, dict[str, str]]]) -> dict[str, str]:
     """Person to split: what any row says, or by checksum. Raises DataError: a person in two splits."""
     splits, first = dict[str, str](), dict[str, int]()
     for number, row in rows:
-        person, split = row.get("person", ""), SPLITS.get(row.get("split", "").lower(), "")
+        person, split = _person(row), SPLITS.get(row.get("split", "").lower(), "")
         if person and split:
             if splits.setdefault(person, split) != split:
                 raise DataError(
-                    f"{table}, row {number}: the person {person!r} is in the split {split}, "
+                    f"{table}, row {number}: the person {row['person']!r} is in the split {split}, "
                     f"and in {splits[person]} in row {first[person]}"
                 )
             first.setdefault(person, number)
-    persons = Counter(row.get("person", "") for _, row in rows)
+    persons = Counter(_person(row) for _, row in rows)
     return {person: splits.get(person) or split_by_name(person) for person in persons if person}
