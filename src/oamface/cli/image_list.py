@@ -56,7 +56,7 @@ class ImageList:
         self._folders.add((status.st_dev, status.st_ino))
         for child in children:
             below = f"{relative}/{child.name}" if relative else child.name
-            if child.is_dir():
+            if _is_folder(child.path):
                 self.add_folder(child.path, below)
             elif not child.name.startswith("."):
                 self._add_file(child.path, below)
@@ -95,13 +95,13 @@ def list_images(paths: Sequence[str]) -> ImageList:
     """
     listed = ImageList()
     for path in paths:
-        if Path(path).is_dir():
+        if _is_folder(path):
             listed.add_folder(path)
         elif glob.has_magic(path) and not os.path.lexists(path):
             base = _folder_of_glob(path)
             for match in sorted(glob.glob(path, recursive=True), key=os.fsencode):  # noqa: PTH207 (may be absolute)
                 relative = os.path.relpath(match, base)
-                if Path(match).is_dir():
+                if _is_folder(match):
                     listed.add_folder(match, "" if relative == "." else relative)
                 else:
                     listed.add(match, relative)
@@ -124,6 +124,10 @@ def _folder_of_glob(pattern: str) -> str:
     parts = Path(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     return str(Path(*parts[:fixed])) if fixed else "."
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 (pathlib raises where a name is too long or a link leads to itself)
 
 
 def _head(path: str) -> bytes:
