@@ -1,6 +1,10 @@
 import io
+import os
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -316,6 +320,32 @@ def test_open_files_are_read_once(analyzer, portrait) -> None:
     Image.fromarray(cv2.resize(portrait, (4100, 4100))).save(file, "JPEG")
     file.seek(0)
     assert len(analyzer.analyze(file)) == 1
+
+
+@contextmanager
+def pipe_of(data: bytes) -> Iterator[str]:
+    """The path of a pipe that gives these bytes once."""
+    end, start = os.pipe()
+    with ThreadPoolExecutor(1) as pool, open(end, "rb") as reading:  # noqa: PTH123 (a number, no path)
+        pool.submit(lambda: open(start, "wb").write(data))  # noqa: PTH123, SIM115
+        yield f"/dev/fd/{reading.fileno()}"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="opens pipes by their numbers")  # noqa: PTH110
+def test_pipes_are_read_once(analyzer, portrait) -> None:
+    """Also where a large image with a small face is decoded twice."""
+    canvas = np.full((3000, 4200, 3), 120, np.uint8)
+    canvas[200:440, 3500:3700] = portrait[20:260, 130:330]
+    file = io.BytesIO()
+    Image.fromarray(canvas).save(file, "JPEG", quality=95)
+    wanted = analyzer.analyze(file.getvalue())
+    with pipe_of(file.getvalue()) as path:
+        result = analyzer.analyze(path)
+    assert (result.source, result.faces) == (path, wanted.faces)
+    with pipe_of(file.getvalue()) as path, pipe_of(b"text") as other:
+        batch, failure = analyzer.analyze_batch([path, other])
+    assert (batch.source, batch.faces) == (path, wanted.faces)
+    assert other in str(failure.error)
 
 
 def test_a_detector_of_the_caller_is_never_called_by_two_threads_at_once(untrained_model, portrait) -> None:

@@ -20,7 +20,7 @@ from oamface.detection import Detection, Detector, assumed, prominent
 from oamface.errors import FaceError, ImageError, OamfaceError, OptionError
 from oamface.face_detector import FaceDetector
 from oamface.given_faces import check_boxes, check_detections, from_landmarks
-from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array
+from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array, readable_again
 from oamface.labels import TASKS, check_tasks
 from oamface.parallel import cores, map_ahead
 from oamface.predictor import Predictions, Predictor
@@ -109,11 +109,12 @@ class Analyzer:
         """
         if crop and (boxes is not None or landmarks is not None):
             raise OptionError("crop: the image is one face, so neither boxes nor landmarks can be given")
+        name, image = _name(image), readable_again(image)
         read = partial(_read, color=color)
         whole = boxes is not None or landmarks is not None
         decoded = read(image, decoded_pixels=None, least_side=None) if whole else read(image)
         detections = self._detections(decoded.image, boxes, landmarks, crop)
-        (result,) = self._results([_Page.cut(_name(image), image, decoded, detections, read)])
+        (result,) = self._results([_Page.cut(name, image, decoded, detections, read)])
         return replace(result, pages=len(decoded.pages))
 
     def analyze_batch(
@@ -204,6 +205,7 @@ class Analyzer:
     def _pages(self, item: BatchInput, *, crop: bool, color: Color) -> list["_Page | Failure"]:
         """Every page of one input with its faces cut out, or why there is none."""
         name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name(item), item)
+        image = readable_again(image)
         pages: tuple[int, ...] = (0,)
         results: list[_Page | Failure] = []
         while len(results) < len(pages):

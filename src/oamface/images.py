@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from oamface.atomic import write_whole
 from oamface.errors import ImageError, OptionError
 
 RGBImage = npt.NDArray[np.uint8]
+Input = TypeVar("Input")
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "HEIF")
@@ -127,6 +128,28 @@ def decode(
         raise ImageError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise anything at all on hostile input
         raise ImageError(f"{name}: damaged or truncated image ({error})") from error
+
+
+class PipeBytes(bytes):
+    """What was read from a pipe. name: the pipe's path, for messages."""
+
+    name: str
+
+
+def readable_again(source: Input) -> Input | PipeBytes:
+    """A path that can be read only once, such as a pipe's, as what it gave; all else as it is.
+
+    At most one byte more than an image may have. Waits for whoever writes into the pipe.
+    """
+    if not isinstance(source, str | os.PathLike) or os.path.isfile(source):  # noqa: PTH113 (False on every error)
+        return source
+    try:
+        with Path(source).open("rb") as file:
+            data = PipeBytes(file.read(MAX_BYTES + 1))
+    except (OSError, ValueError):  # a missing file, a folder: whoever reads it reports that
+        return source
+    data.name = os.fspath(source)
+    return data
 
 
 def write_image(path: Path, image: RGBImage, *, text: dict[str, str] | None = None) -> None:
