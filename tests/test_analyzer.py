@@ -297,6 +297,15 @@ def test_analyze_batch_keeps_order_and_reports_bad_images(analyzer, portrait, tm
     assert results[3].to_dict()["error"]["type"] == "ImageError"
 
 
+def test_pages_behind_a_bad_one_are_analyzed(analyzer, portrait, tmp_path) -> None:
+    pages = [Image.new("1", (11_000, 11_000)), Image.fromarray(portrait), Image.new("RGB", (90, 90))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression="tiff_deflate")
+    results = list(analyzer.analyze_batch([tmp_path / "a.tif"]))
+    assert [item.source for item in results] == [f"{tmp_path}/a.tif{end}" for end in ("", "#2", "#3")]
+    assert isinstance(results[0], Failure)
+    assert [len(item) for item in results[1:]] == [1, 0]
+
+
 def test_large_jpegs_give_the_same_faces_as_whole_ones(analyzer, portrait, tmp_path) -> None:
     """A JPEG is searched for faces at half its size; crops of small faces still come from all of its pixels."""
     near = cv2.resize(portrait, (2900, 2900), interpolation=cv2.INTER_CUBIC)

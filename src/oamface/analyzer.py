@@ -115,7 +115,7 @@ class Analyzer:
         decoded = read(image, decoded_pixels=None, least_side=None) if whole else read(image)
         detections = self._detections(decoded.image, boxes, landmarks, crop)
         (result,) = self._results([_Page.cut(name, image, decoded, detections, read)])
-        return replace(result, pages=len(decoded.pages))
+        return replace(result, pages=decoded.pages)
 
     def analyze_batch(
         self, images: Iterable[BatchInput], *, crop: bool = False, color: Color = "rgb"
@@ -206,20 +206,20 @@ class Analyzer:
         """Every page of one input with its faces cut out, or why there is none."""
         name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name(item), item)
         image = readable_again(image)
-        pages: tuple[int, ...] = (0,)
+        pages = 1
         results: list[_Page | Failure] = []
-        while len(results) < len(pages):
-            number = len(results)
+        while (number := len(results)) < pages:
             page_name = name if number == 0 or name is None else f"{name}#{number + 1}"
             try:
                 if isinstance(image, OSError):
                     raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
-                read = partial(_read, page=pages[number], color=color)
+                read = partial(_read, page=number, color=color)
                 decoded = read(image)
                 pages = decoded.pages
                 detections = self._detections(decoded.image, None, None, crop)
                 results.append(_Page.cut(page_name, image, decoded, detections, read))
             except OamfaceError as error:
+                pages = max(pages, getattr(error, "pages", 1))
                 results.append(Failure(page_name, error))
         return results
 
