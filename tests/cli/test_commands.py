@@ -60,6 +60,27 @@ def test_analyze_json_prints_a_line_an_image(images, untrained_model) -> None:
     assert lines[2]["error"]["type"] == lines[3]["error"]["type"] == "ImageError"
 
 
+def test_analyze_names_folders_and_globs_without_images(images, untrained_model) -> None:
+    (images / "empty").mkdir()
+    call = run("analyze", images / "a.png", images / "empty", f"{images}/*.tif", "--weights", untrained_model)
+    assert call.returncode == 1
+    nowhere = (images / "empty", images / "*.tif")
+    assert call.stderr.splitlines() == [f"oamface: {path}: no image there" for path in nowhere]
+
+
+def test_bulk_exits_with_1_when_some_images_failed(images, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("ray", reason="bulk analysis needs oamface[bulk]")
+    from oamface.bulk import job
+    from oamface.bulk.output import Counts
+
+    for errors in (0, 3):
+        summary = job.Summary(Counts(9, 5, errors, 0), 1, 1)
+        monkeypatch.setattr(job, "run_bulk", lambda *_, summary=summary, **__: summary)
+        call = CliRunner().invoke(app, ["bulk", str(images), "--output", str(tmp_path / "out")])
+        assert call.exit_code == (1 if errors else 0), call.output
+        assert f"{errors} unreadable" in call.stdout
+
+
 def test_analyze_writes_table_csv_and_annotated_images(images, untrained_model, tmp_path) -> None:
     outputs = ("--csv", tmp_path / "faces.csv", "--annotate", tmp_path / "annotated", "--tasks", "age, mask")
     call = run("analyze", f"{images}/*.png", *outputs, "--weights", untrained_model)

@@ -78,3 +78,13 @@ def test_list_images_rejects_folders_and_globs_without_images(tree, path: str) -
     (tree / "empty").mkdir()
     with pytest.raises(DataError):
         list_images([f"{tree}/{path}"])
+
+
+def test_folders_and_globs_without_images_are_listed_beside_the_others(tree) -> None:
+    (tree / "empty").mkdir()
+    (tree / "texts").mkdir()
+    (tree / "texts/notes.txt").write_text("text")
+    paths = [
+        f"{tree}/{path}" for path in ("a.png", "empty", "*.bmp", "texts", "sub", "a.png", "*.png", "sub/b.JPG", "sub")
+    ]
+    assert list_images(paths).empty == [f"{tree}/{path}" for path in ("empty", "*.bmp", "texts")]

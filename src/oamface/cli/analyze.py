@@ -45,7 +45,8 @@ def analyze(
     """Predict age, gender, race and mask of every face in images.
 
     Prints a table, or with --json one line of JSON an image. Ctrl-C keeps what was done.
-    Exit code 1 when some images could not be analyzed, 2 when none could, 130 after Ctrl-C.
+    Exit code 1 when some images could not be analyzed or a folder or glob holds none, 2 when no image could, 130 after
+    Ctrl-C.
     """
     from oamface.cli.image_list import STDIN, list_images
 
@@ -60,7 +61,7 @@ def analyze(
         check_output(csv, inputs=inputs, suffixes=suffixes(csv, ".csv"))
     run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)
     run.analyze(crops=crops)
-    if run.failed:
+    if run.failed or listed.empty:
         sys.exit(2 if run.failed == run.done else 1)
 
 
@@ -95,7 +96,9 @@ class _Run:
         self.done = self.failed = 0
 
     def analyze(self, *, crops: bool) -> None:
-        """Analyze and write every image, then say on standard error how many there were."""
+        """Analyze and write every image; say on standard error where there is none, and at last how many there were."""
+        for path in self._listed.empty:
+            print(f"oamface: {printable(path)}: no image there", file=sys.stderr)
         finished = False
         shown = sys.stderr.isatty() and not sys.stdout.isatty() and not self._json
         try:
