@@ -135,12 +135,6 @@ def test_analyze_rejects_boxes_and_landmarks_of_a_crop(analyzer, portrait, given
         analyzer.analyze(portrait, crop=True, **given)
 
 
-@pytest.mark.parametrize("images", ["photo.jpg", b"bytes", None, 3])
-def test_analyze_batch_rejects_one_image(analyzer, images) -> None:
-    with pytest.raises(OptionError):
-        analyzer.analyze_batch(images)
-
-
 @pytest.mark.parametrize("device", ["cuda", "directml", "coreml"])
 def test_a_device_that_is_not_there_is_an_error(untrained_model, device) -> None:
     import onnxruntime
@@ -379,6 +373,18 @@ def test_analyze_batch_takes_every_input_and_named_ones(analyzer, portrait, tmp_
     assert [item.source for item in results] == [str(path), None, None, "camera", "gone"]
     assert [type(item) for item in results] == [ImageResult] * 4 + [Failure]
     assert len({item.faces[0].box for item in results[:4]}) == 1
+
+
+def test_analyze_batch_rejects_one_image(analyzer, portrait, tmp_path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(portrait).save(path)
+    data = path.read_bytes()
+    encoded = (data, bytearray(data), memoryview(data), io.BytesIO(data))
+    for one in (*encoded, portrait, portrait[..., 0], Image.open(path), path, str(path), None, 3):
+        with pytest.raises(OptionError, match="iterable of images"):
+            analyzer.analyze_batch(one)
+    for several in (portrait[None], [portrait], np.array([str(path)])):
+        assert [len(result) for result in analyzer.analyze_batch(several)] == [1]
 
 
 def test_detect_predict_and_faces_are_the_steps_of_analyze(analyzer, portrait) -> None:

@@ -61,7 +61,7 @@ class Analyzer:
         device: str = "auto",
         threads: int = 0,
         detector: Detector | None = None,
-        at_least: Sequence[int] = (),
+        at_least: Sequence[int] | None = (),
         policy: AgePolicy | None = None,
     ) -> None:
         self.tasks, self.at_least, self.policy = check_tasks(tasks), check_thresholds(at_least), policy
@@ -128,7 +128,7 @@ class Analyzer:
         Of a file with several pages each is an image of its own, the second named NAME#2 and so on. crop, color: see
         `analyze`. Raises OptionError: one image instead of several.
         """
-        if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
+        if _is_one(images):
             raise OptionError(f"expected a list or another iterable of images, got {type(images).__name__}")
         pages = map_ahead(partial(self._pages, crop=crop, color=color), images, self._workers, ahead=BATCH)
         return self._in_batches(chain.from_iterable(pages))
@@ -283,6 +283,14 @@ def _with_measures(predictions: Predictions, crops: Sequence[RGBImage], detectio
     """Predictions with what quality is measured by. detections: in the original image's pixels."""
     rows = [measure(crop, face.landmarks) for crop, face in zip(crops, detections, strict=True)]
     return replace(predictions, measures=np.array(rows, np.float32).reshape(len(rows), len(MEASURES) - 1))
+
+
+def _is_one(images: object) -> bool:
+    """Whether this is one image, or nothing at all, instead of several."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":  # an array of paths is several images
+        return images.ndim < 4
+    one = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(images, "read")
+    return one or not isinstance(images, Iterable)
 
 
 def _name(image: object) -> str | None:
