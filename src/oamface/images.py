@@ -153,7 +153,7 @@ def readable_again(source: Input) -> Input | PipeBytes:
             data = PipeBytes(file.read(MAX_BYTES + 1))
     except (OSError, ValueError):  # a missing file, a folder: whoever reads it reports that
         return source
-    data.name = os.fspath(source)
+    data.name = str(source)
     return data
 
 
