@@ -74,6 +74,11 @@ def test_parse_reads_what_str_writes() -> None:
         assert AgePolicy.parse(str(one)) == one
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    policy = AgePolicy(np.int64(18), np.int32(25), np.float32(0.25), np.float64(0.125))
+    assert policy == AgePolicy.parse(str(policy)) == AgePolicy(18, 25, 0.25, 0.125)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -105,6 +110,7 @@ def test_no_face_is_referred() -> None:
         ({"age": 0}, "from 1 to 100"),
         ({"age": 101}, "from 1 to 100"),
         ({"age": 18.5}, "whole number"),
+        ({"age": True}, "whole number"),
         ({"age": 18, "challenge": 17}, "below the age 18"),
         ({"max_false_accept": 1.5}, "max_false_accept"),
         ({"max_false_refuse": -0.1}, "max_false_refuse"),

@@ -45,6 +45,10 @@ def test_the_probability_never_rises_with_the_years(parameters) -> None:
 
 def test_check_thresholds_sorts_and_rejects() -> None:
     assert check_thresholds([21, 18, 21]) == (18, 21)
+    assert check_thresholds(None) == check_thresholds([]) == ()
+    for number in (18, np.array(18)):
+        with pytest.raises(OptionError, match="expected a list of years"):
+            check_thresholds(number)
     for wrong in (-1, 101, 18.0, "18", True):
         with pytest.raises(OptionError, match="whole number from 0 to 100"):
             check_thresholds([wrong])

@@ -1,6 +1,10 @@
 import io
+import os
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -129,12 +133,6 @@ def test_analyzer_names_the_weights_there_are(weights) -> None:
 def test_analyze_rejects_boxes_and_landmarks_of_a_crop(analyzer, portrait, given) -> None:
     with pytest.raises(OptionError):
         analyzer.analyze(portrait, crop=True, **given)
-
-
-@pytest.mark.parametrize("images", ["photo.jpg", b"bytes", None, 3])
-def test_analyze_batch_rejects_one_image(analyzer, images) -> None:
-    with pytest.raises(OptionError):
-        analyzer.analyze_batch(images)
 
 
 @pytest.mark.parametrize("device", ["cuda", "directml", "coreml"])
@@ -293,6 +291,15 @@ def test_analyze_batch_keeps_order_and_reports_bad_images(analyzer, portrait, tm
     assert results[3].to_dict()["error"]["type"] == "ImageError"
 
 
+def test_pages_behind_a_bad_one_are_analyzed(analyzer, portrait, tmp_path) -> None:
+    pages = [Image.new("1", (11_000, 11_000)), Image.fromarray(portrait), Image.new("RGB", (90, 90))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression="tiff_deflate")
+    results = list(analyzer.analyze_batch([tmp_path / "a.tif"]))
+    assert [item.source for item in results] == [f"{tmp_path}/a.tif{end}" for end in ("", "#2", "#3")]
+    assert isinstance(results[0], Failure)
+    assert [len(item) for item in results[1:]] == [1, 0]
+
+
 def test_large_jpegs_give_the_same_faces_as_whole_ones(analyzer, portrait, tmp_path) -> None:
     """A JPEG is searched for faces at half its size; crops of small faces still come from all of its pixels."""
     near = cv2.resize(portrait, (2900, 2900), interpolation=cv2.INTER_CUBIC)
@@ -318,6 +325,32 @@ def test_open_files_are_read_once(analyzer, portrait) -> None:
     assert len(analyzer.analyze(file)) == 1
 
 
+@contextmanager
+def pipe_of(data: bytes) -> Iterator[str]:
+    """The path of a pipe that gives these bytes once."""
+    end, start = os.pipe()
+    with ThreadPoolExecutor(1) as pool, open(end, "rb") as reading:  # noqa: PTH123 (a number, no path)
+        pool.submit(lambda: open(start, "wb").write(data))  # noqa: PTH123, SIM115
+        yield f"/dev/fd/{reading.fileno()}"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="opens pipes by their numbers")  # noqa: PTH110
+def test_pipes_are_read_once(analyzer, portrait) -> None:
+    """Also where a large image with a small face is decoded twice."""
+    canvas = np.full((3000, 4200, 3), 120, np.uint8)
+    canvas[200:440, 3500:3700] = portrait[20:260, 130:330]
+    file = io.BytesIO()
+    Image.fromarray(canvas).save(file, "JPEG", quality=95)
+    wanted = analyzer.analyze(file.getvalue())
+    with pipe_of(file.getvalue()) as path:
+        result = analyzer.analyze(path)
+    assert (result.source, result.faces) == (path, wanted.faces)
+    with pipe_of(file.getvalue()) as path, pipe_of(b"text") as other:
+        batch, failure = analyzer.analyze_batch([path, other])
+    assert (batch.source, batch.faces) == (path, wanted.faces)
+    assert other in str(failure.error)
+
+
 def test_a_detector_of_the_caller_is_never_called_by_two_threads_at_once(untrained_model, portrait) -> None:
     busy = threading.Lock()
 
@@ -340,6 +373,18 @@ def test_analyze_batch_takes_every_input_and_named_ones(analyzer, portrait, tmp_
     assert [item.source for item in results] == [str(path), None, None, "camera", "gone"]
     assert [type(item) for item in results] == [ImageResult] * 4 + [Failure]
     assert len({item.faces[0].box for item in results[:4]}) == 1
+
+
+def test_analyze_batch_rejects_one_image(analyzer, portrait, tmp_path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(portrait).save(path)
+    data = path.read_bytes()
+    encoded = (data, bytearray(data), memoryview(data), io.BytesIO(data))
+    for one in (*encoded, portrait, portrait[..., 0], Image.open(path), path, str(path), None, 3):
+        with pytest.raises(OptionError, match="iterable of images"):
+            analyzer.analyze_batch(one)
+    for several in (portrait[None], [portrait], np.array([str(path)])):
+        assert [len(result) for result in analyzer.analyze_batch(several)] == [1]
 
 
 def test_detect_predict_and_faces_are_the_steps_of_analyze(analyzer, portrait) -> None:

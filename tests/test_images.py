@@ -51,6 +51,11 @@ def test_read_image_follows_exif_orientation() -> None:
     assert read_image(encode(ramp(), "JPEG", exif=exif)).shape == (24, 16, 3)
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_an_image_with_exif_that_cannot_be_read_is_not_turned(form: str) -> None:
+    assert read_image(encode(ramp(), form, exif=b"garbagegarbage")).shape == (16, 24, 3)
+
+
 def test_read_image_scales_sixteen_bits() -> None:
     values = np.array([[0, 32768, 65535]], np.uint16)
     assert read_image(encode(Image.fromarray(values)))[0, :, 0].tolist() == [0, 128, 255]
@@ -137,14 +142,37 @@ def test_decode_reads_every_page_of_a_tiff_without_thumbnails() -> None:
     pages = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
     data = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     first = decode(data)
-    assert first.pages == (0, 1, 2)
-    colours = [decode(data, page=page).image[0, 0].tolist() for page in first.pages]
+    assert first.pages == 3
+    colours = [decode(data, page=page).image[0, 0].tolist() for page in range(3)]
     assert colours == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(np.full((8, 6, 3), 9, np.uint8), photometric="rgb")
         writer.write(np.full((4, 3, 3), 9, np.uint8), photometric="rgb", subfiletype=1)
-    assert decode(buffer.getvalue()).pages == (0,)
+        writer.write(np.full((8, 6, 3), 7, np.uint8), photometric="rgb")
+    assert decode(buffer.getvalue()).pages == 2
+    assert decode(buffer.getvalue(), page=1).image.max() == 7
+
+
+def tiff_with_a_bad_first_page(kind: str) -> bytes:
+    """And a second that is red. kind: what is wrong with the first."""
+    if kind == "too large":
+        pages = [Image.new("1", (20_000, 20_000)), Image.new("RGB", (8, 6), "red")]
+        return encode(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="tiff_deflate")
+    pages = [ramp(), Image.new("RGB", (8, 6), "red")]
+    data = bytearray(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="tiff_deflate"))
+    start = Image.open(io.BytesIO(data)).tag_v2[273][0]
+    data[start : start + 40] = bytes(40)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["too large", "damaged"])
+def test_pages_behind_a_bad_one_are_known_and_can_be_read(kind) -> None:
+    data = tiff_with_a_bad_first_page(kind)
+    with pytest.raises(ImageError, match="limit" if kind == "too large" else kind) as raised:
+        decode(data)
+    assert raised.value.pages == 2
+    assert decode(data, page=1).image[0, 0].tolist() == [255, 0, 0]
 
 
 def test_decode_reduces_large_images_and_knows_their_size() -> None:
@@ -213,7 +241,7 @@ def test_jpegs_of_very_many_scans_are_rejected(tmp_path) -> None:
 def test_tiffs_of_very_many_pages_are_rejected(monkeypatch) -> None:
     monkeypatch.setattr("oamface.images.MAX_PAGES", 20)
     pages = [Image.new("L", (1, 1))] * 20
-    assert len(decode(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])).pages) == 20
+    assert decode(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])).pages == 20
     with pytest.raises(ImageError, match="more than 20 pages"):
         decode(encode(pages[0], "TIFF", save_all=True, append_images=pages))
 

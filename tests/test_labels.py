@@ -57,10 +57,11 @@ def test_label_rejects_unknown_classes_and_years(fields) -> None:
 
 
 def test_check_tasks_strips_and_removes_repetitions() -> None:
-    assert check_tasks([" mask", "age", "", "mask"]) == ("mask", "age")
+    for several in ([" mask", "age", "", "mask"], " mask,age", np.array(["mask", "age"])):
+        assert check_tasks(several) == ("mask", "age")
 
 
-@pytest.mark.parametrize("names", [[], [" "], ["age", "shoes"]])
+@pytest.mark.parametrize("names", [[], [" "], ["age", "shoes"], None, 5])
 def test_check_tasks_rejects_unknown_and_no_tasks(names) -> None:
     with pytest.raises(LabelError, match="age, gender, race, mask"):
         check_tasks(names)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oamface.errors import ImageError, OamfaceError, OptionError, TaskError
-from oamface.results import Age, Box, Classification, Face, Failure, ImageResult, Quality
+from oamface.results import Age, AgeDecision, Box, Classification, Face, Failure, ImageResult, Quality
 
 DISTRIBUTION = np.full(101, 1 / 101, np.float32)
 FACE = Face(
@@ -96,6 +96,22 @@ def test_to_pandas_has_one_row_a_face() -> None:
     empty = ImageResult(3, 2, ()).to_pandas()
     assert len(empty) == 0
     assert list(empty) == list(table)
+
+
+def test_to_pandas_has_the_probabilities_of_the_thresholds() -> None:
+    pytest.importorskip("pandas")
+    age = replace(FACE.age, thresholds=(18, 21))
+    table = replace(RESULT, faces=(replace(FACE, predictions={"age": age}), FACE)).to_pandas()
+    assert table["age_at_least"][0] == [(18, pytest.approx(83 / 101)), (21, pytest.approx(80 / 101))]
+    assert table["age_at_least"].isna().tolist() == [False, True]
+
+
+def test_to_pandas_has_the_decision_about_an_image_without_a_face() -> None:
+    pytest.importorskip("pandas")
+    result = ImageResult(3, 2, (), "a.jpg", decision=AgeDecision("refer", None, ("no face",)))
+    (row,) = result.to_pandas().to_dict("records")
+    assert (row["source"], row["decision"], row["reason"]) == ("a.jpg", "refer", ["no face"])
+    assert row["face"] is None or np.isnan(row["face"])
 
 
 def test_to_pandas_names_the_missing_package(monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """A decision about an age threshold that one face gives: accept, refuse, or refer to a person or another proof."""
 
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 
 from oamface.errors import OptionError
 from oamface.labels import AGES
@@ -28,13 +29,13 @@ class AgePolicy:
 
     def __post_init__(self) -> None:
         for name, years in (("age", self.age), ("challenge", self.least_estimate)):
-            if not isinstance(years, int) or isinstance(years, bool) or not 1 <= years <= AGES[-1]:
+            if not isinstance(years, Integral) or isinstance(years, bool) or not 1 <= years <= AGES[-1]:
                 raise OptionError(f"{name} {years!r}: expected a whole number of years from 1 to {AGES[-1]}")
         if self.least_estimate < self.age:
             raise OptionError(f"challenge {self.challenge}: below the age {self.age}, so it would accept the younger")
         for name in ("max_false_accept", "max_false_refuse"):
             rate = getattr(self, name)
-            if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate <= 1:
+            if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 <= float(rate) <= 1:
                 raise OptionError(f"{name} {rate!r}: expected a number within 0 to 1")
         if self.max_false_accept + self.max_false_refuse > 1:
             rates = f"max_false_accept {self.max_false_accept} and max_false_refuse {self.max_false_refuse}"

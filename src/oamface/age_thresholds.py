@@ -1,6 +1,6 @@
 """The probability of looking at least so old, calibrated, for every age."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,13 @@ def parse_thresholds(texts: Sequence[str]) -> tuple[int, ...]:
     return check_thresholds([int(name) for name in names])
 
 
-def check_thresholds(years: Sequence[int]) -> tuple[int, ...]:
-    """Thresholds in ascending order, each once. Raises OptionError: not whole numbers from 0 to 100."""
-    for year in years:
+def check_thresholds(years: Iterable[int] | None) -> tuple[int, ...]:
+    """Thresholds in ascending order, each once; None is none. Raises OptionError: not whole numbers from 0 to 100."""
+    try:
+        listed = () if years is None else tuple(years)
+    except TypeError:
+        raise OptionError(f"at_least {years!r}: expected a list of years, such as [18, 21]") from None
+    for year in listed:
         if not isinstance(year, int | np.integer) or isinstance(year, bool) or not 0 <= year <= AGES[-1]:
             raise OptionError(f"at_least {year!r}: expected a whole number from 0 to {AGES[-1]} years")
-    return tuple(sorted({int(year) for year in years}))
+    return tuple(sorted({int(year) for year in listed}))

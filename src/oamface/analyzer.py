@@ -20,7 +20,7 @@ from oamface.detection import Detection, Detector, assumed, prominent
 from oamface.errors import FaceError, ImageError, OamfaceError, OptionError
 from oamface.face_detector import FaceDetector
 from oamface.given_faces import check_boxes, check_detections, from_landmarks
-from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array
+from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array, readable_again
 from oamface.labels import TASKS, check_tasks
 from oamface.parallel import cores, map_ahead
 from oamface.predictor import Predictions, Predictor
@@ -61,7 +61,7 @@ class Analyzer:
         device: str = "auto",
         threads: int = 0,
         detector: Detector | None = None,
-        at_least: Sequence[int] = (),
+        at_least: Sequence[int] | None = (),
         policy: AgePolicy | None = None,
     ) -> None:
         self.tasks, self.at_least, self.policy = check_tasks(tasks), check_thresholds(at_least), policy
@@ -109,12 +109,13 @@ class Analyzer:
         """
         if crop and (boxes is not None or landmarks is not None):
             raise OptionError("crop: the image is one face, so neither boxes nor landmarks can be given")
+        name, image = _name(image), readable_again(image)
         read = partial(_read, color=color)
         whole = boxes is not None or landmarks is not None
         decoded = read(image, decoded_pixels=None, least_side=None) if whole else read(image)
         detections = self._detections(decoded.image, boxes, landmarks, crop)
-        (result,) = self._results([_Page.cut(_name(image), image, decoded, detections, read)])
-        return replace(result, pages=len(decoded.pages))
+        (result,) = self._results([_Page.cut(name, image, decoded, detections, read)])
+        return replace(result, pages=decoded.pages)
 
     def analyze_batch(
         self, images: Iterable[BatchInput], *, crop: bool = False, color: Color = "rgb"
@@ -127,7 +128,7 @@ class Analyzer:
         Of a file with several pages each is an image of its own, the second named NAME#2 and so on. crop, color: see
         `analyze`. Raises OptionError: one image instead of several.
         """
-        if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
+        if _is_one(images):
             raise OptionError(f"expected a list or another iterable of images, got {type(images).__name__}")
         pages = map_ahead(partial(self._pages, crop=crop, color=color), images, self._workers, ahead=BATCH)
         return self._in_batches(chain.from_iterable(pages))
@@ -204,20 +205,21 @@ class Analyzer:
     def _pages(self, item: BatchInput, *, crop: bool, color: Color) -> list["_Page | Failure"]:
         """Every page of one input with its faces cut out, or why there is none."""
         name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name(item), item)
-        pages: tuple[int, ...] = (0,)
+        image = readable_again(image)
+        pages = 1
         results: list[_Page | Failure] = []
-        while len(results) < len(pages):
-            number = len(results)
+        while (number := len(results)) < pages:
             page_name = name if number == 0 or name is None else f"{name}#{number + 1}"
             try:
                 if isinstance(image, OSError):
                     raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
-                read = partial(_read, page=pages[number], color=color)
+                read = partial(_read, page=number, color=color)
                 decoded = read(image)
                 pages = decoded.pages
                 detections = self._detections(decoded.image, None, None, crop)
                 results.append(_Page.cut(page_name, image, decoded, detections, read))
             except OamfaceError as error:
+                pages = max(pages, getattr(error, "pages", 1))
                 results.append(Failure(page_name, error))
         return results
 
@@ -281,6 +283,14 @@ def _with_measures(predictions: Predictions, crops: Sequence[RGBImage], detectio
     """Predictions with what quality is measured by. detections: in the original image's pixels."""
     rows = [measure(crop, face.landmarks) for crop, face in zip(crops, detections, strict=True)]
     return replace(predictions, measures=np.array(rows, np.float32).reshape(len(rows), len(MEASURES) - 1))
+
+
+def _is_one(images: object) -> bool:
+    """Whether this is one image, or nothing at all, instead of several."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":  # an array of paths is several images
+        return images.ndim < 4
+    one = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(images, "read")
+    return one or not isinstance(images, Iterable)
 
 
 def _name(image: object) -> str | None:

@@ -6,7 +6,12 @@ class OamfaceError(Exception):
 
 
 class ImageError(OamfaceError, ValueError):
-    """An image that cannot be read, is too large, or is not an array of pixels."""
+    """An image that cannot be read, is too large, or is not an array of pixels.
+
+    pages: how many its file has, the others of which may be readable.
+    """
+
+    pages: int = 1
 
 
 class FileError(OamfaceError):

@@ -6,10 +6,10 @@ import os
 import re
 import stat
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from oamface.atomic import write_whole
 from oamface.errors import ImageError, OptionError
 
 RGBImage = npt.NDArray[np.uint8]
+Input = TypeVar("Input")
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "HEIF")
@@ -38,6 +39,7 @@ _COSTLY = ("WEBP", "AVIF", "HEIF", "JPEG2000")  # decoders with several copies: 
 _JPEG_SCAN, _JPEG_END = b"\xda", b"\xd9"
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # but those inside compressed pixels
 _STRIP_PIXELS = 4_000_000  # converted at once, so that no second copy of a large image is made
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What EXIF's orientation asks for: quarter turns counter-clockwise, after mirroring left and right.
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
@@ -47,13 +49,13 @@ _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False)
 class Decoded:
     """An image in memory. image: (h, w, 3) uint8 RGB, upright. width, height: the file's own, which may be larger.
 
-    pages: numbers of all pages of the file, from 0, such as a TIFF's; one for most.
+    pages: how many the file has, such as a TIFF; one for most.
     """
 
     image: RGBImage
     width: int
     height: int
-    pages: tuple[int, ...] = (0,)
+    pages: int = 1
 
 
 def is_image(name: str) -> bool:
@@ -67,7 +69,7 @@ def is_image_bytes(head: bytes) -> bool:
     if head[:2] == b"BM":
         return head[6:10] == bytes(4)  # two letters alone may start any text
     return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", *_TIFF_STARTS))
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         or head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"))
         or (head[4:8] == b"ftyp" and head[8:12] in (*_HEIF_BRANDS, b"avif", b"avis"))
@@ -98,7 +100,7 @@ def decode(
 ) -> Decoded:
     """An image as `read_image` gives it, reduced by a whole factor where it has more than `decoded_pixels`.
 
-    page: of a TIFF, one of Decoded.pages. max_jpeg_pixels: limit for JPEGs, which are reduced while they are decoded.
+    page: of a TIFF, from 0. max_jpeg_pixels: limit for JPEGs, which are reduced while they are decoded.
     max_pixels: half of it for WebP, AVIF, HEIF and JPEG 2000. least_side: a JPEG is decoded at a half, a quarter or an
     eighth as long as its long side keeps so many pixels, which takes less time.
     Memory: 4 bytes for every pixel of the file (of a JPEG: of what is decoded, and 3 for every pixel if it is
@@ -111,22 +113,48 @@ def decode(
     ):
         kind = type(source).__name__
         raise ImageError(f"expected a path, bytes, an open file, a PIL image or an array of uint8, got {kind}")
+    pages = [0]
     try:
         with warnings.catch_warnings():
             # Our own limit on pixels is the one that counts; Pillow's warning would be noise beside it.
             warnings.simplefilter("ignore")
             if isinstance(source, Image.Image):
-                return _decoded(source.copy(), name, 0, max_pixels, max_pixels, decoded_pixels, None)
+                return _decoded(source.copy(), name, max_pixels, max_pixels, decoded_pixels, None)
             with _opened(source, max_bytes) as file, _identified(file, name) as image:
-                return _decoded(image, name, page, max_pixels, max_jpeg_pixels, decoded_pixels, least_side)
-    except ImageError:
+                pages = _pages(image, name)
+                if page or pages[0]:
+                    image.seek(pages[page])
+                decoded = _decoded(image, name, max_pixels, max_jpeg_pixels, decoded_pixels, least_side)
+                return replace(decoded, pages=len(pages))
+    except ImageError as error:
+        error.pages = len(pages)
         raise
-    except Image.DecompressionBombError as error:  # Pillow refuses the largest before we see their size
-        raise ImageError(f"{name}: more than the limit of {max_pixels} pixels ({error}); shrink it first") from error
-    except UnidentifiedImageError:
-        raise ImageError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise anything at all on hostile input
-        raise ImageError(f"{name}: damaged or truncated image ({error})") from error
+        described = _described(error, name, max_pixels)
+        described.pages = len(pages)
+        raise described from error
+
+
+class PipeBytes(bytes):
+    """What was read from a pipe. name: the pipe's path, for messages."""
+
+    name: str
+
+
+def readable_again(source: Input) -> Input | PipeBytes:
+    """A path that can be read only once, such as a pipe's, as what it gave; all else as it is.
+
+    At most one byte more than an image may have. Waits for whoever writes into the pipe.
+    """
+    if not isinstance(source, str | os.PathLike) or os.path.isfile(source):  # noqa: PTH113 (False on every error)
+        return source
+    try:
+        with Path(source).open("rb") as file:
+            data = PipeBytes(file.read(MAX_BYTES + 1))
+    except (OSError, ValueError):  # a missing file, a folder: whoever reads it reports that
+        return source
+    data.name = str(source)
+    return data
 
 
 def write_image(path: Path, image: RGBImage, *, text: dict[str, str] | None = None) -> None:
@@ -234,11 +262,24 @@ def _identified(file: IO[bytes], name: str) -> Image.Image:
     if head.startswith(b"\xff\xd8\xff"):
         _check_scans(file, name)
         return JpegImagePlugin.JpegImageFile(file)  # Image.open would refuse telephones' 200 megapixels
+    if head.startswith(_TIFF_STARTS):
+        return TiffImagePlugin.TiffImageFile(
+            file
+        )  # Image.open would refuse all pages for a first one that is too large
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         import pillow_heif  # here, since most images do not need it
 
         return pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
     return Image.open(file, formats=[form for form in FORMATS if form != "HEIF"])
+
+
+def _described(error: Exception, name: str, max_pixels: int) -> ImageError:
+    """What went wrong while an image was decoded."""
+    if isinstance(error, Image.DecompressionBombError):  # Pillow refuses the largest before we see their size
+        return ImageError(f"{name}: more than the limit of {max_pixels} pixels ({error}); shrink it first")
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(f"{name}: not an image in a known format ({', '.join(FORMATS)})")
+    return ImageError(f"{name}: damaged or truncated image ({error})")
 
 
 def _check_scans(file: IO[bytes], name: str) -> None:
@@ -262,15 +303,11 @@ def _count_scans(content: bytes | mmap.mmap, name: str) -> None:
 def _decoded(
     image: Image.Image,
     name: str,
-    page: int,
     max_pixels: int,
     max_jpeg_pixels: int,
     decoded_pixels: int | None,
     least_side: int | None,
 ) -> Decoded:
-    pages = _pages(image, name)
-    if page or pages[0]:
-        image.seek(page or pages[0])
     size, most = image.size, max_jpeg_pixels if image.format == "JPEG" else max_pixels
     if image.format in _COSTLY:
         most = max_pixels // 2
@@ -290,18 +327,29 @@ def _decoded(
     while decoded_pixels is not None and image.width * image.height > decoded_pixels * factor**2:
         factor += 1
     pixels = _pixels(image, factor)
-    turns, mirrored = _TURNS.get(image.getexif().get(0x0112, 1), (0, False))
+    turns, mirrored = _TURNS.get(_orientation(image), (0, False))
     if mirrored:
         pixels = pixels[:, ::-1]
     pixels = np.ascontiguousarray(np.rot90(pixels, turns))
     width, height = size if turns % 2 == 0 else size[::-1]
-    return Decoded(pixels, width, height, pages)
+    return Decoded(pixels, width, height)
 
 
-def _pages(image: Image.Image, name: str) -> tuple[int, ...]:
-    """The pages of a TIFF, without reduced copies and masks; one for all else. Raises ImageError: very many."""
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's, 1 where it cannot be read: the pixels are still good."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:
+        return 1
+
+
+def _pages(image: Image.Image, name: str) -> list[int]:
+    """Where the pages of a TIFF are in it, without reduced copies and masks; one for all else.
+
+    Raises ImageError: very many.
+    """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return (0,)
+        return [0]
     whole = []
     for number in count():
         try:
@@ -313,7 +361,7 @@ def _pages(image: Image.Image, name: str) -> tuple[int, ...]:
         if not image.tag_v2.get(254, 0) & 0b101:
             whole.append(number)
     image.seek(0)
-    return tuple(whole) or (0,)
+    return whole or [0]
 
 
 def _check_tiff(image: TiffImagePlugin.TiffImageFile, name: str) -> None:

@@ -54,7 +54,10 @@ def check_tasks(names: Iterable[str]) -> tuple[str, ...]:
 
     Raises LabelError: an unknown task, or none.
     """
-    listed = names.split(",") if isinstance(names, str) else [str(name) for name in names or ()]
+    try:
+        listed = names.split(",") if isinstance(names, str) else [str(name) for name in names]
+    except TypeError:
+        raise LabelError(f"tasks {names!r}: expected a list of names; known are {', '.join(TASKS)}") from None
     tasks = tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
     unknown = [name for name in tasks if name not in TASKS]
     if unknown:

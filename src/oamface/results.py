@@ -254,9 +254,10 @@ class ImageResult:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row a face, in the columns of `oamface bulk`; those of tasks that were not requested hold no values.
+        """One row a face, in the columns of `oamface bulk` without error, faces, landmarks and the maps of classes.
 
-        Raises OamfaceError: pandas is not installed.
+        Columns of tasks that were not requested hold no values. An image without a face has no row, or, with a policy,
+        one with its decision. Raises OamfaceError: pandas is not installed.
         """
         try:
             import pandas as pd
@@ -264,6 +265,8 @@ class ImageResult:
             raise OamfaceError("to_pandas needs the package pandas: pip install pandas") from error
         image = {"source": self.source, "width": self.width, "height": self.height}
         rows = [{**image, "face": number, **_columns(face)} for number, face in enumerate(self.faces)]
+        if self.decision is not None:
+            rows.append({**image, **decision_columns(self.decision)})
         return pd.DataFrame(rows, columns=[*image, "face", *_COLUMNS])
 
 
@@ -282,7 +285,8 @@ class Failure:
 
 DECISION_COLUMNS = ("decision", "decision_probability", "reason")
 _COLUMNS = (
-    *("x", "y", "box_width", "box_height", "score", "visibility", "detected", "age", "age_low", "age_high"),
+    *("x", "y", "box_width", "box_height", "score", "visibility", "detected"),
+    *("age", "age_low", "age_high", "age_at_least"),
     *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
     *("quality", "quality_reasons", *DECISION_COLUMNS),
 )
@@ -294,6 +298,8 @@ def _columns(face: Face) -> dict[str, Any]:
         prediction = face.predictions[task]
         if isinstance(prediction, Age):
             row |= {"age": prediction.years, "age_low": prediction.low, "age_high": prediction.high}
+            if prediction.thresholds:
+                row["age_at_least"] = [(years, prediction.at_least(years)) for years in prediction.thresholds]
         else:
             row |= {task: prediction.label, f"{task}_probability": prediction.probability}
     if face.quality is not None:

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from helpers.drawn import SMALL_STUDY, write_store
 from helpers.program import PROGRAM, command_names, run, run_forked
 from oamface.cli.app import app
 from oamface.datasets.store import Store
+from oamface.errors import ImageError
+from oamface.images import decode
 from oamface.occlusion import STYLES
 from oamface.weights import WEIGHTS
 
@@ -56,6 +60,27 @@ def test_analyze_json_prints_a_line_an_image(images, untrained_model) -> None:
     assert lines[2]["error"]["type"] == lines[3]["error"]["type"] == "ImageError"
 
 
+def test_analyze_names_folders_and_globs_without_images(images, untrained_model) -> None:
+    (images / "empty").mkdir()
+    call = run("analyze", images / "a.png", images / "empty", f"{images}/*.tif", "--weights", untrained_model)
+    assert call.returncode == 1
+    nowhere = (images / "empty", images / "*.tif")
+    assert call.stderr.splitlines() == [f"oamface: {path}: no image there" for path in nowhere]
+
+
+def test_bulk_exits_with_1_when_some_images_failed(images, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("ray", reason="bulk analysis needs oamface[bulk]")
+    from oamface.bulk import job
+    from oamface.bulk.output import Counts
+
+    for errors in (0, 3):
+        summary = job.Summary(Counts(9, 5, errors, 0), 1, 1)
+        monkeypatch.setattr(job, "run_bulk", lambda *_, summary=summary, **__: summary)
+        call = CliRunner().invoke(app, ["bulk", str(images), "--output", str(tmp_path / "out")])
+        assert call.exit_code == (1 if errors else 0), call.output
+        assert f"{errors} unreadable" in call.stdout
+
+
 def test_analyze_writes_table_csv_and_annotated_images(images, untrained_model, tmp_path) -> None:
     outputs = ("--csv", tmp_path / "faces.csv", "--annotate", tmp_path / "annotated", "--tasks", "age, mask")
     call = run("analyze", f"{images}/*.png", *outputs, "--weights", untrained_model)
@@ -68,6 +93,44 @@ def test_analyze_writes_table_csv_and_annotated_images(images, untrained_model, 
     annotated = np.array(Image.open(tmp_path / "annotated/a.png"))
     assert annotated.shape == (512, 512, 3)
     assert (annotated != skimage.data.astronaut()).any()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_analyze_reads_a_pipe_once_and_annotates_it(images, untrained_model, tmp_path) -> None:
+    os.mkfifo(images / "pipe")
+    threading.Thread(target=lambda: (images / "pipe").write_bytes((images / "a.png").read_bytes())).start()
+    options = ("--json", "--annotate", tmp_path / "annotated", "--weights", untrained_model)
+    call = run("analyze", images / "pipe", images / "b.jpg", *options)
+    assert call.returncode == 0, call.stderr
+    assert [len(json.loads(line)["faces"]) for line in call.stdout.splitlines()] == [1, 1]
+    assert sorted(os.listdir(tmp_path / "annotated")) == ["b.png", "pipe.png"]  # noqa: PTH208
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_analyze_can_be_interrupted_while_it_waits_for_a_pipe(images, untrained_model) -> None:
+    os.mkfifo(images / "pipe")
+    command = [PROGRAM, "analyze", images / "pipe", "--json", "--weights", untrained_model]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with (images / "pipe").open("wb"):  # opens once the program waits for what comes
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=60)[1]
+    assert (process.returncode, errors) == (130, "oamface: interrupted; what was done is kept\n")
+
+
+def test_an_image_that_cannot_be_read_again_to_be_annotated_has_failed(
+    images, untrained_model, tmp_path, monkeypatch
+) -> None:
+    def read(source, **options):
+        if source.endswith("a.png"):
+            raise ImageError(f"{source}: cannot be read")
+        return decode(source, **options)
+
+    monkeypatch.setattr("oamface.cli.face_writers.decode", read)
+    options = ("--annotate", str(tmp_path / "annotated"), "--weights", str(untrained_model))
+    call = CliRunner().invoke(app, ["analyze", str(images), *options])
+    assert call.exit_code == 1
+    assert "a.png: cannot be read" in call.stderr
+    assert os.listdir(tmp_path / "annotated") == ["b.png"]  # noqa: PTH208
 
 
 def test_analyze_crops_gives_exactly_one_face(images, untrained_model) -> None:

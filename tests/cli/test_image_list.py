@@ -60,6 +60,14 @@ def test_list_images_keeps_dangling_links(tmp_path) -> None:
     assert names(tmp_path, "") == ["gone.png"]
 
 
+def test_list_images_keeps_links_to_themselves_and_names_that_are_too_long(tmp_path) -> None:
+    """Reading these gives their errors, beside the others' results."""
+    write_png(tmp_path / "a.png")
+    (tmp_path / "self.png").symlink_to("self.png")
+    long = "x" * 300 + ".png"
+    assert names(tmp_path, "", long, "self.png") == ["a.png", "self.png", long]
+
+
 def test_list_images_does_not_wait_for_a_pipe(tree) -> None:
     os.mkfifo(tree / "pipe")
     assert "pipe" not in names(tree, "")
@@ -70,3 +78,13 @@ def test_list_images_rejects_folders_and_globs_without_images(tree, path: str) -
     (tree / "empty").mkdir()
     with pytest.raises(DataError):
         list_images([f"{tree}/{path}"])
+
+
+def test_folders_and_globs_without_images_are_listed_beside_the_others(tree) -> None:
+    (tree / "empty").mkdir()
+    (tree / "texts").mkdir()
+    (tree / "texts/notes.txt").write_text("text")
+    paths = [
+        f"{tree}/{path}" for path in ("a.png", "empty", "*.bmp", "texts", "sub", "a.png", "*.png", "sub/b.JPG", "sub")
+    ]
+    assert list_images(paths).empty == [f"{tree}/{path}" for path in ("empty", "*.bmp", "texts")]

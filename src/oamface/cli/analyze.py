@@ -1,6 +1,7 @@
 """`oamface analyze`: the faces of images as a table, JSON, CSV or annotated images."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from oamface.cli import options as opt
 from oamface.cli.checks import suffixes
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import Stdout, check_stdout, json_line, printable, read_stdin
+from oamface.errors import ImageError
 from oamface.weights import WEIGHTS
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def analyze(
     """Predict age, gender, race and mask of every face in images.
 
     Prints a table, or with --json one line of JSON an image. Ctrl-C keeps what was done.
-    Exit code 1 when some images could not be analyzed, 2 when none could, 130 after Ctrl-C.
+    Exit code 1 when some images could not be analyzed or a folder or glob holds none, 2 when no image could, 130 after
+    Ctrl-C.
     """
     from oamface.cli.image_list import STDIN, list_images
 
@@ -58,7 +61,7 @@ def analyze(
         check_output(csv, inputs=inputs, suffixes=suffixes(csv, ".csv"))
     run = _Run(analyzer, listed, inputs, json=json, csv=csv, annotate=annotate)
     run.analyze(crops=crops)
-    if run.failed:
+    if run.failed or listed.empty:
         sys.exit(2 if run.failed == run.done else 1)
 
 
@@ -88,23 +91,35 @@ class _Run:
         self._csv = None if self._csv_file is None else CsvWriter(self._csv_file, *settings, decided=decided)
         self._table = TextTable(analyzer.tasks, list(self._images), analyzer.at_least)
         self._stdout = Stdout(required=csv is None and annotate is None)
-        self._data = {STDIN: read_stdin()} if STDIN in self._images else {}
+        # What can be read only once, for the annotated image.
+        self._data: dict[str, bytes] = {STDIN: read_stdin()} if STDIN in self._images else {}
         self.done = self.failed = 0
 
     def analyze(self, *, crops: bool) -> None:
-        """Analyze and write every image, then say on standard error how many there were."""
-        inputs = [(path, self._data.get(path, path)) for path in self._images]
+        """Analyze and write every image; say on standard error where there is none, and at last how many there were."""
+        for path in self._listed.empty:
+            print(f"oamface: {printable(path)}: no image there", file=sys.stderr)
         finished = False
         shown = sys.stderr.isatty() and not sys.stdout.isatty() and not self._json
         try:
             with ProgressBar("analyze", shown=shown) as bar:
-                for result in self._analyzer.analyze_batch(inputs, crop=crops):
+                for result in self._analyzer.analyze_batch(self._inputs(), crop=crops):
                     self.done += 1
-                    bar.update(self.done, max(self.done, len(inputs)))
+                    bar.update(self.done, max(self.done, len(self._images)))
                     self._write(result, bar)
             finished = True
         finally:
             self._close(finished=finished)
+
+    def _inputs(self) -> "Iterator[tuple[str, str | bytes]]":
+        """Every image, pipes as their bytes: read here, since a thread that waits for one cannot be interrupted."""
+        from oamface.images import readable_again
+
+        for path in self._images:
+            data = self._data[path] if path in self._data else readable_again(path)
+            if isinstance(data, bytes):
+                self._data[path] = data
+            yield path, data
 
     def _write(self, result: "ImageResult | Failure", bar: ProgressBar) -> None:
         from oamface.results import Failure
@@ -114,8 +129,7 @@ class _Run:
         if self._csv is not None:
             self._csv.add(result)
         if isinstance(result, Failure):
-            self.failed += 1
-            bar.print(f"oamface: {printable(str(result.error))}")
+            self._fail(result.error, bar)
             return
         if not self._json:
             for line in self._table.lines(result):
@@ -123,7 +137,14 @@ class _Run:
         if self._annotated is not None:
             name = str(result.source)
             image = self._images.get(name) or self._images[name.rpartition("#")[0]]  # PATH#2 is its second page
-            self._annotated.write(image, result, self._data.get(image.path))
+            try:
+                self._annotated.write(image, result, self._data.get(image.path))
+            except ImageError as error:  # the file is no longer what it was
+                self._fail(error, bar)
+
+    def _fail(self, error: Exception, bar: ProgressBar) -> None:
+        self.failed += 1
+        bar.print(f"oamface: {printable(str(error))}")
 
     def _close(self, *, finished: bool) -> None:
         csv = self._csv_file

@@ -1,5 +1,6 @@
 """`oamface bulk`: any number of images on any number of machines, into Parquet files."""
 
+import sys
 import time
 from typing import Annotated
 
@@ -43,7 +44,10 @@ def bulk(
         int, typer.Option(min=1, help="Images of a folder that make one shard.", rich_help_panel=CLUSTER)
     ] = 256,
 ) -> None:
-    """Analyze any number of images on any number of machines, into Parquet, each exactly once."""
+    """Analyze any number of images on any number of machines, into Parquet, each exactly once.
+
+    Exit code 1 when some images could not be analyzed.
+    """
     from oamface.bulk.job import run_bulk
 
     started = time.monotonic()
@@ -73,3 +77,5 @@ def bulk(
         f"{output}: {counts.images} images, {counts.faces} faces, {counts.errors} unreadable, "
         f"{counts.skipped} files skipped; {summary.written} shards written now"
     )
+    if counts.errors:
+        sys.exit(1)

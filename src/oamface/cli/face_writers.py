@@ -168,9 +168,7 @@ class AnnotatedImages:
         """
         name = str(result.source)
         page = int(name.removeprefix(f"{image.path}#")) - 1 if name != image.path else 0
-        decoded = first = decode(image.path if data is None else data)
-        if page:
-            decoded = decode(image.path if data is None else data, page=first.pages[page])
+        decoded = decode(image.path if data is None else data, page=page)
         target = self._free_path(image.relative, f"#{page + 1}" if page else "")
         write_image(target, annotate(decoded.image, result), text=ANNOTATED)
         self._written.add(target)

@@ -30,15 +30,37 @@ class ImageList:
 
     images: also paths that do not exist, so that their errors stand beside the others' results.
     unsupported: files in folders that are of another format. annotated: images in folders that oamface has annotated.
+    empty: folders and globs that hold neither images nor annotated ones.
     """
 
     images: list[InputImage] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     annotated: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    _found: int = field(default=0, repr=False)  # images, and folders that are listed already
     _paths: set[str] = field(default_factory=set, repr=False)
     _folders: set[tuple[int, int]] = field(default_factory=set, repr=False)
 
+    def add_argument(self, path: str) -> None:
+        """A file, a folder with all below it, a glob, or STDIN."""
+        before = self._found
+        if _is_folder(path):
+            self.add_folder(path)
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            base = _folder_of_glob(path)
+            for match in sorted(glob.glob(path, recursive=True), key=os.fsencode):  # noqa: PTH207 (may be absolute)
+                relative = os.path.relpath(match, base)
+                if _is_folder(match):
+                    self.add_folder(match, "" if relative == "." else relative)
+                else:
+                    self.add(match, relative)
+        else:
+            self.add(path, "stdin" if path == STDIN else Path(path).name or path)
+        if self._found == before:
+            self.empty.append(path)
+
     def add(self, path: str, relative: str) -> None:
+        self._found += 1
         if path not in self._paths:
             self._paths.add(path)
             self.images.append(InputImage(path, relative))
@@ -52,11 +74,12 @@ class ImageList:
             self.add(folder, relative)  # reading it will raise the error
             return
         if (status.st_dev, status.st_ino) in self._folders:
+            self._found += 1
             return
         self._folders.add((status.st_dev, status.st_ino))
         for child in children:
             below = f"{relative}/{child.name}" if relative else child.name
-            if child.is_dir():
+            if _is_folder(child.path):
                 self.add_folder(child.path, below)
             elif not child.name.startswith("."):
                 self._add_file(child.path, below)
@@ -65,6 +88,7 @@ class ImageList:
         if is_image(path):
             if path.lower().endswith(".png") and is_annotated(path):
                 self.annotated.append(path)
+                self._found += 1
             else:
                 self.add(path, relative)
         elif not Path(path).suffix and is_image_bytes(_head(path)):
@@ -95,18 +119,7 @@ def list_images(paths: Sequence[str]) -> ImageList:
     """
     listed = ImageList()
     for path in paths:
-        if Path(path).is_dir():
-            listed.add_folder(path)
-        elif glob.has_magic(path) and not os.path.lexists(path):
-            base = _folder_of_glob(path)
-            for match in sorted(glob.glob(path, recursive=True), key=os.fsencode):  # noqa: PTH207 (may be absolute)
-                relative = os.path.relpath(match, base)
-                if Path(match).is_dir():
-                    listed.add_folder(match, "" if relative == "." else relative)
-                else:
-                    listed.add(match, relative)
-        else:
-            listed.add(path, "stdin" if path == STDIN else Path(path).name or path)
+        listed.add_argument(path)
     if not listed.images:
         formats = ", ".join(sorted(EXTENSIONS))
         skipped = f"; {text}" if (text := listed.skipped(0)) else ""
@@ -124,6 +137,10 @@ def _folder_of_glob(pattern: str) -> str:
     parts = Path(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     return str(Path(*parts[:fixed])) if fixed else "."
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 (pathlib raises where a name is too long or a link leads to itself)
 
 
 def _head(path: str) -> bytes:
