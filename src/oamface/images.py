@@ -263,9 +263,7 @@ def _identified(file: IO[bytes], name: str) -> Image.Image:
         _check_scans(file, name)
         return JpegImagePlugin.JpegImageFile(file)  # Image.open would refuse telephones' 200 megapixels
     if head.startswith(_TIFF_STARTS):
-        return TiffImagePlugin.TiffImageFile(
-            file
-        )  # Image.open would refuse all pages for a first one that is too large
+        return TiffImagePlugin.TiffImageFile(file)  # likewise all pages for a first one that is too large
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         import pillow_heif  # here, since most images do not need it
 
