@@ -5,6 +5,7 @@ DATA ?= ../shared/datasets
 OPEN := stores/fairface stores/masks
 ALL := stores/utkface stores/aaf $(OPEN)
 WEIGHTS := src/oamface/weights
+LOGS := docs/results/training
 NAMES := oam oam-int8 oam-open oam-small
 MINUTES ?= 4
 
@@ -83,11 +84,12 @@ sbom: dist
 stores/%: | install
 	$(OAMFACE) data prepare $* $(DATA)/$*.tar --output $@
 
-# A run ends after MINUTES of the clock, which are for a GPU. On a CPU: make weights MINUTES=1440
+# A run ends after MINUTES of the clock, which are for a GPU; but oam-small's after its epochs. On a CPU: make weights
+# MINUTES=1440
 LIMIT = --minutes $(MINUTES)
-runs/oam-small%: LIMIT :=
+runs/oam-small/%: private LIMIT :=
 STORES := $(ALL)
-runs/oam-open%: STORES := $(OPEN)
+runs/oam-open% runs/oam-small/%: STORES := $(OPEN)
 
 runs/%/checkpoint.safetensors: recipes/%.toml | $(ALL)
 	$(OAMFACE) train $< $(STORES:%=--store %) --output runs/$* --workers 4 $(LIMIT)
@@ -99,19 +101,16 @@ runs/oam/checkpoint.safetensors: $(TEACHERS) runs/oam-close/checkpoint.safetenso
 
 $(WEIGHTS)/oam.onnx: runs/oam/checkpoint.safetensors
 	$(OAMFACE) export $< $(ALL:%=--store %) --output $@
+	for run in oam-close oam; do cp runs/$$run/log.jsonl $(LOGS)/$$run.jsonl || exit 1; done
 
 $(WEIGHTS)/oam-int8.onnx: $(WEIGHTS)/oam.onnx
 	$(OAMFACE) export $< --precision int8 $(ALL:%=--store %) --output $@
 
-# Pruned from oam and distilled from it, first on a GPU; the shipped file is from the oam before this one.
-runs/oam-small-views/checkpoint.safetensors: | $(WEIGHTS)/oam.onnx
-runs/oam-small/checkpoint.safetensors: runs/oam-small-views/checkpoint.safetensors
+runs/oam-small/checkpoint.safetensors: | $(WEIGHTS)/oam-open.onnx
 
-$(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
-	$(OAMFACE) export $< --precision int8 $(ALL:%=--store %) --output $@
-
-$(WEIGHTS)/oam-open.onnx: runs/oam-open/checkpoint.safetensors
-	$(OAMFACE) export $< $(OPEN:%=--store %) --test-store stores/utkface --test-store stores/aaf --output $@
+$(WEIGHTS)/oam-small.onnx: private PRECISION := --precision int8
+$(WEIGHTS)/oam-open.onnx $(WEIGHTS)/oam-small.onnx: $(WEIGHTS)/%.onnx: runs/%/checkpoint.safetensors
+	$(OAMFACE) export $< $(PRECISION) $(OPEN:%=--store %) --test-store stores/utkface --test-store stores/aaf --output $@
 
 $(WEIGHTS)/face_scanner.onnx: | .venv/installed
 	$(OAMFACE) train-scanner $(DATA)/fairface.tar $(DATA)/masks.tar --output $@
@@ -123,7 +122,7 @@ weights: $(WEIGHTS)/face_scanner.onnx $(NAMES:%=$(WEIGHTS)/%.onnx) card
 report: card
 	$(OAMFACE) paper benchmark $(ALL:%=--store %) --weights oam --weights oam-small --output runs/results
 	$(OAMFACE) paper report runs/results --main oam --study docs/results/study.json --compact docs/results \
-		--log runs/oam-close/log.jsonl --log runs/oam/log.jsonl --output docs/report
+		--log $(LOGS)/oam-close.jsonl --log $(LOGS)/oam.jsonl --output docs/report
 	$(PYTHON) benchmarks/undetected.py $(DATA) docs/results/undetected.json
 	$(MAKE) figures
 

@@ -4,7 +4,8 @@ Installs the packages of benchmarks/peers/peers.toml into --work (never into oam
 oamface's models on the same faces of the test parts, clean and with held-out masks drawn over them, measures speed and
 memory, and writes docs/results/peers.json and the tables between the markers in docs/comparison.md and README.md.
 Each peer sees several crops of calibration faces first, and gets the one that it does best with.
---tables alone writes the tables again, from the results that are there. Needs Node and a registry; takes about an hour
+--tables alone writes the tables again, from the results that are there; --ours first measures oamface's models again on
+the same faces, for new weights of the same shape: speeds stay. Needs Node and a registry; takes about an hour
 on two cores. What is done stays in --work and is not done again.
 """
 
@@ -303,6 +304,31 @@ def _mb(paths: Any) -> float:
     )
 
 
+def measure_ours(spec: dict[str, Any], chosen: Sequence[Store]) -> dict[str, Any]:
+    """The results of oamface's models on the chosen test faces, by name."""
+    models = [ModelPredictor(Predictor(name, device="cpu", threads=1), name) for name in spec["ours"]]
+    tables = run_predictors(models, chosen, COMPARED)
+    return {name: measure(table) for name, table in zip(spec["ours"], tables, strict=True)}
+
+
+def model_digests(spec: dict[str, Any]) -> dict[str, str]:
+    return {name: hashlib.sha256(weights_file(name).read_bytes()).hexdigest() for name in spec["ours"]}
+
+
+def renew_ours(options: argparse.Namespace, spec: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The results that are there, with oamface's models measured again on the same faces."""
+    stores = open_stores([options.stores / name for name in DATA_SETS])
+    if {store.data_set: store.digest for store in stores} != before["stores"]:
+        raise SystemExit("the stores hold other faces than those that the peers were measured on; measure all of them")
+    chosen = [choose_faces(store, "test", before["faces"]["test"]) for store in stores]
+    return {
+        **before,
+        "models": model_digests(spec),
+        "networks": before["networks"] | describe(options.work, {**spec, "peers": {}}),
+        "accuracy": before["accuracy"] | measure_ours(spec, chosen),
+    }
+
+
 def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, Any]:
     work = options.work
     install(work, spec)
@@ -316,10 +342,7 @@ def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, 
         faces[split] = [face for part in read for face in part]
     print("images read", flush=True)
     speed = measure_speed(work, spec, faces["test"])
-    accuracy, crops = {}, {}
-    ours = [ModelPredictor(Predictor(name, device="cpu", threads=1), name) for name in spec["ours"]]
-    for name, table in zip(spec["ours"], run_predictors(ours, chosen["test"], COMPARED), strict=True):
-        accuracy[name] = measure(table)
+    accuracy, crops = measure_ours(spec, chosen["test"]), {}
 
     def predict(name: str) -> tuple[Window, Path]:
         """A peer's best window, and its predictions in it."""
@@ -342,7 +365,7 @@ def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, 
             "python": platform.python_version(),
             "node": node,
         },
-        "models": {name: hashlib.sha256(weights_file(name).read_bytes()).hexdigest() for name in spec["ours"]},
+        "models": model_digests(spec),
         "packages": {"python": _versions(work), "node": spec["node"]["packages"]},
         "stores": {store.data_set: store.digest for store in stores},
         "faces": {"test": options.faces, "calibrate": options.calibration},
@@ -370,13 +393,16 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=10, help="of each calibration part, to choose crops")
     parser.add_argument("--peers", nargs="*", help="only these of peers.toml")
     parser.add_argument("--tables", action="store_true", help="only write the tables, from the results that are there")
+    parser.add_argument("--ours", action="store_true", help="only measure the accuracy of oamface's models again")
     options = parser.parse_args()
     results = ROOT / "docs/results/peers.json"
     if not options.tables:
         options.work.mkdir(parents=True, exist_ok=True)
         spec = tomllib.loads((HERE / "peers.toml").read_text())
         spec["peers"] = {name: peer for name, peer in spec["peers"].items() if name in (options.peers or spec["peers"])}
-        measured = measure_all(options, spec)
+        measured = (
+            renew_ours(options, spec, json.loads(results.read_text())) if options.ours else measure_all(options, spec)
+        )
         results.parent.mkdir(exist_ok=True)
         write_text(results, json.dumps(measured, indent=1) + "\n")
     update(ROOT)

@@ -32,7 +32,7 @@ LEARNT_FROM = {
     "oam-int8": {"utkface", "aaf", "fairface", "masks"},
     "oam": {"utkface", "aaf", "fairface", "masks"},
     "oam-open": {"fairface", "masks"},
-    "oam-small": {"utkface", "fairface", "masks"},
+    "oam-small": {"fairface", "masks"},
 }
 
 

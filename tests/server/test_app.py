@@ -256,12 +256,24 @@ def test_hostile_bodies_never_give_500(client, jpeg, junk, content_type, length,
     assert client.get("/healthz").status_code == 200
 
 
+def test_internal_error_is_a_problem_with_all_headers(client, analyzer, jpeg, monkeypatch) -> None:
+    def fail(*_, **__) -> None:
+        raise RuntimeError("a secret of the service")
+
+    monkeypatch.setattr(analyzer, "detect", fail)
+    response = client.post("/v1/analyze", content=jpeg)
+    assert "secret" not in check_problem(response, 500)
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
 def test_models_route_gives_the_listed_networks(client, analyzer) -> None:
     index = client.get("/models/index.json").json()
     assert index["service"]
     assert index["model"] == "untrained"
     assert {*WEIGHTS, "untrained"} == index["models"].keys()
     assert "research only" in index["models"]["oam-int8"]["terms"]
+    assert index["models"]["oam-small"]["terms"] == ""
     for name, listed in {**index["models"], **index["detectors"]}.items():
         network = client.get(f"/models/{name}.onnx").content
         assert (len(network), hashlib.sha256(network).hexdigest()) == (listed["bytes"], listed["sha256"])

