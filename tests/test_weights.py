@@ -69,7 +69,7 @@ def test_card_is_that_of_the_shipped_file(weights) -> None:
     points = operating_points(predictor.digest)
     assert [point["wanted"] for point in points] == [0.1, 0.05, 0.01, 0.001]
     assert card == model_card(predictor.description, points)
-    assert ("research only" in card) == (weights != "oam-open")
+    assert ("research only" in card) == (weights in RESEARCH_ONLY)
 
 
 def test_default_weights_are_the_best_in_eight_bits(portrait) -> None:

@@ -8,7 +8,7 @@ def test_list_models_describes_every_shipped_file() -> None:
     for model in models:
         assert model.size == model.file.stat().st_size > 1e6
         assert model.precision == ("int8" if model.name in ("oam-int8", "oam-small") else "float16")
-        assert model.licence == ("commercial use" if model.name == "oam-open" else "research only")
+        assert model.licence == ("commercial use" if model.name in ("oam-open", "oam-small") else "research only")
         age = model.figures["utkface/age/mae"]
         assert 3 < age.low < age.value < age.high < 9
         assert model.to_dict()["file"] == str(model.file)

@@ -129,7 +129,7 @@ def images(portrait, tmp_path_factory) -> dict[str, bytes]:
         "small": cv2.copyMakeBorder(portrait, 700, 700, 900, 900, cv2.BORDER_REPLICATE),
         "tiny": cv2.resize(portrait, (62, 62), interpolation=cv2.INTER_AREA),
         "strip": np.hstack([portrait[:400], gray, portrait[:400, ::-1]]),
-        "nobody": portrait[:60, :60],
+        "nobody": portrait[:80, :80],
     }
     rotated = Image.fromarray(person).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()

@@ -1,5 +1,6 @@
 """From a folder of benchmark results to the report as HTML, JSON and Markdown."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,9 @@ def report(
     summary = _summary(findings, judged, synthetic=synthetic)
     make_folder(out)
     write_text(out / "index.html", page)
-    write_text(out / "report.json", compact_json(summary))
-    write_text(out / "README.md", claims_markdown(summary))
+    text = compact_json(summary)
+    write_text(out / "report.json", text)
+    write_text(out / "README.md", claims_markdown(json.loads(text)))  # with its digits
     if compact is not None:
         _write_compact(findings, compact, with_study=study is None)
     return summary
