@@ -219,6 +219,13 @@ def test_train_export_evaluate_card_and_analyze_one_network(images, tmp_path) ->
     assert len(json.loads(analyzed.stdout)["faces"]) == 1
 
 
+def test_evaluate_says_that_there_are_too_few_faces(tmp_path, untrained_model) -> None:
+    store = write_store(tmp_path / "store", splits={"train": 4, "calibrate": 3, "test": 2})
+    call = run_forked("evaluate", "--store", store, "--weights", untrained_model, "--split", "calibrate")
+    assert call.returncode == 0
+    assert "no figures: they take 10 labelled faces of the split 'calibrate'" in call.stderr
+
+
 @pytest.mark.slow
 def test_paper_study_benchmark_and_report_follow_each_other(tmp_path, untrained_model) -> None:
     store = write_store(tmp_path / "store")

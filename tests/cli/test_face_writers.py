@@ -46,6 +46,13 @@ def test_text_table_has_a_line_for_every_face_and_for_none() -> None:
     assert "no face found" in text
 
 
+def test_text_table_has_room_for_the_names_of_pages() -> None:
+    table = TextTable(("age", "mask"), ["m.tif"])
+    lines = [line for name in ("m.tif", "m.tif#2") for line in table.lines(replace(TWO_FACES, source=name))]
+    assert len(lines) == 5
+    assert all("34 (27-42)" in line for line in lines[1:])
+
+
 @pytest.mark.parametrize(("face", "noted"), [(UNDETECTED, True), (FACE, False)])
 def test_text_table_notes_undetected_faces(face, noted: bool) -> None:
     (_, line) = TextTable(face.tasks, ["a"]).lines(ImageResult(64, 80, (face,), "a"))

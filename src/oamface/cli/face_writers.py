@@ -38,7 +38,7 @@ class TextTable:
     """
 
     def __init__(self, tasks: Sequence[str], names: Sequence[str], at_least: Sequence[int] = ()) -> None:
-        longest = max((cell_len(printable(name)) for name in names), default=0)
+        longest = max((cell_len(printable(name)) + _room_for_page(name) for name in names), default=0)
         self._widths = {"image": min(max(longest, 5), _NAME_WIDTH), "face": 4}
         self._widths |= {task: 14 + 12 * len(at_least) if task == "age" else 20 for task in tasks} | {"visible": 7}
         self._heading: tuple[str, ...] = (self._line([*self._widths, "note"]),)
@@ -60,6 +60,11 @@ class TextTable:
         widths = [*self._widths.values(), 0]
         padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=False))
         return "  ".join(padded).rstrip()
+
+
+def _room_for_page(name: str) -> int:
+    """Cells of #2 to #99, which the name of a TIFF's page ends with."""
+    return 3 if name.lower().endswith((".tif", ".tiff")) else 0
 
 
 def _note(face: Face) -> str:

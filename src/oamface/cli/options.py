@@ -9,7 +9,7 @@ import typer
 from oamface.devices import DEVICES, DeviceName
 from oamface.errors import OptionError
 from oamface.labels import TASKS
-from oamface.weights import WEIGHTS, terms
+from oamface.weights import RESEARCH_ONLY, WEIGHTS, terms
 
 if TYPE_CHECKING:
     from oamface.age_policy import AgePolicy
@@ -24,7 +24,7 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         metavar="MODEL",
-        help=f"{', '.join(WEIGHTS)}, or a file. Only oam-open may be used for more than research.",
+        help=f"{', '.join(WEIGHTS)}, or a file. {' and '.join(RESEARCH_ONLY)} are for research only.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -169,7 +169,7 @@ def evaluate(
     store: opt.Stores,
     weights: opt.Weights = "oam",
     device: opt.Device = "auto",
-    split: Annotated[str, typer.Option(help="test, calibrate or train.")] = "test",
+    split: Annotated[Literal["test", "calibrate", "train"], typer.Option(help="Whose faces.")] = "test",
     json: opt.Json = False,
     output: opt.JsonFile = None,
 ) -> None:
@@ -177,6 +177,7 @@ def evaluate(
     from oamface.datasets.store import open_stores
     from oamface.evaluation import tables
     from oamface.evaluation.model_file import evaluate as measure
+    from oamface.evaluation.task_metrics import MIN_FACES
     from oamface.predictor import Predictor
 
     check_json_file(output, inputs=[*model_files(weights), *store_files(store)])
@@ -185,7 +186,10 @@ def evaluate(
         figures = measure(predictor, stores, split=split, on_progress=bar.update)
     if output is not None:
         write_text(output, json_text(figures))
+    rows = tables.rows(figures)
     if json:
         print(json_text(figures), end="")
     else:
-        print_table(tables.HEADINGS, tables.rows(figures), numbers=False)
+        print_table(tables.HEADINGS, rows, numbers=False)
+    if {task for _, _, _, task, *_ in rows} <= {"attention"}:  # which takes no labels
+        print(f"oamface: no figures: they take {MIN_FACES} labelled faces of the split {split!r}", file=sys.stderr)
