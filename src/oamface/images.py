@@ -283,19 +283,21 @@ def _described(error: Exception, name: str, max_pixels: int) -> ImageError:
 def _check_scans(file: IO[bytes], name: str) -> None:
     """Raises ImageError: a JPEG of more than MAX_SCANS scans."""
     if isinstance(file, io.BytesIO):
-        _count_scans(file.getvalue(), name)
-        return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        _count_scans(content, name)
+        scans = _count_scans(file.getvalue())
+    else:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            scans = _count_scans(content)
+    if scans > MAX_SCANS:
+        raise ImageError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it anew")
 
 
-def _count_scans(content: bytes | mmap.mmap, name: str) -> None:
+def _count_scans(content: bytes | mmap.mmap) -> int:
+    """The scans of a JPEG, without what a telephone appends to it; counted to MAX_SCANS + 1."""
     scans, at = 0, 2
-    while (marker := _JPEG_MARKER.search(content, at)) and marker[1] != _JPEG_END:
+    while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(content, at)) and marker[1] != _JPEG_END:
         scans += marker[1] == _JPEG_SCAN
-        if scans > MAX_SCANS:
-            raise ImageError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it anew")
         at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def _decoded(

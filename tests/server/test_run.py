@@ -223,7 +223,7 @@ def test_hostile_headers_never_give_500(server, header, line) -> None:
 @pytest.mark.parametrize(
     "text", ["", "# only a comment\n", "short\n", "long-enough-for-a-key\nshort\n", "ein-schlüssel-der-lang-ist\n"]
 )
-def test_read_keys_rejects_missing_short_and_other_keys(tmp_path, text) -> None:
+def test_read_keys_rejects_missing_short_and_non_ascii_keys(tmp_path, text) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(ServeError, match="at least 16"):
         read_keys(tmp_path / "keys")
