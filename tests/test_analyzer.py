@@ -81,24 +81,23 @@ class Gives:
         return self.result
 
 
-@pytest.mark.parametrize(
-    "result",
-    [
-        None,
-        [((0, 0, 9, 9), LANDMARKS, 1.0)],
-        [Detection((0, 0, 9, 9), LANDMARKS, 1.0)],
-        [Detection(Box(0, 0, 9, 9), LANDMARKS[:3], 1.0)],
-        [Detection(Box(0, 0, 9, np.nan), LANDMARKS, 1.0)],
-        [Detection(Box(9, 9, -5, -5), LANDMARKS, 1.0)],
-        [Detection(Box(0, 0, 9, 9), np.full((5, 2), 7.0), 1.0)],
-        [Detection(Box(0, 0, 9, 9), LANDMARKS, None)],
-        [Detection(Box(0, 0, 9, 9), LANDMARKS, np.nan)],
-        [Detection(Box(0, 0, 9, 9), LANDMARKS, 7.0)],
-        [Detection(Box(0, 0, 9, 9), LANDMARKS, 1.0, assumed="x")],
-        ValueError("broken"),
-    ],
-    ids=str,
-)
+DETECTOR_FAILURES = {
+    "nothing": None,
+    "tuples": [((0, 0, 9, 9), LANDMARKS, 1.0)],
+    "a box that is a tuple": [Detection((0, 0, 9, 9), LANDMARKS, 1.0)],
+    "three landmarks": [Detection(Box(0, 0, 9, 9), LANDMARKS[:3], 1.0)],
+    "a height of NaN": [Detection(Box(0, 0, 9, np.nan), LANDMARKS, 1.0)],
+    "negative sides": [Detection(Box(9, 9, -5, -5), LANDMARKS, 1.0)],
+    "landmarks on one point": [Detection(Box(0, 0, 9, 9), np.full((5, 2), 7.0), 1.0)],
+    "no score": [Detection(Box(0, 0, 9, 9), LANDMARKS, None)],
+    "a score of NaN": [Detection(Box(0, 0, 9, 9), LANDMARKS, np.nan)],
+    "a score of 7": [Detection(Box(0, 0, 9, 9), LANDMARKS, 7.0)],
+    "assumed is a text": [Detection(Box(0, 0, 9, 9), LANDMARKS, 1.0, assumed="x")],
+    "an exception": ValueError("broken"),
+}
+
+
+@pytest.mark.parametrize("result", DETECTOR_FAILURES.values(), ids=DETECTOR_FAILURES)
 def test_a_detector_that_fails_is_an_error_and_ends_no_batch(untrained_model, portrait, result) -> None:
     analyzer = Analyzer(untrained_model, detector=Gives(result))
     with pytest.raises(FaceError, match="detector"):
@@ -318,11 +317,22 @@ def test_large_jpegs_give_the_same_faces_as_whole_ones(analyzer, portrait, tmp_p
         assert abs(face.age.years - other.age.years) < 3
 
 
-def test_open_files_are_read_once(analyzer, portrait) -> None:
-    file = io.BytesIO()
-    Image.fromarray(cv2.resize(portrait, (4100, 4100))).save(file, "JPEG")
-    file.seek(0)
-    assert len(analyzer.analyze(file)) == 1
+def test_open_files_give_what_their_bytes_give(analyzer, portrait) -> None:
+    """Also where a large image with a small face is decoded twice, and every page of a TIFF."""
+    canvas = np.full((3000, 4200, 3), 120, np.uint8)
+    canvas[200:440, 3500:3700] = portrait[20:260, 130:330]
+    pages = [Image.fromarray(canvas[:, ::-1]), Image.fromarray(portrait)]
+    large, tiff = io.BytesIO(), io.BytesIO()
+    Image.fromarray(canvas).save(large, "JPEG", quality=95)
+    pages[0].save(tiff, "TIFF", save_all=True, append_images=pages[1:])
+    wanted = list(analyzer.analyze_batch([large.getvalue(), tiff.getvalue()]))
+    for file in (large, tiff):
+        file.seek(0)
+    assert [len(result) for result in wanted] == [1, 1, 1]
+    assert [result.faces for result in analyzer.analyze_batch([large, tiff])] == [result.faces for result in wanted]
+    large.seek(0)
+    assert analyzer.analyze(large).faces == wanted[0].faces
+    assert large.tell() == len(large.getvalue())
 
 
 @contextmanager

@@ -6,7 +6,30 @@ import time
 
 import pytest
 
-from oamface.parallel import map_ahead
+from oamface import parallel
+from oamface.parallel import cores, map_ahead
+
+LIMITS = {
+    "version 2": ({"cpu.max": "100000 100000\n"}, 1),
+    "version 2, half a core": ({"cpu.max": "50000 100000\n"}, 1),
+    "version 2, no limit": ({"cpu.max": "max 100000\n"}, None),
+    "version 2, more than there is": ({"cpu.max": "99900000 100000\n"}, None),
+    "version 1": ({"cpu/cpu.cfs_quota_us": "90000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+    "version 1, no limit": ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+    "unreadable": ({"cpu.max": "many\n"}, None),
+    "none": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("files", "limit"), LIMITS.values(), ids=LIMITS)
+def test_cores_are_at_most_what_a_container_may_use(tmp_path, monkeypatch, files, limit) -> None:
+    monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path / "none")
+    machine = cores()
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path)
+    assert cores() == (limit or machine)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

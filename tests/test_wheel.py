@@ -52,6 +52,8 @@ CALLS = {
     "video": (("a.mp4", "--output", "new.jsonl"), "oamface[video]"),
 }
 
+OLDEST_PYTHON = (3, 11)
+
 # All that a shared object of a light install may find outside of it; python:slim has them. None is libGL.
 GLIBC = {"libc.so.6", "libdl.so.2", "libm.so.6", "libmvec.so.1", "libpthread.so.0", "librt.so.1"}
 SLIM_LIBRARIES = GLIBC | {"libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"}
@@ -67,16 +69,17 @@ def uv() -> str:
 def make_environment(uv, tmp_path_factory):
     """Makes an empty virtual environment, and returns the variables of a shell where it is active.
 
-    There `uv pip install oamface` installs the wheel, which is built once, from the sdist.
+    There `uv pip install oamface` installs the wheel, which is built once, from the sdist. constraints: the versions
+    of what it depends on.
     """
     dist = tmp_path_factory.mktemp("dist")
     _call_uv(uv, "build", "-q", "--out-dir", dist, ROOT)
 
-    def make() -> dict[str, str]:
+    def make(constraints: Path = ROOT / "constraints.txt") -> dict[str, str]:
         folder = tmp_path_factory.mktemp("env")
         _call_uv(uv, "venv", "-q", "--python", sys.executable, folder)
         path = os.pathsep.join([str(folder / "bin"), os.environ.get("PATH", "")])
-        links = {"UV_FIND_LINKS": str(dist), "UV_CONSTRAINT": str(ROOT / "constraints.txt")}
+        links = {"UV_FIND_LINKS": str(dist), "UV_CONSTRAINT": str(constraints)}
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return inherited | links | {"PATH": path, "VIRTUAL_ENV": str(folder), "UV": uv}
 
@@ -193,8 +196,14 @@ def folder(tmp_path) -> Path:
 @pytest.mark.network
 @pytest.mark.release
 @pytest.mark.skipif(os.name == "nt", reason="the commands are run by bash")
-def test_first_commands_of_the_readme_do_what_they_say(make_environment, folder) -> None:
-    variables = make_environment()
+@pytest.mark.parametrize("versions", ["pinned", "lowest"])
+def test_first_commands_of_the_readme_do_what_they_say(versions, uv, make_environment, folder, tmp_path) -> None:
+    if versions == "pinned":
+        variables = make_environment()
+    elif sys.version_info[:2] == OLDEST_PYTHON:
+        variables = make_environment(_lowest_versions(uv, tmp_path / "lowest.txt"))
+    else:
+        pytest.skip("the lowest versions have wheels for the oldest Python alone")
     assert FIRST_COMMANDS[0].startswith("pip install oamface ")
     assert len(FIRST_COMMANDS) == 10
     for line in FIRST_COMMANDS:
@@ -205,6 +214,14 @@ def test_first_commands_of_the_readme_do_what_they_say(make_environment, folder)
             _ask_server(folder, variables)
         else:
             _check(words, _shell(line, folder, variables), folder)
+
+
+def _lowest_versions(uv: str, constraints: Path) -> Path:
+    """Constraints with the lowest version of everything that pyproject.toml names for users."""
+    extras = [f"--extra={name}" for name in ("bulk", "demo", "serve", "video")]
+    call = ("pip", "compile", "-q", "--resolution=lowest-direct", "--python", sys.executable, *extras)
+    _call_uv(uv, *call, ROOT / "pyproject.toml", "--output-file", constraints)
+    return constraints
 
 
 def _shell(line: str, folder: Path, variables: dict[str, str]) -> str:

@@ -28,7 +28,6 @@ from oamface.quality import MEASURES, assess, measure, widening
 from oamface.results import UNCERTAIN, Age, Box, Classification, Face, Failure, ImageResult, Quality
 from oamface.weights import WEIGHTS
 
-_REREADABLE = (str, os.PathLike, bytes, bytearray, memoryview)  # inputs that can be decoded twice
 ImageInput = Source | npt.NDArray[np.uint8] | Decoded
 BatchInput = ImageInput | OSError | tuple[str, ImageInput | OSError]
 Color = Literal["rgb", "bgr"]
@@ -273,7 +272,7 @@ class _Page:
         size = (decoded.width, decoded.height)
         in_file = _rescaled(detections, decoded.image.shape[1::-1], size)
         reduced = decoded.image.shape[1] < decoded.width
-        if reduced and isinstance(image, _REREADABLE) and any(_is_enlarged(face) for face in detections):
+        if reduced and any(_is_enlarged(face) for face in detections):
             decoded = read(image, least_side=None)
             detections = _rescaled(in_file, size, decoded.image.shape[1::-1])
         return cls(name, *size, in_file, [crop_face(decoded.image, face.landmarks) for face in detections])
@@ -311,8 +310,6 @@ def _read(
     if isinstance(image, np.ndarray):
         pixels = from_array(image, color=color)
         return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-    if not isinstance(image, _REREADABLE):
-        least_side = None
     return decode(image, page=page, decoded_pixels=decoded_pixels, least_side=least_side)
 
 

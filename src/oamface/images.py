@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -135,25 +136,33 @@ def decode(
         raise described from error
 
 
-class PipeBytes(bytes):
-    """What was read from a pipe. name: the pipe's path, for messages."""
+class FileBytes(bytes):
+    """What an open file or a pipe gave. name: its path, for messages."""
 
     name: str
 
 
-def readable_again(source: Input) -> Input | PipeBytes:
-    """A path that can be read only once, such as a pipe's, as what it gave; all else as it is.
+def readable_again(source: Input) -> Input | FileBytes:
+    """What can be read only once, an open file or the path of a pipe, as what it gave; all else as it is.
 
     At most one byte more than an image may have. Waits for whoever writes into the pipe.
     """
-    if not isinstance(source, str | os.PathLike) or os.path.isfile(source):  # noqa: PTH113 (False on every error)
-        return source
+    opened: Any = source
+    name = _name(opened)
     try:
-        with Path(source).open("rb") as file:
-            data = PipeBytes(file.read(MAX_BYTES + 1))
-    except (OSError, ValueError):  # a missing file, a folder: whoever reads it reports that
+        if isinstance(source, str | os.PathLike):
+            if os.path.isfile(source):  # noqa: PTH113 (False on every error)
+                return source
+            opened = Path(source).open("rb")  # noqa: SIM115 (closed below)
+        elif not hasattr(source, "read"):
+            return source
+        with nullcontext() if opened is source else opened:
+            data = FileBytes(opened.read(MAX_BYTES + 1))
+    except Exception:  # a missing file, a folder, an open text: whoever reads it reports that
         return source
-    data.name = str(source)
+    if not data and opened is source:  # likewise a file at its end
+        return source
+    data.name = name
     return data
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from oamface.devices import AUTOMATIC, GPUS, PROVIDERS, check_device
 from oamface.errors import DeviceError, ModelError, OptionError
+from oamface.parallel import cores, cpu_limit
 from oamface.results import FloatArray
 
 
@@ -108,6 +109,8 @@ class OnnxRuntime:
 
     def __init__(self, model: bytes, provider: str = "CPUExecutionProvider", threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
+        if threads == 0 and cpu_limit() is not None:  # which ONNX Runtime does not look at
+            threads = cores()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         for key, value in _SPINNING.items():

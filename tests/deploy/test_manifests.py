@@ -142,7 +142,6 @@ def test_image_is_on_slim_python_of_a_supported_version() -> None:
     assert build == image  # the environment that is copied links to this Python
     version = re.fullmatch(r"python:(3\.\d+)-slim", image).group(1)
     assert version in SpecifierSet(PROJECT["requires-python"])
-    assert version in SpecifierSet(">=3.13")  # the first that reads PYTHON_CPU_COUNT
     (variables,) = arguments_of(IMAGE, "ENV")
     assert set(re.findall(r"/lib/python([\d.]+)/", variables)) == {version}
 
@@ -227,10 +226,8 @@ def test_image_tags_are_those_that_the_dockerfile_builds() -> None:
     assert COMPOSE["image"] == CONTAINER["image"]
 
 
-def test_workers_are_as_many_as_cores_in_the_limit() -> None:
-    (variable,) = CONTAINER["env"]
-    assert variable == {"name": "PYTHON_CPU_COUNT", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}
-    assert COMPOSE["environment"]["PYTHON_CPU_COUNT"] == COMPOSE["deploy"]["resources"]["limits"]["cpus"]
+def test_compose_and_pods_have_the_same_number_of_cores() -> None:
+    assert float(COMPOSE["deploy"]["resources"]["limits"]["cpus"]) == float(CONTAINER["resources"]["limits"]["cpu"])
 
 
 def test_cuda_replaces_onnxruntime_by_a_version_that_the_package_allows() -> None:

@@ -138,24 +138,24 @@ def test_contradicting_query_and_form_are_rejected(client) -> None:
     check_problem(client.post("/v1/analyze?crop=false", content=body, headers=FORM), 422)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"--b",
-        b"--b--\r\n",
-        b"--y\r\nnonsense",
-        make_form(("name=image; filename=a", TINY), end=b""),
-        make_form(("name=image; filename=a", TINY), end=b"\r\n"),
-        make_form(("name=image; filename=a", TINY))[:-60],
-        make_form(("filename=a", TINY)),
-        make_form(("name=tasks", b"age")),
-        make_form(*[("name=image; filename=a", TINY)] * 2),
-        make_form(("name=image; filename=a", TINY), *[("name=tasks", b"age")] * 21),
-        make_form((f"name=image; filename={'a' * 10_000}", TINY)),
-        b"--b\r\n" + b"X: y\r\n" * 50 + b"\r\n\r\n--b--",
-    ],
-)
+DAMAGED_FORMS = {
+    "empty": b"",
+    "cut boundary": b"--b",
+    "no field": b"--b--\r\n",
+    "another boundary": b"--y\r\nnonsense",
+    "no end": make_form(("name=image; filename=a", TINY), end=b""),
+    "a boundary at the end": make_form(("name=image; filename=a", TINY), end=b"\r\n"),
+    "cut": make_form(("name=image; filename=a", TINY))[:-60],
+    "no name": make_form(("filename=a", TINY)),
+    "no image": make_form(("name=tasks", b"age")),
+    "two images": make_form(*[("name=image; filename=a", TINY)] * 2),
+    "many fields": make_form(("name=image; filename=a", TINY), *[("name=tasks", b"age")] * 21),
+    "a long name": make_form((f"name=image; filename={'a' * 10_000}", TINY)),
+    "a field of headers alone": b"--b\r\n" + b"X: y\r\n" * 50 + b"\r\n\r\n--b--",
+}
+
+
+@pytest.mark.parametrize("body", DAMAGED_FORMS.values(), ids=DAMAGED_FORMS)
 def test_damaged_forms_are_rejected(client, body) -> None:
     check_problem(client.post("/v1/analyze", content=body, headers=FORM), 400)
 
