@@ -278,3 +278,16 @@ def test_reading_registers_nothing_in_pillow() -> None:
     )
     data = encode(ramp(), "HEIF")
     assert subprocess.run([sys.executable, "-c", code], input=data, check=False).returncode == 0
+
+
+def test_open_files_may_give_a_part_at_a_time() -> None:
+    """As a pipe without a buffer does."""
+
+    class Pipe(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(100, size))
+
+    data = encode(ramp(), "BMP")
+    assert np.array_equal(read_image(Pipe(data)), read_image(data))
+    with pytest.raises(ImageError, match="more than the limit"):
+        read_image(Pipe(data), max_bytes=len(data) - 1)

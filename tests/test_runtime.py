@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from oamface import Analyzer, runtime
+from oamface.benchmark import PERSON
 from oamface.errors import DeviceError, ModelError, OptionError
 from oamface.images import rescale
 from oamface.runtime import OnnxRuntime, load
@@ -57,8 +59,46 @@ def test_auto_falls_back_to_the_cpu(untrained_model, monkeypatch) -> None:
 
 
 def test_device_that_is_not_there_is_an_error_that_says_how_to_get_it(untrained_model) -> None:
-    with pytest.raises(DeviceError, match="onnxruntime-gpu"):
+    with pytest.raises(DeviceError, match=r'force-reinstall "onnxruntime-gpu\[cuda,cudnn\]"'):
         runtime.load_onnx(untrained_model.read_bytes(), "cuda")
+
+
+def test_device_that_does_not_load_is_an_error_that_says_what_it_needs(untrained_model, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("/src/state.cc:7 void Register(Options&) Please install TensorRT\nmore")
+
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(runtime.onnxruntime, "InferenceSession", fail)
+    with pytest.raises(DeviceError) as raised:
+        runtime.load_onnx(untrained_model.read_bytes(), "tensorrt")
+    assert str(raised.value).endswith("(Please install TensorRT); it needs an NVIDIA GPU and TensorRT")
+
+
+@pytest.mark.parametrize("code", ["raise ImportError('gone')", ""], ids=["none", "the rest of a removed build"])
+def test_missing_runtime_is_one_line(code, tmp_path) -> None:
+    (tmp_path / "onnxruntime.py").write_text(code)
+    call = [sys.executable, "-m", "oamface", "analyze", str(PERSON)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("oamface: ONNX Runtime is missing or damaged")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux keeps a process to some cores")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="takes two cores")
+def test_networks_take_no_more_threads_than_the_process_may_use(untrained_model) -> None:
+    code = f"""
+import os
+from oamface.runtime import load_onnx
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+data = open({str(untrained_model)!r}, "rb").read()
+before = len(os.listdir("/proc/self/task"))
+network = load_onnx(data)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
 
 
 class Cuda:

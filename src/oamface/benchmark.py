@@ -323,8 +323,8 @@ def _stages(weights: str, device: str, rounds: int, on_progress: OnProgress) -> 
 
 def _cold_starts(rounds: int, on_progress: OnProgress) -> dict[str, float]:
     """Seconds of cold starts, the median of up to five: the help alone, and one image from the shell."""
-    program = Path(sys.executable).with_name("oamface")
-    commands = {"oamface --help": [program, "--help"], "oamface analyze": [program, "analyze", PERSON]}
+    program = (sys.executable, "-m", "oamface")
+    commands = {"oamface --help": [*program, "--help"], "oamface analyze": [*program, "analyze", PERSON]}
     calls: dict[str, Call] = {
         name: partial(subprocess.run, command, check=True, capture_output=True) for name, command in commands.items()
     }

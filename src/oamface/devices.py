@@ -6,15 +6,17 @@ from oamface.errors import OptionError
 
 DeviceName = Literal["auto", "cpu", "cuda", "coreml", "directml", "openvino", "tensorrt"]
 DEVICES: tuple[str, ...] = get_args(DeviceName)
-# By name: the execution provider in ONNX Runtime, and how to get it.
+# By name: the execution provider in ONNX Runtime, the package that has it, and what it needs beside that.
 PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "reinstall onnxruntime"),
-    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu[cuda,cudnn] in place of onnxruntime"),
-    "coreml": ("CoreMLExecutionProvider", "use macOS"),
-    "directml": ("DmlExecutionProvider", "install onnxruntime-directml in place of onnxruntime, on Windows"),
-    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino in place of onnxruntime"),
-    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu in place of onnxruntime, and TensorRT"),
+    "cpu": ("CPUExecutionProvider", "onnxruntime", "nothing"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu[cuda,cudnn]", "an NVIDIA GPU, its driver, CUDA and cuDNN"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime", "macOS"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml", "Windows"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino", "OpenVINO's libraries"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu[cuda,cudnn]", "an NVIDIA GPU and TensorRT"),
 }
+# What puts another build in the place of the one that is there: all of them write into the same folder.
+INSTALL = 'pip uninstall -y onnxruntime, then pip install --force-reinstall "{package}"'
 GPUS = ("cuda", "tensorrt")  # devices of which a process takes a whole NVIDIA GPU
 AUTOMATIC = ("cuda", "directml", "cpu")  # what "auto" tries, in this order
 

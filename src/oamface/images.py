@@ -157,7 +157,7 @@ def readable_again(source: Input) -> Input | FileBytes:
         elif not hasattr(source, "read"):
             return source
         with nullcontext() if opened is source else opened:
-            data = FileBytes(opened.read(MAX_BYTES + 1))
+            data = FileBytes(_read_up_to(opened, MAX_BYTES + 1))
     except Exception:  # a missing file, a folder, an open text: whoever reads it reports that
         return source
     if not data and opened is source:  # likewise a file at its end
@@ -241,10 +241,12 @@ def _opened(
                 _check_bytes(name, status.st_size, MAX_FILE_BYTES if limit is None else limit)
                 return file
             with file:  # a pipe or device: never more than the limit, however long it goes on
-                data = file.read(most + 1)
+                data = _read_up_to(file, most + 1)
+        elif isinstance(source, bytes | bytearray | memoryview):
+            data = bytes(source)
         else:
-            data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else source.read(most + 1)
-            if data == b"" and not isinstance(source, bytes | bytearray | memoryview) and source.tell():
+            data = _read_up_to(source, most + 1)
+            if data == b"" and source.tell():
                 raise ImageError(f"{name}: the open file is at its end; seek to its start")
     except ImageError:
         raise
@@ -255,6 +257,14 @@ def _opened(
         raise ImageError(f"{name}: not a file of bytes; open it with mode 'rb'")
     _check_bytes(name, len(data), most)
     return io.BytesIO(data)
+
+
+def _read_up_to(file: IO[bytes], count: int) -> bytes:
+    """So many bytes of an open file, or all it has; a pipe without a buffer gives a part at a time."""
+    data = file.read(count)
+    while isinstance(data, bytes) and 0 < len(data) < count and (part := file.read(count - len(data))):
+        data += part
+    return data
 
 
 def _check_bytes(name: str, count: int, most: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from oamface.devices import AUTOMATIC, GPUS, PROVIDERS, check_device
-from oamface.errors import DeviceError, ModelError, OptionError
-from oamface.parallel import cores, cpu_limit
+from oamface.devices import AUTOMATIC, GPUS, INSTALL, PROVIDERS, check_device
+from oamface.errors import DeviceError, ModelError, OamfaceError, OptionError
+from oamface.parallel import cores
 from oamface.results import FloatArray
 
 
@@ -41,10 +42,14 @@ def _without_telemetry() -> Iterator[None]:
 
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
-with _without_telemetry():
-    import onnxruntime
+try:
+    with _without_telemetry():
+        import onnxruntime
 
-RUNTIME_VERSION: str = onnxruntime.__version__
+    RUNTIME_VERSION: str = onnxruntime.__version__
+except (ImportError, AttributeError) as error:  # AttributeError: one of two builds in its folder was removed
+    reinstall = "pip install --force-reinstall onnxruntime (or the build of it that you use)"
+    raise OamfaceError(f"ONNX Runtime is missing or damaged ({error}); {reinstall}") from error
 
 METADATA = "oamface"  # the key under which a model file carries its description, as JSON
 OPENVINO = ".xml"  # its weights lie beside it, in a .bin of the same name
@@ -62,6 +67,7 @@ _SPINNING = {"session.intra_op.allow_spinning": "1", "session.intra_op.spin_dura
 if tuple(map(int, RUNTIME_VERSION.split(".")[:2])) < (1, 26):  # knows no duration
     _SPINNING = {"session.intra_op.allow_spinning": "0"}
 
+_SIGNATURE = re.compile(r"/\S+:\d+ .*\) (?=[A-Z])")  # of the C++ function that an error of ONNX Runtime comes from
 _LOG_WARNINGS = 2  # ONNX Runtime's default
 logger = logging.getLogger(__name__)
 
@@ -109,7 +115,7 @@ class OnnxRuntime:
 
     def __init__(self, model: bytes, provider: str = "CPUExecutionProvider", threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
-        if threads == 0 and cpu_limit() is not None:  # which ONNX Runtime does not look at
+        if threads == 0 and cores() < (os.cpu_count() or 1):  # limits that ONNX Runtime does not look at
             threads = cores()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
@@ -122,7 +128,7 @@ class OnnxRuntime:
             # Without its own fallback, which prints to stdout and hides the cause.
             self._session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's own errors share no public base
-            cause = str(error).splitlines()[0]
+            cause = _SIGNATURE.sub("", str(error).splitlines()[0])
             if provider != "CPUExecutionProvider":
                 raise DeviceError(f"{provider} does not load on this machine ({cause})") from error
             raise ModelError(f"no ONNX model ({cause})") from error
@@ -172,7 +178,10 @@ class OpenVino:
         request = getattr(self._requests, "one", None)
         if request is None:
             request = self._requests.one = self._compiled.create_infer_request()
-        results = request.infer([values])
+        try:
+            results = request.infer([values])
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO failed: {str(error).splitlines()[-1]}") from error
         return tuple(results[output] for output in self._compiled.outputs)
 
     def description(self) -> str | None:
@@ -185,15 +194,16 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
     Raises OptionError: an unknown device, or threads below 0; DeviceError: one that is not there, with how to get it;
     ModelError.
     """
-    if not isinstance(threads, int) or not 0 <= threads <= MAX_THREADS:
-        raise OptionError(f"threads {threads!r}: expected a whole number from 0 to {MAX_THREADS}")
-    check_device(device)
+    _check_options(device, threads)
     available = onnxruntime.get_available_providers()
     for name in AUTOMATIC if device == "auto" else (device,):
-        provider, how = PROVIDERS[name]
+        provider, package, needs = PROVIDERS[name]
+        if provider not in available:
+            if device != "auto":
+                how = INSTALL.format(package=package)
+                raise DeviceError(f"device {device!r}: ONNX Runtime {RUNTIME_VERSION} comes without {provider}; {how}")
+            continue
         try:
-            if provider not in available:
-                raise DeviceError(f"ONNX Runtime {RUNTIME_VERSION} comes without {provider}")
             if name in GPUS:
                 _preload_cuda()
             with _quiet():
@@ -202,15 +212,27 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
             return network
         except DeviceError as error:
             if device != "auto":
-                raise DeviceError(f"device {device!r}: {error}; {how}") from error
+                raise DeviceError(f"device {device!r}: {error}; it needs {needs}") from error
     raise DeviceError("device 'auto': ONNX Runtime has no CPU provider; reinstall onnxruntime")
 
 
+def _check_options(device: str, threads: int) -> None:
+    if not isinstance(threads, int) or not 0 <= threads <= MAX_THREADS:
+        raise OptionError(f"threads {threads!r}: expected a whole number from 0 to {MAX_THREADS}")
+    check_device(device)
+
+
 def load(path: Path, device: str = "auto", threads: int = 0) -> tuple[Runtime, str]:
-    """A model file by its ending, and its SHA-256. Raises ModelError, which names the file; see `load_onnx`."""
+    """A model file by its ending, and its SHA-256. Raises ModelError, which names the file; see `load_onnx`.
+
+    device: of a file for OpenVINO "auto" or "cpu", which are the same.
+    """
     try:
         data = path.read_bytes()
         if path.suffix == OPENVINO:
+            _check_options(device, threads)
+            if device not in ("auto", "cpu"):
+                raise DeviceError(f"device {device!r}: {path} always runs in OpenVINO on the CPU; leave the device out")
             digest = hashlib.sha256(data + path.with_suffix(".bin").read_bytes()).hexdigest()
             return OpenVino(path, threads), digest
         return load_onnx(data, device, threads), hashlib.sha256(data).hexdigest()

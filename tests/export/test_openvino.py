@@ -8,7 +8,7 @@ import pytest
 
 from oamface.benchmark import run_benchmark, tables
 from oamface.datasets.store import Store
-from oamface.errors import ModelError
+from oamface.errors import DeviceError, ModelError, OptionError
 from oamface.export import openvino as openvino_export
 from oamface.export.exporter import export
 from oamface.predictor import Predictor
@@ -48,6 +48,20 @@ def test_file_that_differs_from_the_onnx_file_is_not_written(untrained_model, tm
     with pytest.raises(ModelError, match="differ"):
         export(untrained_model, [], tmp_path / "model.xml")
     assert not list(tmp_path.iterdir())
+
+
+def test_eight_bits_are_refused(tmp_path) -> None:
+    with pytest.raises(ModelError, match="convert a float16 file"):
+        export("oam-small", [], tmp_path / "model.xml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_predictor_rejects_other_devices_and_threads(converted) -> None:
+    with pytest.raises(DeviceError, match="always runs in OpenVINO"):
+        Predictor(converted, device="cuda")
+    for options in ({"device": "tpu"}, {"threads": -3}):
+        with pytest.raises(OptionError):
+            Predictor(converted, **options)
 
 
 def test_predictor_rejects_damaged_files(converted, tmp_path) -> None:

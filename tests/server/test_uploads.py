@@ -207,12 +207,12 @@ def to_base64(data: bytes, style: str) -> str:
 @pytest.mark.parametrize(
     "style", ["", "url", "unpadded", "url unpadded", "lines", "url lines unpadded", "data", "data lines unpadded"]
 )
-@pytest.mark.parametrize("slashes", [False, True])
-def test_json_takes_base64_in_every_style(client, analyzer, jpeg, style, slashes) -> None:
+@pytest.mark.parametrize("escapes", [{}, {"/": "\\/"}, {"+": "\\u002B", "=": "\\u003d"}], ids=["", "PHP", ".NET"])
+def test_json_takes_base64_in_every_style(client, analyzer, jpeg, style, escapes) -> None:
     expected = json.loads(json.dumps(analyzer.analyze(jpeg).to_dict()))
     body = json.dumps({"image": to_base64(jpeg, style)})
-    if slashes:  # as PHP writes it
-        body = body.replace("/", "\\/")
+    for character, escape in escapes.items():
+        body = body.replace(character, escape)
     response = client.post("/v1/analyze", content=body, headers={"content-type": "Application/JSON; charset=UTF-8"})
     assert response.json() == expected
 

@@ -113,14 +113,17 @@ def _decode_image(text: object, strings: dict[str, bytes], path: str, limit: int
         raise RequestError(422, f"{path}: expected a text in base64 or a data: URI, got {type(text).__name__}")
     if re.match(r"(?i)(https?|ftp|file|blob):", text):
         raise RequestError(422, f"{path}: is a URL, which is never fetched; send the image itself in base64")
-    data = strings.get(text, b"") or text.encode("utf-8", "surrogatepass")
+    data = strings.get(text, b"")
+    if b"\\" in data:  # JSON's escapes, which no parser has resolved in a replaced string
+        try:
+            data = json.loads(b'"%b"' % data).encode()
+        except ValueError:
+            raise RequestError(422, f"{path}: is not base64") from None
+    data = data or text.encode("utf-8", "surrogatepass")
     if data[:5].lower() == b"data:":
         head, comma, data = data.partition(b",")
         if not comma or not head.lower().endswith(b";base64"):
             raise RequestError(422, f"{path}: a data: URI without ;base64")
-    if b"\\" in data:  # JSON's escapes, which no parser has resolved in a replaced string
-        for escaped, character in ((rb"\/", b"/"), (rb"\n", b""), (rb"\r", b""), (rb"\t", b"")):
-            data = data.replace(escaped, character)
     data = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n").rstrip(b"=")
     if len(data) * 3 // 4 > limit:
         raise RequestError(413, f"{path}: more than the limit of {limit} bytes")
