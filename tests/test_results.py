@@ -107,11 +107,24 @@ def test_to_pandas_has_the_probabilities_of_the_thresholds() -> None:
 
 
 def test_to_pandas_has_the_decision_about_an_image_without_a_face() -> None:
-    pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas")
     result = ImageResult(3, 2, (), "a.jpg", decision=AgeDecision("refer", None, ("no face",)))
     (row,) = result.to_pandas().to_dict("records")
     assert (row["source"], row["decision"], row["reason"]) == ("a.jpg", "refer", ["no face"])
-    assert row["face"] is None or np.isnan(row["face"])
+    assert pandas.isna(row["face"])
+
+
+def test_to_pandas_gives_the_same_types_whatever_the_rows_hold() -> None:
+    pytest.importorskip("pandas")
+    results = [
+        RESULT,
+        replace(RESULT, faces=(replace(FACE, predictions={}, quality=None),)),
+        ImageResult(3, 2, (), decision=AgeDecision("refer", None, ("no face",))),
+        ImageResult(3, 2, ()),
+    ]
+    types = [result.to_pandas().dtypes.astype(str).to_dict() for result in results]
+    assert types == [types[0]] * len(results)
+    assert (types[0]["gender"], types[0]["detected"], types[0]["age"]) == ("string", "boolean", "float64")
 
 
 def test_to_pandas_names_the_missing_package(monkeypatch) -> None:

@@ -5,8 +5,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from oamface.age_policy import AgePolicy
-    from oamface.analyzer import Analyzer, ImageInput
+    from oamface.analyzer import Analyzer, Color, ImageInput
     from oamface.detection import Detection, Detector
     from oamface.errors import (
         DeviceError,
@@ -96,10 +98,16 @@ def _analyzer() -> "Analyzer":
     return Analyzer()
 
 
-def analyze(image: "ImageInput") -> "ImageResult":
-    """All faces of one image, with the default model: see `Analyzer.analyze`.
+def analyze(
+    image: "ImageInput",
+    *,
+    boxes: "ArrayLike | None" = None,
+    landmarks: "ArrayLike | None" = None,
+    crop: bool = False,
+    color: "Color" = "rgb",
+) -> "ImageResult":
+    """All faces of one image, with the default model: see `Analyzer.analyze`, which takes the same.
 
-    image: a path, a file's bytes, an open file, a PIL image, or an array of uint8, (H, W, 3) RGB or gray (H, W).
-    Loads the networks on the first call. Raises ImageError.
+    Loads the networks on the first call.
     """
-    return _analyzer().analyze(image)
+    return _analyzer().analyze(image, boxes=boxes, landmarks=landmarks, crop=crop, color=color)

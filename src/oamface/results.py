@@ -256,8 +256,9 @@ class ImageResult:
     def to_pandas(self) -> "pd.DataFrame":
         """One row a face, in the columns of `oamface bulk` without error, faces, landmarks and the maps of classes.
 
-        Columns of tasks that were not requested hold no values. An image without a face has no row, or, with a policy,
-        one with its decision. Raises OamfaceError: pandas is not installed.
+        width, height: the image's, in pixels. face: from 0. Columns of tasks that were not requested hold no values.
+        An image without a face has no row, or, with a policy, one with its decision. Raises OamfaceError: pandas is not
+        installed.
         """
         try:
             import pandas as pd
@@ -267,7 +268,8 @@ class ImageResult:
         rows = [{**image, "face": number, **_columns(face)} for number, face in enumerate(self.faces)]
         if self.decision is not None:
             rows.append({**image, **decision_columns(self.decision)})
-        return pd.DataFrame(rows, columns=[*image, "face", *_COLUMNS])
+        # The same types whatever the rows hold, so that tables can be joined and written beside each other.
+        return pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,13 @@ _COLUMNS = (
     *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
     *("quality", "quality_reasons", *DECISION_COLUMNS),
 )
+_DTYPES = {
+    **{"source": "string", "width": "Int64", "height": "Int64", "face": "Int64"},
+    **dict.fromkeys(_COLUMNS, "float64"),
+    **dict.fromkeys(("gender", "race", "mask", "decision"), "string"),
+    **dict.fromkeys(("age_at_least", "quality_reasons", "reason"), "object"),
+    "detected": "boolean",
+}
 
 
 def _columns(face: Face) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -93,6 +94,12 @@ def test_wrong_policies_in_json_are_422(client, jpeg) -> None:
     for policy in ("age=old", {"age": "18"}, {"age": True}, {"adult": 18}, {"age": 18.5}, [18], {}, {"a=1,age": 18}):
         detail = check_problem(client.post("/v1/analyze", json={"image": image, "policy": policy}), 422)
         assert "policy" in detail
+    policy = dataclasses.asdict(AgePolicy(18))
+    assert policy["challenge"] is None
+    assert client.post("/v1/analyze", json={"image": image, "policy": policy}).status_code == 200
+    policy["challenge"] = "25"
+    detail = check_problem(client.post("/v1/analyze", json={"image": image, "policy": policy}), 422)
+    assert detail.startswith('policy: challenge: expected a number, got "25"')
 
 
 def test_attention_has_values_and_corners(client, jpeg) -> None:
@@ -169,6 +176,17 @@ def test_keys_guard_api_and_metrics(analyzer, jpeg) -> None:
             assert response.headers["www-authenticate"] == "Bearer"
         assert client.post("/v1/analyze", content=jpeg, headers={"authorization": f"bearer {KEY}"}).status_code == 200
         assert client.get("/healthz").status_code == 200
+
+
+def test_description_of_the_api_says_which_routes_need_a_key(analyzer) -> None:
+    with TestClient(create_app(analyzer, keys=[KEY])) as locked, TestClient(create_app(analyzer)) as open_to_all:
+        described, without = locked.get("/openapi.json").json(), open_to_all.get("/openapi.json").json()
+    (scheme,) = described["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    needing = {path for path, routes in described["paths"].items() if all("security" in one for one in routes.values())}
+    assert {"/v1/analyze", "/v1/batch", "/v1/model"} <= needing
+    assert not needing & {"/healthz", "/readyz"}
+    assert "securitySchemes" not in without.get("components", {})
 
 
 def test_model_route_gives_metadata(client, analyzer) -> None:

@@ -92,6 +92,9 @@ def _cells(face: Face) -> Iterator[str]:
             yield f"{prediction.label}{likely}"
 
 
+BOX_COLUMNS = ("x", "y", "box_width", "box_height")
+
+
 class CsvWriter:
     """Rows for a spreadsheet: one a face, one for an image without faces, one for an image that could not be read.
 
@@ -103,7 +106,7 @@ class CsvWriter:
         self, output: OutputFile, tasks: Sequence[str], at_least: Sequence[int] = (), *, decided: bool = False
     ) -> None:
         self._output, self._tasks = output, [task for task in TASKS if task in tasks]
-        columns = ["source", "error", "face", "x", "y", "width", "height", "score", "detected", "visibility"]
+        columns = ["source", "error", "face", *BOX_COLUMNS, "score", "detected", "visibility"]
         for task in self._tasks:
             if task == "age":
                 columns += ["age", "age_low", "age_high", *(f"age_at_least_{years}" for years in at_least)]

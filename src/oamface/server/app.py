@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security, params
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
@@ -57,7 +58,7 @@ def create_app(
     limits = limits or Limits()
     limiter = RequestLimiter(limits.workers, limits.queued, limits.timeout)
     metrics = Metrics(lambda: limiter.active)
-    with_key = [Depends(_key_check(keys))]
+    with_key = [Depends(_key_check(keys)), Security(HTTPBearer(auto_error=False))] if keys else []
     without_query = [Depends(_reject_query)]
 
     @asynccontextmanager
@@ -233,8 +234,6 @@ def _respond(file: File, path: str, request: Request) -> Response:
 
 def _key_check(keys: Sequence[str]) -> Callable[[Request], None]:
     def check(request: Request) -> None:
-        if not keys:
-            return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         # Every key is compared completely, so that the time taken reveals nothing.
         matches = [hmac.compare_digest(token.encode(), key.encode()) for key in keys]

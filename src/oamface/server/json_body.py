@@ -82,9 +82,12 @@ def _to_form_fields(key: str, value: object) -> list[tuple[str, str]]:
     if key == "policy":
         if isinstance(value, str):
             return [(key, value)]
-        if not isinstance(value, dict) or not all(type(item) in (int, float) for item in value.values()):
+        if not isinstance(value, dict):
             raise RequestError(422, 'policy: expected "age=18,challenge=25" or {"age": 18, "challenge": 25}')
-        return [(key, ",".join(f"{name}={item}" for name, item in value.items()))]
+        for name, item in value.items():
+            if item is not None and type(item) not in (int, float):
+                raise RequestError(422, f"policy: {name[:40]}: expected a number, got {json.dumps(item)[:40]}")
+        return [(key, ",".join(f"{name}={item}" for name, item in value.items() if item is not None))]
     if key != "tasks":
         if not isinstance(value, bool):
             raise RequestError(422, f"{key}: expected true or false")

@@ -5,7 +5,7 @@ import { $, colorOf, saveFile } from "./elements.js";
 /** @typedef {import("./images.js").Item} Item */
 /** @typedef {import("./people.js").People} People */
 
-const FACE = ["x", "y", "width", "height"];
+const FACE = ["x", "y", "box_width", "box_height"];
 const AGE = ["age", "age_low", "age_high"];
 const ANSWERS = [
   "gender",
