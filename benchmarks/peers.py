@@ -33,7 +33,7 @@ from tables import update
 
 from oamface.alignment import CROP_SIZE, apply, crop_face, crop_transform
 from oamface.atomic import write_text
-from oamface.benchmark import _processor
+from oamface.benchmark import processor_name
 from oamface.datasets.archive import Archive
 from oamface.datasets.store import Store, open_stores
 from oamface.detection import prominent
@@ -359,7 +359,7 @@ def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, 
         "schema": "oamface-peers/1",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {
-            "processor": _processor(),
+            "processor": processor_name(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "node": node,
