@@ -20,7 +20,7 @@ from oamface.analyzer import Analyzer
 from oamface.atomic import write_text
 from oamface.datasets.readers.synthetic import RACES
 from oamface.detection import Detector, nearest
-from oamface.evaluation.bootstrap import RESAMPLES, Figure, bootstrap, percentile_interval
+from oamface.evaluation.bootstrap import RESAMPLES, Estimate, bootstrap, percentile_interval
 from oamface.evaluation.metrics import age_metrics, means
 from oamface.face_detector import FaceDetector
 from oamface.labels import GENDERS
@@ -54,7 +54,7 @@ def describe_landmarks(errors: np.ndarray) -> dict[str, Any]:
     return {"error": figure, "within": rate(known < 0.06)}
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> Figure:
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> Estimate:
     """Spearman's, with its bootstrap interval."""
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(one), (RESAMPLES, len(one)))
