@@ -38,7 +38,8 @@ def rate(events: BoolArray) -> Rate:
     if not len(events):
         return Rate(np.nan, np.nan, np.nan, 0)
     test = binomtest(int(events.sum()), len(events))
-    return Rate(test.statistic, *test.proportion_ci(0.95, "wilson"), len(events))
+    low, high = test.proportion_ci(0.95, "wilson")
+    return Rate(test.statistic, low, high, len(events))
 
 
 def minors(true: IntArray, threshold: int) -> BoolArray:
