@@ -132,7 +132,7 @@ sensitivity: install
 	$(MAKE) figures
 
 figures: install
-	$(OAMFACE) paper tables
+	$(PYTHON) benchmarks/tables.py
 
 # The small networks of the ablation and of the backbones do not depend on the shipped weights: docs/results/study.json
 # keeps what they reached. This trains and measures them again, and takes a day on two cores.

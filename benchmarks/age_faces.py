@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from quality_fit import Condition, predict_faces
 
 from oamface.datasets.store import Store
-from oamface.evaluation.quality import Condition, predict_faces
 from oamface.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]

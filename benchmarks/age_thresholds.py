@@ -15,10 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from age_faces import ROOT, Faces, plain
-
-from oamface.atomic import write_text
-from oamface.datasets.store import open_stores
-from oamface.evaluation.age_thresholds import (
+from quality_fit import with_quality
+from tables import update
+from threshold_rates import (
     Ages,
     calibration_error,
     false_accept,
@@ -30,8 +29,9 @@ from oamface.evaluation.age_thresholds import (
     reliability,
     trade_off,
 )
-from oamface.evaluation.quality import with_quality
-from oamface.paper.generated import update
+
+from oamface.atomic import write_text
+from oamface.datasets.store import open_stores
 from oamface.predictor import Predictor
 from oamface.quality import LEAST_QUALITY
 from oamface.weights import OPERATING_POINTS, WEIGHTS

@@ -4,9 +4,8 @@ Installs the packages of benchmarks/peers/peers.toml into --work (never into oam
 oamface's models on the same faces of the test parts, clean and with held-out masks drawn over them, measures speed and
 memory, and writes docs/results/peers.json and the tables between the markers in docs/comparison.md and README.md.
 Each peer sees several crops of calibration faces first, and gets the one that it does best with.
---tables alone writes the tables again, from the results that are there; --ours first measures oamface's models again on
-the same faces, for new weights of the same shape: speeds stay. Needs Node and a registry; takes about an hour
-on two cores. What is done stays in --work and is not done again.
+--ours only measures oamface's models again on the same faces, for new weights of the same shape: speeds stay. Needs
+Node and a registry; takes about an hour on two cores. What is done stays in --work and is not done again.
 """
 
 import argparse
@@ -30,10 +29,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from tables import update
 
 from oamface.alignment import CROP_SIZE, apply, crop_face, crop_transform
 from oamface.atomic import write_text
-from oamface.benchmark import _processor
+from oamface.benchmark import processor_name
 from oamface.datasets.archive import Archive
 from oamface.datasets.store import Store, open_stores
 from oamface.detection import prominent
@@ -46,7 +46,6 @@ from oamface.evaluation.task_metrics import mean_metrics
 from oamface.face_detector import FaceDetector
 from oamface.images import RGBImage, read_image
 from oamface.labels import WITHOUT_MASK
-from oamface.paper.generated import update
 from oamface.predictor import Predictor
 from oamface.weights import weights_file
 
@@ -360,7 +359,7 @@ def measure_all(options: argparse.Namespace, spec: dict[str, Any]) -> dict[str, 
         "schema": "oamface-peers/1",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {
-            "processor": _processor(),
+            "processor": processor_name(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "node": node,
@@ -392,19 +391,16 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=500, help="of each test part, in every condition")
     parser.add_argument("--calibration", type=int, default=10, help="of each calibration part, to choose crops")
     parser.add_argument("--peers", nargs="*", help="only these of peers.toml")
-    parser.add_argument("--tables", action="store_true", help="only write the tables, from the results that are there")
     parser.add_argument("--ours", action="store_true", help="only measure the accuracy of oamface's models again")
     options = parser.parse_args()
     results = ROOT / "docs/results/peers.json"
-    if not options.tables:
-        options.work.mkdir(parents=True, exist_ok=True)
-        spec = tomllib.loads((HERE / "peers.toml").read_text())
-        spec["peers"] = {name: peer for name, peer in spec["peers"].items() if name in (options.peers or spec["peers"])}
-        measured = (
-            renew_ours(options, spec, json.loads(results.read_text())) if options.ours else measure_all(options, spec)
-        )
-        results.parent.mkdir(exist_ok=True)
-        write_text(results, json.dumps(measured, indent=1) + "\n")
+    options.work.mkdir(parents=True, exist_ok=True)
+    spec = tomllib.loads((HERE / "peers.toml").read_text())
+    spec["peers"] = {name: peer for name, peer in spec["peers"].items() if name in (options.peers or spec["peers"])}
+    old = json.loads(results.read_text()) if options.ours else None
+    measured = renew_ours(options, spec, old) if old else measure_all(options, spec)
+    results.parent.mkdir(exist_ok=True)
+    write_text(results, json.dumps(measured, indent=1) + "\n")
     update(ROOT)
 
 

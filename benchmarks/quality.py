@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from age_faces import ROOT, Faces, plain
+from quality_fit import fifths, fit_curves, fit_widening, relative_errors, with_quality
+from tables import update
 
 from oamface.atomic import write_text
 from oamface.datasets.store import open_stores
-from oamface.evaluation.quality import fifths, fit_curves, fit_widening, relative_errors, with_quality
-from oamface.paper.generated import update
 from oamface.predictor import Predictor
 from oamface.quality import LEAST_QUALITY, MEASURES, assess, constants, measure
 

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from age_faces import ROOT, plain
 from scipy.stats import spearmanr
+from tables import update
+from threshold_rates import rate
 
 from oamface.analyzer import Analyzer
 from oamface.atomic import write_text
 from oamface.datasets.readers.synthetic import RACES
 from oamface.detection import Detector, nearest
-from oamface.evaluation.age_thresholds import rate
-from oamface.evaluation.bootstrap import RESAMPLES, Figure, bootstrap, percentile_interval
+from oamface.evaluation.bootstrap import RESAMPLES, Estimate, bootstrap, percentile_interval
 from oamface.evaluation.metrics import age_metrics, means
 from oamface.face_detector import FaceDetector
 from oamface.labels import GENDERS
-from oamface.paper.generated import update
 from oamface.results import Face
 from oamface.synthetic.head import HeadModel
 from oamface.synthetic.images import render_images
@@ -54,7 +54,7 @@ def describe_landmarks(errors: np.ndarray) -> dict[str, Any]:
     return {"error": figure, "within": rate(known < 0.06)}
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> Figure:
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> Estimate:
     """Spearman's, with its bootstrap interval."""
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(one), (RESAMPLES, len(one)))

@@ -45,7 +45,6 @@ CALLS = {
     "paper report": (("--quick", "--output", "new"), "oamface[synth,train]"),
     "paper sensitivity": (("--output", "new.json"), "oamface[synth]"),
     "paper study": (("study.toml", "--store", "store", "--output", "new"), "oamface[train]"),
-    "paper tables": (("store",), "oamface[train]"),
     "serve": (("--port", "0"), "oamface[serve]"),
     "train-scanner": (("a.png", "a.png", "--output", "new.onnx"), "oamface[train]"),
     "train": (("recipe.toml", "--store", "store", "--output", "new"), "oamface[train]"),

@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,23 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import peers
 import pytest
+from peer_tables import README_ROWS
 
 from oamface.alignment import apply, crop_face, crop_transform
 from oamface.evaluation.predictors import TablePredictor
-from oamface.paper.comparison import README_ROWS
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "benchmarks/peers.py"
-
-
-@pytest.fixture(scope="module")
-def peers():
-    specification = importlib.util.spec_from_file_location("benchmark_of_peers", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -42,14 +32,14 @@ def seen(window, image: np.ndarray, landmarks: np.ndarray, size: int, context: f
     return apply(landmarks, matrix)
 
 
-def test_aligned_window_of_our_size_is_our_crop_a_little_lower(peers, placed) -> None:
+def test_aligned_window_of_our_size_is_our_crop_a_little_lower(placed) -> None:
     image, landmarks = placed
     shown = seen(peers.Window(1.0), image, landmarks, 128)
     moved = shown - apply(landmarks, crop_transform(landmarks))
     assert moved == pytest.approx(np.tile([0, -0.06 * 128], (5, 1)), abs=1e-6)
 
 
-def test_narrower_window_shows_a_larger_face_and_context_a_smaller_one(peers, placed) -> None:
+def test_narrower_window_shows_a_larger_face_and_context_a_smaller_one(placed) -> None:
     image, landmarks = placed
 
     def eyes(*arguments: float) -> float:
@@ -60,7 +50,7 @@ def test_narrower_window_shows_a_larger_face_and_context_a_smaller_one(peers, pl
     assert eyes(0.5, 2.0) == pytest.approx(eyes(1.0))
 
 
-def test_upright_window_keeps_the_face_turned(peers, placed) -> None:
+def test_upright_window_keeps_the_face_turned(placed) -> None:
     image, landmarks = placed
     turned = seen(peers.Window(1.0, upright=True), image, landmarks, 128)
     level = seen(peers.Window(1.0), image, landmarks, 128)
@@ -70,14 +60,14 @@ def test_upright_window_keeps_the_face_turned(peers, placed) -> None:
     assert np.hypot(*(turned[1] - turned[0])) == pytest.approx(np.hypot(*(level[1] - level[0])))
 
 
-def test_whole_image_fills_the_crop(peers, placed) -> None:
+def test_whole_image_fills_the_crop(placed) -> None:
     image, landmarks = placed
     crop = peers.Window(0).crop(image, crop_transform(landmarks), 112)
     assert crop.shape == (112, 112, 3)
     assert np.abs(crop.astype(int) - cv2.resize(image, (112, 112), interpolation=cv2.INTER_AREA)).mean() < 3
 
 
-def test_what_is_drawn_on_the_crop_is_drawn_back_into_the_image_alone(peers, placed) -> None:
+def test_what_is_drawn_on_the_crop_is_drawn_back_into_the_image_alone(placed) -> None:
     image, landmarks = placed
     crop, transform = crop_face(image, landmarks), crop_transform(landmarks)
     occluded = crop.copy()
@@ -89,7 +79,7 @@ def test_what_is_drawn_on_the_crop_is_drawn_back_into_the_image_alone(peers, pla
     assert np.array_equal(drawn[:20], image[:20])
 
 
-def test_table_of_predictions_can_be_evaluated(peers, placed, tmp_path) -> None:
+def test_table_of_predictions_can_be_evaluated(placed, tmp_path) -> None:
     image, landmarks = placed
     faces = [peers.Face("utkface", f"{n}.webp", "clean", image, crop_transform(landmarks)) for n in range(2)]
     predictions = {"age": [-3.0, 41.25], "male": [0.2, 0.9], "race": [[0, 0, 0.7, 0.2, 0.1], [1, 0, 0, 0, 0]]}
@@ -102,7 +92,7 @@ def test_table_of_predictions_can_be_evaluated(peers, placed, tmp_path) -> None:
     assert set(TablePredictor(tmp_path / "peer.csv", "peer").classes) == {"age", "gender", "race"}
 
 
-def test_balanced_error_counts_every_decade_alike(peers) -> None:
+def test_balanced_error_counts_every_decade_alike() -> None:
     error, decade = np.array([1.0, 1, 1, 9]), np.array([2, 2, 2, 7])
     assert peers.balanced_mae(error, decade)["balanced_mae"] == pytest.approx([5])
     weights = np.array([[1.0, 1, 1, 0], [0, 0, 3, 2]])

@@ -155,14 +155,3 @@ def report(
         )
     print(*(f"{count} {verdict}" for verdict, count in summary["verdicts"].items()), sep=", ")
     print(output / "index.html")
-
-
-@app.command()
-@needs("train")
-def tables(
-    root: Annotated[Path, typer.Argument(help="The repository's folder.")] = Path(),
-) -> None:
-    """Write the generated tables of README and docs again, from docs/results."""
-    from oamface.paper.generated import update
-
-    print(*update(root), sep="\n")

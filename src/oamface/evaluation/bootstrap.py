@@ -12,7 +12,7 @@ RESAMPLES = 1000
 LEVEL = 0.95
 _BLOCK = 100  # resamples computed at once: their weights stay in the processor's cache
 
-Figure = dict[str, float]  # value, low, high
+Estimate = dict[str, float]  # value, low, high: a measured value and its 95 % interval
 
 
 def bootstrap(
@@ -21,7 +21,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
     unbiased: bool = False,
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Metric name to its value and confidence interval for `metric(*arrays)`; {} for no faces.
 
     metric: as in oamface.evaluation.metrics. arrays: faces along the first axis, resampled jointly. A metric that is
@@ -42,7 +42,7 @@ def bootstrap(
     return figures
 
 
-def _figure(value: float, samples: npt.NDArray[np.floating], *, unbiased: bool) -> Figure:
+def _figure(value: float, samples: npt.NDArray[np.floating], *, unbiased: bool) -> Estimate:
     low, high = percentile_interval(samples)
     if unbiased:
         bias = float(samples.mean()) - value

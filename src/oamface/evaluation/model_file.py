@@ -9,11 +9,10 @@ from oamface.evaluation.conditions import CORE
 from oamface.evaluation.fairness import fairness
 from oamface.evaluation.inference import run_predictors
 from oamface.evaluation.predictors import ModelPredictor
-from oamface.evaluation.task_metrics import compute_metrics
+from oamface.evaluation.task_metrics import DETAILS, compute_metrics
 from oamface.predictor import Predictor
 
 FORMAT = "oamface-evaluation/3"
-_DETAILS = ("_classes", "_calibration", "_selective")  # tables and curves, which only the benchmark keeps
 
 
 def evaluate(
@@ -39,7 +38,7 @@ def evaluate(
             "faces": max((values["faces"] for values in conditions.values()), default=0),
             "undetected": store.card["undetected"].get(split, 0),
             "conditions": {
-                name: {key: value for key, value in values.items() if not key.endswith(_DETAILS)}
+                name: {key: value for key, value in values.items() if not key.endswith(DETAILS)}
                 for name, values in conditions.items()
             },
         }

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from oamface.evaluation.bootstrap import RESAMPLES, percentile_interval, resample_weights
+from oamface.evaluation.bootstrap import RESAMPLES, Estimate, percentile_interval, resample_weights
 from oamface.evaluation.conditions import CLEAN
 from oamface.evaluation.corruptions import CORRUPTIONS, IMAGENET_C, STRENGTHS
 from oamface.evaluation.predictions import PredictionTable, Subset
 
 TASKS = ("age", "age_group", "gender", "race")
 FloatArray = npt.NDArray[np.float64]
-Figure = dict[str, float]  # value, low, high
 
 
 def corruption_errors(
@@ -77,7 +76,7 @@ def _figures(errors: FloatArray, resamples: int) -> dict[str, Any]:
     }
 
 
-def _figure(values: FloatArray) -> Figure:
+def _figure(values: FloatArray) -> Estimate:
     """values: of the faces as they are, then of every resample."""
     low, high = percentile_interval(values[1:])
     return {"value": float(values[0]), "low": low, "high": high}

@@ -53,7 +53,7 @@ def markdown(evaluation: dict[str, Any]) -> str:
 
 
 def rate_text(rate: Sequence[float]) -> str:
-    """An `age_thresholds.Rate`, which may come from JSON: the share, its interval and the count."""
+    """The share, its interval and the count; what benchmarks/threshold_rates.py measures."""
     value, low, high, count = rate
     return f"{value:.1%} ({low:.1%} to {high:.1%}, n = {count:.0f})" if count else "-"
 

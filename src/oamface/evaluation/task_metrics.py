@@ -17,6 +17,7 @@ from oamface.evaluation.predictions import CLASSIFICATION_TASKS, PredictionTable
 OVERALL_TASKS = ("gender", "race", "mask")  # overall accuracy is the mean of these
 OCCLUSION_DROP_TASKS = OVERALL_TASKS[:2]  # of these, the ones that an occlusion can make harder
 MIN_FACES = 10  # for any figure
+DETAILS = ("_classes", "_calibration", "_selective")  # tables and curves, which only the benchmark keeps
 
 TaskMetrics = dict[str, Any]  # task to metric to figure; docs/evaluation.md lists them
 

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from oamface.atomic import make_folder, write_text
+from oamface.benchmark import processor_name, time_calls
 from oamface.datasets.store import Store
 from oamface.errors import ResultError
 from oamface.evaluation.bootstrap import RESAMPLES, describe_interval
@@ -172,35 +174,16 @@ def measure_latency(predictors: Sequence[FacePredictor], stores: Sequence[Store]
     store = next(store for store in stores if select_rows(store, SPLIT, clean))
     rows = (select_rows(store, SPLIT, clean) * TIMED_FACES)[:TIMED_FACES]
     samples = [Sample(np.array(store.crops[row]), store.data_set, store.names[row], CLEAN) for row in rows]
-    single: dict[str, list[float]] = {predictor.name: [] for predictor in predictors}
-    batched: dict[str, list[float]] = {predictor.name: [] for predictor in predictors}
-    for number in range(TIMED_ROUNDS + 1):
-        for predictor in predictors:
-            times = [_milliseconds(predictor, [sample]) for sample in samples[:5]]
-            batch_time = _milliseconds(predictor, samples) / len(samples)
-            if number:  # the first round is a warm-up
-                single[predictor.name] += times
-                batched[predictor.name].append(batch_time)
-    common = {"batch": len(samples), "processor": _processor(), "run": f"{platform.node()} {time.time():.0f}"}
+    single, batched = (
+        time_calls({one.name: partial(one.predict, samples[:count]) for one in predictors}, rounds=rounds)
+        for count, rounds in ((1, 5 * TIMED_ROUNDS), (TIMED_FACES, TIMED_ROUNDS))
+    )
+    processor = f"{os.cpu_count()} cores of {processor_name()}"
+    common = {"batch": TIMED_FACES, "processor": processor, "run": f"{platform.node()} {time.time():.0f}"}
     return {
-        name: {"latency_ms": statistics.median(single[name]), "batch_ms": statistics.median(batched[name]), **common}
+        name: {"latency_ms": single[name].median, "batch_ms": batched[name].median / TIMED_FACES, **common}
         for name in single
     }
-
-
-def _milliseconds(predictor: FacePredictor, samples: list[Sample]) -> float:
-    start = time.perf_counter()
-    predictor.predict(samples)
-    return (time.perf_counter() - start) * 1000
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(models)} cores of {models[0]}" if models else platform.machine()
 
 
 def _describe_faces(store: Store) -> dict[str, Any]:

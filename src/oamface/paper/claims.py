@@ -8,8 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from oamface.errors import ResultError
-
-Estimate = Mapping[str, float]  # value, low, high: a measured value and its 95 % interval
+from oamface.evaluation.bootstrap import Estimate
 
 REPRODUCED, EXCEEDED, MISSED = "reproduced", "exceeded", "not reached"
 UNMEASURED, CONTRADICTED = "cannot be measured", "contradicts itself"

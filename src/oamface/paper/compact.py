@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from oamface.evaluation.task_metrics import DETAILS
+
 DIGITS = 5  # significant ones
-_DETAILS = ("_classes", "_calibration", "_selective")
 _KEPT = ("schema", "protocol", "predictor", "stores", "conditions", "interval", "speed", "scenarios", "fairness")
 
 
@@ -27,7 +28,7 @@ def compact_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_details(tasks: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {task: values for task, values in tasks.items() if not task.endswith(_DETAILS)}
+    kept = {task: values for task, values in tasks.items() if not task.endswith(DETAILS)}
     calibration = {task: {"ece": values["ece"]} for task, values in tasks.items() if task.endswith("_calibration")}
     return kept | calibration
 

@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from oamface.evaluation.bootstrap import Estimate
 from oamface.evaluation.conditions import CLEAN
 from oamface.paper.findings import BASELINE, Findings
 from oamface.paper.names import DATA_SETS
-from oamface.paper.study_results import Estimate, seeds_and_faces
+from oamface.paper.study_results import seeds_and_faces
 from oamface.paper.variants import ABLATION, BALANCING, CONTRAST_PAIRS, CROSS_DATASET, SINGLE_TASK
 
 RESNET50_PARAMETERS = 23_508_032  # without its classifier

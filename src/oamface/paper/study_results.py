@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from oamface.atomic import write_text
 from oamface.errors import ResultError
-from oamface.evaluation.bootstrap import RESAMPLES, percentile_interval, resample_weights
+from oamface.evaluation.bootstrap import RESAMPLES, Estimate, percentile_interval, resample_weights
 from oamface.evaluation.conditions import CLEAN
 from oamface.evaluation.fairness import face_values
 from oamface.evaluation.predictions import PredictionTable
@@ -27,7 +27,6 @@ from oamface.paper.scenarios import MASKS
 from oamface.paper.variants import CONTRAST_PAIRS, STUDY_CONDITIONS, STUDY_METRICS
 
 FORMAT = "oamface-study/1"
-Estimate = dict[str, float]  # value, low, high
 Values = npt.NDArray[np.float64]
 
 

@@ -16,7 +16,7 @@ OPERATING_POINTS = Path(__file__).with_name("operating_points.json")  # by the S
 
 
 def operating_points(digest: str) -> list[dict[str, Any]]:
-    """The operating points of a model file, see `evaluation.age_thresholds.OperatingPoint`; none for other files.
+    """The operating points of a model file, see `benchmarks/threshold_rates.py`; none for other files.
 
     Written by benchmarks/age_thresholds.py.
     """

@@ -1,9 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from oamface.datasets.store import Store
-from oamface.evaluation.quality import (
+from quality_fit import (
     KNOTS,
     degrade,
     errors,
@@ -14,6 +12,8 @@ from oamface.evaluation.quality import (
     relative_errors,
     with_quality,
 )
+
+from oamface.datasets.store import Store
 from oamface.predictor import Predictor
 from oamface.quality import MEASURES
 

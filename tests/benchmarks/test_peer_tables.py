@@ -1,8 +1,7 @@
 import re
 
 import pytest
-
-from oamface.paper.comparison import README_ROWS, TABLES, tables
+from peer_tables import README_ROWS, TABLES, tables
 
 
 def figure(value: float) -> dict[str, float]:

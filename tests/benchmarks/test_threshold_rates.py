@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from oamface.evaluation.age_thresholds import (
+from threshold_rates import (
     Ages,
     calibration_error,
     false_accept,

@@ -7,16 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tables
+from tables import REPORTED, RESULTS, ROOT, documents, fill, read_results, stale_digests, update
 
 from oamface.errors import ResultError
-from oamface.paper import generated
 from oamface.paper.claims import CONTRADICTED, UNMEASURED, judge, load_claims
-from oamface.paper.generated import REPORTED, RESULTS, documents, fill, read_results, stale_digests, update
 from oamface.paper.report import claims_markdown
 from oamface.predictor import Predictor
 from oamface.weights import WEIGHTS, weights_file
 
-ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / RESULTS).glob("*.json"))
 DOCUMENTS = documents(ROOT)
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
@@ -41,7 +40,7 @@ def test_results_of_another_byte_are_stale(name, tmp_path, monkeypatch) -> None:
     changed[len(changed) // 2] ^= 1
     changed_file = tmp_path / f"{name}.onnx"
     changed_file.write_bytes(changed)
-    monkeypatch.setattr(generated, "weights_file", lambda other: changed_file if other == name else weights_file(other))
+    monkeypatch.setattr(tables, "weights_file", lambda other: changed_file if other == name else weights_file(other))
     digest = hashlib.sha256((ROOT / f"src/oamface/weights/{name}.onnx").read_bytes()).hexdigest()
     (found,) = stale_digests({"models": {name: digest, "another": "0" * 64}})
     assert f"another {name}.onnx" in found
@@ -59,7 +58,7 @@ def test_generated_tables_are_those_of_the_results(path) -> None:
 def test_every_table_is_shown_somewhere() -> None:
     texts = "".join(path.read_text() for path in DOCUMENTS)
     shown = re.findall(r"^<!-- generated: ([\w-]+) -->$", texts, re.MULTILINE)
-    assert set(shown) == set(generated.TABLES)
+    assert set(shown) == set(tables.TABLES)
 
 
 @pytest.mark.parametrize("name", NO_FIGURES_BY_HAND)

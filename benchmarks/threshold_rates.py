@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.stats import binomtest
 
 from oamface.evaluation.tables import rate_text
 
@@ -35,13 +35,11 @@ class Rate(NamedTuple):
 
 def rate(events: BoolArray) -> Rate:
     """The share of True among (N,) events."""
-    count = len(events)
-    if not count:
+    if not len(events):
         return Rate(np.nan, np.nan, np.nan, 0)
-    share, z = float(np.mean(events)), float(norm.ppf(0.975))
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return Rate(share, max(0.0, centre - reach), min(1.0, centre + reach), count)
+    test = binomtest(int(events.sum()), len(events))
+    low, high = test.proportion_ci(0.95, "wilson")
+    return Rate(test.statistic, low, high, len(events))
 
 
 def minors(true: IntArray, threshold: int) -> BoolArray:

@@ -1,6 +1,7 @@
-"""The tables of README and docs that are made from docs/results: a block between markers is never written by hand.
+"""The tables of README and docs, made from docs/results again: python benchmarks/tables.py
 
-A block stands between the lines `<!-- generated: NAME -->` and `<!-- /generated -->`; TABLES says what makes it.
+What stands between the lines `<!-- generated: NAME -->` and `<!-- /generated -->` is never written by hand; TABLES says
+what makes it.
 """
 
 import hashlib
@@ -11,15 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import age_tables
+import peer_tables
+
 from oamface.atomic import write_text
 from oamface.errors import ResultError
 from oamface.evaluation.tables import markdown_table, rate_text
-from oamface.paper import age_tables, comparison, tables
+from oamface.paper import tables
 from oamface.paper.names import estimate_text, place
 from oamface.paper.sensitivity import markdown as sensitivity_markdown
 from oamface.predictor import Predictor
 from oamface.weights import RESEARCH_ONLY, WEIGHTS, weights_file
 
+ROOT = Path(__file__).parents[1]
 RESULTS = Path("docs/results")
 NOT_MEASURED = "Not measured yet with the shipped weights; `make report` and `make sensitivity` do."
 REPORTED = ("oam", "oam-small")  # what `make report` measures
@@ -187,7 +192,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "quality": quality,
     "synthetic": synthetic,
     **{name: partial(_one_of, "age-thresholds", age_tables.thresholds, name) for name in age_tables.THRESHOLDS},
-    **{name: partial(_one_of, "peers", comparison.tables, name) for name in comparison.TABLES},
+    **{name: partial(_one_of, "peers", peer_tables.tables, name) for name in peer_tables.TABLES},
 }  # name of a block to what makes it, given the repository's folder
 
 
@@ -220,3 +225,7 @@ def update(root: Path) -> list[Path]:
             write_text(path, after)
             changed.append(path)
     return changed
+
+
+if __name__ == "__main__":
+    print(*update(ROOT), sep="\n")
