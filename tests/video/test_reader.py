@@ -166,7 +166,7 @@ def test_reader_takes_metadata_that_is_not_utf8(tmp_path) -> None:
 def test_reader_takes_a_stream_of_which_no_size_is_known(clip, monkeypatch) -> None:
     """As PyAV 19 opens it, which has no metadata_errors and gives None for a size."""
     opened = av.open(str(clip))
-    stream = SimpleNamespace(average_rate=25, disposition=0)
+    stream = SimpleNamespace(average_rate=25, disposition=opened.streams.video[0].disposition)
     streams = SimpleNamespace(video=[stream], best=lambda kind: stream)
     fake = SimpleNamespace(format=opened.format, metadata={}, streams=streams, duration=None, size=None)
     monkeypatch.setattr(sources.av, "open", lambda address, options, timeout: fake)
