@@ -182,9 +182,9 @@ def test_analyze_leaves_no_file_where_standard_input_is_closed(tmp_path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["faces.csv"]
 
 
-@pytest.mark.parametrize("image", ["names/plain.png", "missing.png"])
-def test_analyze_reports_a_full_disk_behind_the_csv_once(inputs, image) -> None:
-    call = run("analyze", inputs / image, "--csv", "/dev/full")
+def test_analyze_reports_a_full_disk_behind_the_csv_once() -> None:
+    # In this mode every Python reports files that fail while they are closed, as 3.13 and newer always do.
+    call = run("analyze", "missing.png", "--csv", "/dev/full", PYTHONDEVMODE="1")
     assert (call.returncode, call.stdout, len(call.stderr.splitlines())) == (2, b"", 1)
 
 
