@@ -74,6 +74,12 @@ def test_parse_reads_what_str_writes() -> None:
         assert AgePolicy.parse(str(one)) == one
 
 
+@pytest.mark.parametrize("nothing", [0, -0.0, np.float32(0)])
+def test_equal_policies_have_equal_texts(nothing) -> None:
+    policy = AgePolicy(18, max_false_accept=nothing, max_false_refuse=nothing)
+    assert str(policy) == str(AgePolicy(18, max_false_accept=0.0, max_false_refuse=0.0))
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     policy = AgePolicy(np.int64(18), np.int32(25), np.float32(0.25), np.float64(0.125))
     assert policy == AgePolicy.parse(str(policy)) == AgePolicy(18, 25, 0.25, 0.125)

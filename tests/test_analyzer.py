@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oamface.analyzer import Analyzer
-from oamface.detection import Detection
+from oamface.detection import Detection, assumed
 from oamface.errors import DeviceError, FaceError, ImageError, LabelError, ModelError, OptionError, TaskError
 from oamface.face_detector import FaceDetector
 from oamface.images import read_image
@@ -103,6 +103,11 @@ def test_a_detector_that_fails_is_an_error_and_ends_no_batch(untrained_model, po
     with pytest.raises(FaceError, match="detector"):
         analyzer.analyze(portrait)
     assert [type(item) for item in analyzer.analyze_batch([portrait] * 2)] == [Failure] * 2
+
+
+def test_landmarks_that_a_detector_assumed_are_so_in_a_box_that_is_given(untrained_model, portrait) -> None:
+    analyzer = Analyzer(untrained_model, detector=Gives([assumed(Box(45.0, 60.0, 90.0, 120.0))]))
+    assert not analyzer.analyze(portrait, boxes=[Box(180.0, 60.0, 90.0, 120.0)])[0].detected
 
 
 def test_detections_outside_the_image_are_left_out(untrained_model, portrait) -> None:

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oamface import atomic
-from oamface.atomic import OutputFile, append_line, check_output, fitting_name, make_folder, write_text, write_whole
+from oamface.atomic import (
+    OutputFile,
+    append_line,
+    check_output,
+    fitting_name,
+    make_folder,
+    write_bytes,
+    write_text,
+    write_whole,
+)
 from oamface.errors import FileError
 
 
@@ -37,6 +46,52 @@ def test_write_whole_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypa
     with pytest.raises(FileError, match=r"a\.txt: cannot be written \(No space left"):
         write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.fixture
+def small_disk():
+    """No file can grow beyond 1000 bytes."""
+    resource = pytest.importorskip("resource", reason="limits of a process")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_write_bytes_leaves_no_draft_when_the_disk_is_full(tmp_path, small_disk) -> None:
+    with pytest.raises(FileError, match=r"a\.txt: cannot be written \(File too large"):
+        write_bytes(tmp_path / "a.txt", b"0" * 2000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_file_keeps_the_lines_before_the_disk_was_full(tmp_path, small_disk) -> None:
+    (tmp_path / "a.csv").write_text("old")
+    output = OutputFile(tmp_path / "a.csv", lines=True)
+    output.write_line("one")
+    with pytest.raises(FileError):
+        output.write_line("0" * 2000)
+    assert output.close(whole=False) == tmp_path / "a.partial.csv"
+    assert (tmp_path / "a.partial.csv").read_text().startswith("one\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.partial.csv"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("end", [OutputFile.discard, lambda output: output.close(whole=False)])
+def test_output_file_that_refused_is_closed(end) -> None:
+    output = OutputFile(Path("/dev/full"))
+    with pytest.raises(FileError):
+        output.write_line("text")
+    end(output)
+    assert output.file.closed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_output_file_keeps_the_mode_of_the_file_it_replaces(tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    path.chmod(0o600)
+    write_text(path, "new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
 
 
 def test_write_whole_rejects_places_that_cannot_be_written(tmp_path) -> None:

@@ -131,7 +131,7 @@ def test_min_face_looks_for_smaller_faces_and_max_side_for_fewer(portrait) -> No
     "options",
     [
         *({"min_face": 0}, {"min_face": float("nan")}, {"min_face": float("inf")}, {"max_side": 1}, {"threshold": 2}),
-        *({"min_face": "a"}, {"max_side": "a"}, {"threshold": None}),
+        *({"min_face": "a"}, {"max_side": "a"}, {"max_side": float("nan")}, {"threshold": None}),
     ],
 )
 def test_sizes_out_of_range_are_errors(options) -> None:

@@ -26,5 +26,7 @@ def test_select_model_measures_this_machine() -> None:
 def test_select_model_rejects_models_without_common_data_sets_and_budgets_of_0(untrained_model) -> None:
     with pytest.raises(ModelError, match="no data set in common"):
         select_model(5, ["oam", str(untrained_model)], rounds=2)
+    with pytest.raises(ModelError, match="no model"):
+        select_model(5, [])
     with pytest.raises(OptionError):
         select_model(0)

@@ -61,9 +61,10 @@ class AgePolicy:
         return cls(**values)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        """The text that `parse` reads."""
+        """The text that `parse` reads; equal policies have equal texts, also where one says 0 and the other 0.0."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
+        texts = {name: value if name in _YEARS else abs(float(value)) for name, value in values.items()}
+        return ",".join(f"{name}={text}" for name, text in texts.items() if text is not None)
 
     @property
     def least_estimate(self) -> int:

@@ -245,7 +245,7 @@ class Analyzer:
         for face in self.detect(surroundings) if surroundings.size else ():
             landmarks = face.landmarks + low
             if (np.abs(landmarks.mean(0) - centre) < np.array([width, height]) / 2).all():
-                return Detection(box, landmarks.astype(np.float32), face.score)
+                return replace(face, box=box, landmarks=landmarks.astype(np.float32))
         return assumed(box)
 
 

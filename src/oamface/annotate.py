@@ -17,6 +17,10 @@ from oamface.results import UNCERTAIN, Age, AgeDecision, Box, Classification, Fa
 
 Colour = tuple[int, int, int]
 
+ANNOTATED = {"oamface": "annotated"}  # text inside a PNG that oamface has annotated, by which it is recognised
+_ANNOTATED_BYTES = b"tEXtoamface\0annotated"
+_HEAD = 512  # bytes of a file that hold the text above
+
 _MASKS = {"none": "no mask", "incorrect": "mask worn wrongly", "worn": "mask"}
 # Okabe and Ito's colours, which colour-blind people tell apart too; labels say the same in words.
 _BLUE, _ORANGE, _VERMILION, _GREY = (86, 180, 233), (230, 159, 0), (213, 94, 0), (187, 187, 187)
@@ -24,6 +28,11 @@ _BOX_COLOURS = {"none": _BLUE, "worn": _ORANGE, "incorrect": _VERMILION, UNCERTA
 _DECISION_COLOURS: dict[Outcome, Colour] = {"accept": (0, 158, 115), "refer": (240, 228, 66), "refuse": _VERMILION}
 _TEXT, _PLATE = (255, 255, 255), (24, 24, 27)
 _SMALLEST_TEXT = 11  # pixels of the font that can still be read
+
+
+def is_annotated(data: bytes) -> bool:
+    """Whether a file's bytes, or its first 512, are a PNG that oamface has annotated."""
+    return _ANNOTATED_BYTES in data[:_HEAD]
 
 
 class Label(NamedTuple):

@@ -6,6 +6,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -74,6 +75,9 @@ class OutputFile:
             self.file: IO[bytes] = self.draft.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
         except OSError as error:
             raise _refused(path, error) from error
+        if self._existed and not in_place:
+            with suppress(OSError):  # a file system without modes
+                shutil.copymode(self._target, self.draft)
 
     def write(self, data: bytes) -> None:
         """Add bytes and hand them to the system. Raises FileError."""
@@ -94,7 +98,9 @@ class OutputFile:
         NAME.partial.SUFFIX. Raises FileError.
         """
         try:
-            self._sync()
+            # What a full disk refuses is lost; what it took before is kept.
+            with nullcontext() if whole else suppress(OSError):
+                self._sync()
             if self.draft == self._target:
                 return self.path
             if not whole and not self.draft.stat().st_size:
@@ -108,17 +114,20 @@ class OutputFile:
 
     def discard(self) -> None:
         """Drop what was written; what existed before stays."""
-        self.file.close()
+        with suppress(OSError):  # a full disk refuses the last bytes once more
+            self.file.close()
         if _descriptor(self.draft) is None and not _is_device(self.draft):
             self.draft.unlink(missing_ok=True)
 
     def _sync(self) -> None:
         if self.file.closed:
             return
-        self.file.flush()
-        if stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
-            os.fsync(self.file.fileno())
-        self.file.close()
+        try:
+            self.file.flush()
+            if stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
+                os.fsync(self.file.fileno())
+        finally:
+            self.file.close()
 
 
 def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:

@@ -1,7 +1,7 @@
 """What a face detector gives, and who can be one; which face of several is meant."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import cv2
@@ -62,7 +62,7 @@ def prominent(faces: Sequence[Detection], image: RGBImage) -> Detection:
     def weight(face: Detection) -> float:
         x, y, width, height = face.box
         away = np.linalg.norm((np.array([x + width / 2, y + height / 2]) - centre) / centre)
-        return float(np.sqrt(max(width * height, 0.0)) * max(2.0 - away, 0.1) * face.score)
+        return float(np.sqrt(max(width * height, 0.0)) * max(2.0 - away, 0.1) * np.nan_to_num(face.score))
 
     return max(faces, key=weight)
 
@@ -90,7 +90,7 @@ def moved(face: Detection, matrix: npt.NDArray[np.floating]) -> Detection:
     centre = matrix[:, :2] @ (x + width / 2, y + height / 2) + matrix[:, 2]
     left, top = (float(value) for value in centre - np.array([width, height]) * scale / 2)
     landmarks = (face.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    return Detection(Box(left, top, width * scale, height * scale), landmarks, face.score)
+    return replace(face, box=Box(left, top, width * scale, height * scale), landmarks=landmarks)
 
 
 def tilt(face: Detection) -> float:

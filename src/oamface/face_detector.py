@@ -82,7 +82,7 @@ class FaceDetector:
             raise OptionError(f"threshold {threshold}: expected a value between 0 and 1")
         if min_face is not None and not LEAST_MIN_FACE <= min_face < np.inf:
             raise OptionError(f"min_face {min_face}: expected at least {LEAST_MIN_FACE} pixels")
-        if max_side is not None and max_side < LEAST_MAX_SIDE:
+        if max_side is not None and not max_side >= LEAST_MAX_SIDE:
             raise OptionError(f"max_side {max_side}: expected at least {LEAST_MAX_SIDE} pixels")
         self.threshold, self.min_face, self.max_side = threshold, min_face, max_side
         self._scanner = FaceScanner(device=device, threads=1)  # too small for more

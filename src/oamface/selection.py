@@ -40,7 +40,7 @@ def select_model(
 ) -> tuple[Candidate | None, list[Candidate]]:
     """The most accurate candidate whose median time is within `budget_ms` (None if none is), and all, fastest first.
 
-    All are timed in turns in one run. Raises OptionError (the budget), DeviceError, ModelError (no model file, or
+    All are timed in turns in one run. Raises OptionError (the budget), DeviceError, ModelError (no model or file, or
     models that were measured on no data set in common).
     """
     if not 0 < budget_ms < math.inf:
@@ -62,8 +62,10 @@ def select_model(
 def mean_accuracy(predictors: dict[str, Predictor]) -> dict[str, float]:
     """By name: the mean accuracy (0..1) of gender, race and mask under CONDITIONS, over the data sets that all have.
 
-    Read from the figures inside the model files. Raises ModelError: no data set in common.
+    Read from the figures inside the model files. Raises ModelError: no model, or no data set in common.
     """
+    if not predictors:
+        raise ModelError("no model to select from: name one or more")
     measured = {}
     for name, predictor in predictors.items():
         figures = predictor.description["figures"] or {"data_sets": {}}

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from oamface.benchmark import PERSON
+from oamface.bulk import job as job_module
 from oamface.bulk.job import run_bulk
 from oamface.errors import DataError, FileError, LabelError, ModelError, OamfaceError
 from oamface.images import read_image
@@ -160,6 +161,15 @@ def test_relative_source_is_that_of_the_working_directory(folder, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="other settings"):
         run(folder.name)
+
+
+@pytest.mark.parametrize(("address", "kept"), [(None, []), ("auto", [".oamface-1.draft"])])
+def test_drafts_that_others_may_be_writing_are_kept(folder, tmp_path, monkeypatch, address, kept) -> None:
+    monkeypatch.setattr(job_module, "_process", lambda *_: iter(()))
+    (tmp_path / ".oamface-1.draft").write_bytes(b"PAR1")
+    with pytest.raises(FileError, match="shards are missing"):
+        run_bulk(str(folder), str(tmp_path), tasks=("age",), address=address)
+    assert [path.name for path in tmp_path.glob(".*")] == kept
 
 
 def test_run_bulk_rejects_invalid_arguments_before_it_writes(folder, tmp_path) -> None:

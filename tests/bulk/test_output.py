@@ -1,3 +1,4 @@
+import errno
 import importlib
 import os
 
@@ -126,6 +127,19 @@ def test_count_adds_all_shards(source, tmp_path) -> None:
     assert folder.count(total) == Counts(images=5, faces=0, errors=3, skipped=1)
 
 
+@pytest.mark.parametrize("size", [0, 100, -100])
+def test_count_names_a_damaged_shard(source, tmp_path, size) -> None:
+    write_output(source, tmp_path / "output")
+    path = tmp_path / "output" / shard_name(1)
+    path.write_bytes(path.read_bytes()[:size])
+    folder, total = start(source, tmp_path / "output")
+    with pytest.raises(DataError, match=rf"{shard_name(1)}: is damaged .*delete it and run again"):
+        folder.count(total)
+    pq.write_table(SCHEMA.empty_table(), path)
+    with pytest.raises(DataError, match="is damaged"):
+        folder.count(total)
+
+
 def test_remove_drafts(source, tmp_path) -> None:
     folder, _ = start(source, tmp_path / "output")
     files = sorted((tmp_path / "output").iterdir())
@@ -177,6 +191,17 @@ def test_source_without_any_row_leaves_no_folder(tmp_path) -> None:
     with pytest.raises(DataError, match="has no image"):
         start(table, tmp_path / "output")
     assert not (tmp_path / "output").exists()
+
+
+def test_write_file_gives_the_name_only_to_what_is_on_the_disk(tmp_path, monkeypatch) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_file(locate(str(tmp_path / "shard.parquet")), b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match="No space left"):
+        write_file(locate(str(tmp_path / "shard.parquet")), b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_write_file_leaves_no_incomplete_file(tmp_path) -> None:

@@ -1,12 +1,15 @@
 import os
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bulk.conftest import read_all, write_tar
+from oamface.annotate import ANNOTATED
 from oamface.bulk.locations import locate
 from oamface.bulk.manifest import Shard
 from oamface.bulk.reader import read_images
+from oamface.images import write_image
 
 
 def test_read_images_of_missing_file_gives_error(folder) -> None:
@@ -15,6 +18,14 @@ def test_read_images_of_missing_file_gives_error(folder) -> None:
     (_, missing), (_, data) = read_images(locate(str(folder)).filesystem, shard)
     assert isinstance(missing, OSError)
     assert data == b"c.webp"
+
+
+def test_read_images_skips_what_oamface_has_annotated(folder) -> None:
+    write_image(folder / "drawn.png", np.zeros((9, 9, 3), np.uint8), text=ANNOTATED)
+    shard, skipped = Shard("files", (str(folder / "a.jpeg"), str(folder / "drawn.png"))), []
+    images = list(read_images(locate(str(folder)).filesystem, shard, on_skip=skipped.append))
+    assert images == [(str(folder / "a.jpeg"), b"a.jpeg")]
+    assert skipped == [str(folder / "drawn.png")]
 
 
 def test_read_images_of_damaged_archive_gives_images_before_damage(folder) -> None:

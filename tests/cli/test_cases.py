@@ -174,6 +174,20 @@ def test_analyze_never_overwrites_its_standard_input_or_an_image_by_standard_out
     assert (call.returncode, image.read_bytes()) == (2, before)
 
 
+def test_analyze_leaves_no_file_where_standard_input_is_closed(tmp_path) -> None:
+    (tmp_path / "faces.csv").write_text("old")
+    command = f'"{PROGRAM}" analyze - --csv "{tmp_path / "faces.csv"}" --annotate "{tmp_path / "annotated"}" <&-'
+    call = subprocess.run(command, shell=True, capture_output=True, check=False)
+    assert (call.returncode, len(call.stderr.splitlines())) == (2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.csv"]
+
+
+def test_analyze_reports_a_full_disk_behind_the_csv_once() -> None:
+    # In this mode every Python reports files that fail while they are closed, as 3.13 and newer always do.
+    call = run("analyze", "missing.png", "--csv", "/dev/full", PYTHONDEVMODE="1")
+    assert (call.returncode, call.stdout, len(call.stderr.splitlines())) == (2, b"", 1)
+
+
 def test_analyze_works_with_standard_error_closed(inputs) -> None:
     command = f'"{PROGRAM}" analyze "{inputs / "names/plain.png"}" --json 2>&-'
     call = subprocess.run(command, shell=True, stdout=subprocess.PIPE, check=False)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ from typer.testing import CliRunner
 
 from helpers.drawn import SMALL_STUDY, write_store
 from helpers.program import PROGRAM, command_names, run, run_forked
+from oamface.cli.analyze import _Run
 from oamface.cli.app import app
+from oamface.cli.image_list import ImageList, InputImage
 from oamface.datasets.store import Store
 from oamface.errors import ImageError
 from oamface.images import decode
 from oamface.occlusion import STYLES
+from oamface.results import ImageResult
 from oamface.weights import WEIGHTS
 
 
@@ -131,6 +135,18 @@ def test_an_image_that_cannot_be_read_again_to_be_annotated_has_failed(
     assert call.exit_code == 1
     assert "a.png: cannot be read" in call.stderr
     assert os.listdir(tmp_path / "annotated") == ["b.png"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(("annotate", "kept"), [(True, ["c"]), (False, [])])
+def test_analyze_keeps_what_a_pipe_gave_until_it_is_annotated(tmp_path, monkeypatch, annotate, kept) -> None:
+    monkeypatch.setattr("oamface.images.readable_again", lambda path: b"image")
+    monkeypatch.setattr("oamface.cli.face_writers.AnnotatedImages.write", lambda *_: None)
+    results = SimpleNamespace(tasks=(), at_least=(), policy=None)
+    results.analyze_batch = lambda images, crop: (ImageResult(4, 5, (), name) for name, _ in images)
+    listed = ImageList([InputImage(name, name) for name in "abc"])
+    run = _Run(results, listed, [], json=False, csv=None, annotate=tmp_path if annotate else None)
+    run.analyze(crops=False)
+    assert (run.done, list(run._data)) == (3, kept)
 
 
 def test_analyze_crops_gives_exactly_one_face(images, untrained_model) -> None:

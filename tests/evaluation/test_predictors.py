@@ -65,6 +65,13 @@ def test_table_predictor_looks_up_face_and_condition(tmp_path, face) -> None:
     assert list(result.age_bounds[0]) == [20, 40]
 
 
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\x85b.png", "a\x0cb.png", "a\nb.png", "a\r\nb.png"])
+def test_table_predictor_reads_names_with_line_breaks(tmp_path, face, name) -> None:
+    (tmp_path / "table.csv").write_bytes(f'data_set,face,age\nutkface,"{name}",3\nutkface,c.png,4\n'.encode())
+    predictor = TablePredictor(tmp_path / "table.csv", "table")
+    assert list(predictor.predict(samples(face[0], (name, "clean"), ("c.png", "clean"))).years) == [3, 4]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -67,8 +67,10 @@ def test_quantiles_from_age_ranges_are_close_to_those_from_exact_ages() -> None:
 def test_fit_quantiles_rejects_too_few_known_ages() -> None:
     candidates = np.ones((50, 101), bool)
     candidates[:3] = np.eye(101, dtype=bool)[40]
-    with pytest.raises(DataError, match="hold 3"):
+    with pytest.raises(DataError, match="take 9 faces of known age, the stores hold 3"):
         fit_quantiles(np.zeros((50, 101)), candidates)
+    candidates[:9] = np.eye(101, dtype=bool)[40]
+    assert fit_quantiles(np.zeros((50, 101)), candidates).shape == (101,)
 
 
 def test_thresholds_stay_near_the_prior_with_few_faces() -> None:

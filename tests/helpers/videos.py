@@ -10,9 +10,12 @@ TICKS = 60000  # per second
 STEADY = [number / 25 for number in range(24)]
 
 
-def write_video(path, images, times=STEADY, *, aspect=None, rotation=None, codec="libx264", options=None) -> Path:
+def write_video(
+    path, images, times=STEADY, *, aspect=None, rotation=None, codec="libx264", options=None, metadata=None
+) -> Path:
     """Images, each shown at its time. aspect: width of a pixel over its height. rotation: degrees."""
     with av.open(str(path), "w", container_options=options or {}) as container:
+        container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"

@@ -1,11 +1,15 @@
 import functools
 import http.server
 import os
+import subprocess
+import sys
 import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -148,6 +152,32 @@ def test_reader_takes_names_that_are_not_utf8_or_look_like_addresses(tmp_path) -
         (tmp_path / name).write_bytes(data)
         with VideoReader(str(tmp_path / name)) as reader:
             assert len(list(reader)) == 3
+
+
+def test_reader_takes_metadata_that_is_not_utf8(tmp_path) -> None:
+    path = write_video(tmp_path / "clip.mp4", gray_frames(3), metadata={"title": "café"})
+    data = path.read_bytes()
+    assert b"caf\xc3\xa9" in data
+    path.write_bytes(data.replace(b"caf\xc3\xa9", b"caf\xe9\xe9"))
+    with VideoReader(str(path)) as reader:
+        assert len(list(reader)) == 3
+
+
+def test_reader_takes_a_stream_of_which_no_size_is_known(clip, monkeypatch) -> None:
+    """As PyAV 19 opens it, which has no metadata_errors and gives None for a size."""
+    opened = av.open(str(clip))
+    stream = SimpleNamespace(average_rate=25, disposition=opened.streams.video[0].disposition)
+    streams = SimpleNamespace(video=[stream], best=lambda kind: stream)
+    fake = SimpleNamespace(format=opened.format, metadata={}, streams=streams, duration=None, size=None)
+    monkeypatch.setattr(sources.av, "open", lambda address, options, timeout: fake)
+    monkeypatch.setattr(sources, "_OPEN_OPTIONS", {})
+    assert sources.StreamSource("http://host/a.mp4", "http://host/a.mp4").duration is None
+
+
+def test_without_pyav_the_error_says_what_to_install() -> None:
+    code = "import sys; sys.modules['av'] = None; import oamface.video"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith('OamfaceError: videos need av: pip install "oamface[video]"')
 
 
 class LiveHandler(FileHandler):

@@ -71,6 +71,15 @@ def test_face_keeps_its_id_and_is_followed_between_passes(analyzer) -> None:
     assert analyzer.passes == 1
 
 
+def test_followed_face_is_still_assumed(analyzer) -> None:
+    tracker = Tracker(analyzer, every=10)
+    analyzer.detections = [assumed(Box(40, 80, 60, 60))]
+    for step in range(3):
+        ((_, face),) = tracker.update(draw_frame((40 + 3 * step, 80)), step / 25)
+        assert not face.detected
+    assert face.box.x == pytest.approx(46, abs=2.5)
+
+
 def test_two_moving_faces_keep_their_ids(analyzer) -> None:
     tracker, pairs = Tracker(analyzer, every=2), set()
     for step in range(12):

@@ -86,7 +86,8 @@ def run_bulk(
         _absolute(source), analyzer.digest, analyzer.tasks, crop, shard_size, column, analyzer.at_least, decided
     )
     total = folder.start(settings, source_location)
-    folder.remove_drafts()
+    if address is None:  # other runs on a cluster may be writing theirs
+        folder.remove_drafts()
     missing = folder.missing(total)
     on_progress(total - len(missing), total, 0)
     images = 0

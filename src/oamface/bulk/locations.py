@@ -1,5 +1,6 @@
 """Files and folders on any file system: local, S3, Google, Azure, HDFS, or one that fsspec knows."""
 
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,14 +82,18 @@ def open_file(filesystem: pafs.FileSystem, path: str) -> IO[bytes]:
 def write_file(target: Location, data: pa.Buffer | bytes) -> None:
     """Write a file completely or not at all, also where two workers write the same one. Raises FileError."""
     # An object store shows an object once it is complete; a folder shows a file from its first byte.
-    draft = uuid.uuid4().hex.join(DRAFT)
-    path = str(Path(target.path).with_name(draft)) if target.local else target.path
+    draft = Path(target.path).with_name(uuid.uuid4().hex.join(DRAFT))
     try:
-        with target.filesystem.open_output_stream(path) as stream:
-            stream.write(data)
-        if target.local:
-            target.filesystem.move(path, target.path)
+        if not target.local:
+            with target.filesystem.open_output_stream(target.path) as stream:
+                stream.write(data)
+            return
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave an empty file under the target's name
+        draft.replace(target.path)
     except OSError as error:
-        if target.local and target.filesystem.get_file_info(path).is_file:
-            target.filesystem.delete_file(path)
+        if target.local and draft.is_file():
+            draft.unlink()
         raise FileError(f"{target.path}: cannot be written ({error}); free some space and run it again") from error

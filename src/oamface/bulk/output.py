@@ -106,18 +106,27 @@ class OutputFolder:
             raise FileError(f"{self.location.path}: cannot be used ({error})") from error
 
     def count(self, total: int) -> Counts:
-        """Totals of what the folder holds, read one shard at a time."""
+        """Totals of what the folder holds, read one shard at a time. Raises DataError: a file is damaged."""
         images = faces = errors = 0
         skipped = self._skipped
         for number in range(total):
-            with self.location.filesystem.open_input_file(self.location.child(shard_name(number)).path) as file:
-                shard = pq.ParquetFile(file)
-                metadata, table = shard.metadata.metadata, shard.read(columns=["error", "face"])
-            images += int(metadata[b"images"])
-            skipped += int(metadata[b"skipped"])
-            faces += len(table) - table["face"].null_count
-            errors += len(table) - table["error"].null_count
+            counts = self._count_shard(number)
+            images += counts.images
+            skipped += counts.skipped
+            faces += counts.faces
+            errors += counts.errors
         return Counts(images, faces, errors, skipped)
+
+    def _count_shard(self, number: int) -> Counts:
+        path = self.location.child(shard_name(number)).path
+        try:
+            with self.location.filesystem.open_input_file(path) as file:
+                shard = pq.ParquetFile(file)
+                metadata, table = shard.metadata.metadata or {}, shard.read(columns=["error", "face"])
+            faces, errors = (len(table) - table[name].null_count for name in ("face", "error"))
+            return Counts(int(metadata[b"images"]), faces, errors, int(metadata[b"skipped"]))
+        except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+            raise DataError(f"{path}: is damaged or cannot be read ({error}); delete it and run again") from error
 
     def _read_settings(self, source: Location, requested: dict[str, Any]) -> dict[str, Any] | None:
         """The settings of an earlier run, or None where the folder is new. Raises DataError: they differ."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from oamface.annotate import is_annotated
 from oamface.bulk.locations import open_file
 from oamface.bulk.manifest import HEAD_BYTES, OnSkip, Shard, lacks_extension
 from oamface.datasets.archive import StrictTarInfo
@@ -24,11 +25,15 @@ def read_images(
     """Name and bytes of every image of a shard, one after the other; an error instead of bytes that cannot be read.
 
     A name is the file's path; in an archive or table it is PATH:MEMBER or PATH:ROW. on_skip: called with the name of
-    every file in an archive that is not an image.
+    every file in an archive that is not an image, and of every PNG file that oamface has annotated.
     """
     if shard.kind == "files":
         for path in shard.paths:
-            yield path, _read_file(filesystem, path)
+            data = _read_file(filesystem, path)
+            if isinstance(data, bytes) and is_annotated(data):
+                on_skip(path)
+            else:
+                yield path, data
     elif shard.kind == "tar":
         yield from _read_tar(filesystem, shard.paths[0], on_skip)
     else:

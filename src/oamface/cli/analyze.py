@@ -12,12 +12,12 @@ from oamface.cli import options as opt
 from oamface.cli.checks import suffixes
 from oamface.cli.progress import ProgressBar
 from oamface.cli.stdout import Stdout, check_stdout, json_line, printable, read_stdin
-from oamface.errors import ImageError
+from oamface.errors import FileError, ImageError
 from oamface.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from oamface.analyzer import Analyzer
-    from oamface.cli.image_list import ImageList
+    from oamface.cli.image_list import ImageList, InputImage
     from oamface.results import Failure, ImageResult
 
 
@@ -84,16 +84,24 @@ class _Run:
 
         self._analyzer, self._listed, self._json = analyzer, listed, json
         self._images = {image.path: image for image in listed.images}
-        self._annotated = None if annotate is None else AnnotatedImages(annotate, listed.images)
-        self._csv_file = None if csv is None else OutputFile(csv, inputs=inputs, lines=True)
-        settings = (analyzer.tasks, analyzer.at_least)
-        decided = analyzer.policy is not None
-        self._csv = None if self._csv_file is None else CsvWriter(self._csv_file, *settings, decided=decided)
+        # What can be read only once: standard input, and pipes until they are annotated.
+        self._data: dict[str, bytes] = {STDIN: read_stdin()} if STDIN in self._images else {}
         self._table = TextTable(analyzer.tasks, list(self._images), analyzer.at_least)
         self._stdout = Stdout(required=csv is None and annotate is None)
-        # What can be read only once, for the annotated image.
-        self._data: dict[str, bytes] = {STDIN: read_stdin()} if STDIN in self._images else {}
+        self._last = ""  # path of the last result
         self.done = self.failed = 0
+        # Outputs last, so that no error above leaves a draft.
+        self._annotated = None if annotate is None else AnnotatedImages(annotate, listed.images)
+        self._csv_file = None if csv is None else OutputFile(csv, inputs=inputs, lines=True)
+        self._csv = None
+        if self._csv_file is not None:
+            try:
+                self._csv = CsvWriter(
+                    self._csv_file, analyzer.tasks, analyzer.at_least, decided=analyzer.policy is not None
+                )
+            except FileError:  # for its headings
+                self._csv_file.discard()
+                raise
 
     def analyze(self, *, crops: bool) -> None:
         """Analyze and write every image; say on standard error where there is none, and at last how many there were."""
@@ -117,13 +125,14 @@ class _Run:
 
         for path in self._images:
             data = self._data[path] if path in self._data else readable_again(path)
-            if isinstance(data, bytes):
+            if isinstance(data, bytes) and self._annotated is not None:
                 self._data[path] = data
             yield path, data
 
     def _write(self, result: "ImageResult | Failure", bar: ProgressBar) -> None:
         from oamface.results import Failure
 
+        image = self._image(str(result.source))
         if self._json:
             self._stdout.print(json_line(result.to_dict(), self._stdout.encoding))
         if self._csv is not None:
@@ -135,12 +144,18 @@ class _Run:
             for line in self._table.lines(result):
                 self._stdout.print(line)
         if self._annotated is not None:
-            name = str(result.source)
-            image = self._images.get(name) or self._images[name.rpartition("#")[0]]  # PATH#2 is its second page
             try:
                 self._annotated.write(image, result, self._data.get(image.path))
             except ImageError as error:  # the file is no longer what it was
                 self._fail(error, bar)
+
+    def _image(self, name: str) -> "InputImage":
+        """The input of a result; PATH#2 is its second page. What the input before gave is no longer needed."""
+        image = self._images.get(name) or self._images[name.rpartition("#")[0]]
+        if image.path != self._last:
+            self._data.pop(self._last, None)
+            self._last = image.path
+        return image
 
     def _fail(self, error: Exception, bar: ProgressBar) -> None:
         self.failed += 1

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from oamface.annotate import annotate
+from oamface.annotate import ANNOTATED, annotate
 from oamface.atomic import OutputFile, fitting_name, make_folder, same_file
-from oamface.cli.image_list import ANNOTATED, STDIN, InputImage, is_annotated
+from oamface.cli.image_list import STDIN, InputImage, is_annotated_file
 from oamface.cli.stdout import printable
 from oamface.images import decode, write_image
 from oamface.labels import TASKS
@@ -196,5 +196,5 @@ class AnnotatedImages:
             number += 1
 
     def _may_replace(self, target: Path) -> bool:
-        ours = target not in self._written and is_annotated(str(target))
+        ours = target not in self._written and is_annotated_file(str(target))
         return ours and not any(same_file(target, path) for path in self._inputs if path != STDIN)

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from oamface.annotate import is_annotated
 from oamface.cli.stdout import printable
 from oamface.errors import DataError
 from oamface.images import EXTENSIONS, is_image, is_image_bytes
 
 STDIN = "-"  # the path that stands for standard input
-ANNOTATED = {"oamface": "annotated"}  # text inside a PNG that oamface has annotated, by which it is recognised
-_ANNOTATED_BYTES = b"tEXtoamface\0annotated"
-_HEAD = 512  # bytes of a file that hold its format's signature and the text above
+_HEAD = 512  # bytes of a file that hold its format's signature and whether it is annotated
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class ImageList:
 
     def _add_file(self, path: str, relative: str) -> None:
         if is_image(path):
-            if path.lower().endswith(".png") and is_annotated(path):
+            if path.lower().endswith(".png") and is_annotated_file(path):
                 self.annotated.append(path)
                 self._found += 1
             else:
@@ -127,9 +126,9 @@ def list_images(paths: Sequence[str]) -> ImageList:
     return listed
 
 
-def is_annotated(path: str) -> bool:
+def is_annotated_file(path: str) -> bool:
     """Whether a file is a PNG that oamface has annotated."""
-    return _ANNOTATED_BYTES in _head(path)
+    return is_annotated(_head(path))
 
 
 def _folder_of_glob(pattern: str) -> str:

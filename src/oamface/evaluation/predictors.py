@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -178,7 +179,7 @@ class TablePredictor:
     def __init__(self, path: Path, name: str) -> None:
         try:
             data = path.read_bytes()
-            rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+            rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ResultError(f"{path}: cannot be read as CSV ({error})") from error
         columns = set(rows[0]) if rows else set()

@@ -158,7 +158,7 @@ def fit_quantiles(logits: FloatArray, candidates: BoolArray, *, level: float = L
     usable = candidates.sum(1) == 1
     if usable.sum() < MIN_NEIGHBOURS:
         usable = ~candidates.all(1)
-    needed = int(np.ceil(level / (1 - level)))
+    needed = int(np.ceil(round(level / (1 - level), 9)))  # 0.9 / (1 - 0.9) is a little more than 9
     if usable.sum() < needed:
         raise DataError(
             f"age intervals at {level:.0%} take {needed} faces of known age, the stores hold {usable.sum()}"

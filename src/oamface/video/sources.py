@@ -23,6 +23,8 @@ TIMEOUT = 5.0  # seconds that a network source may be silent
 _MAX_FAILURES = 100  # reads in a row that return only damaged data
 _HD_HEIGHT = 720  # from which a video without a colour space is taken as BT.709, as players do
 _UNSPECIFIED = 2  # the colour space of a video that names none (ITU-T H.273)
+# PyAV before 19 raises where metadata is not UTF-8; 19 takes all bytes and knows no such option.
+_OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _IMAGE_BRANDS = {"avif", "heic", "heix", "mif1"}  # images in the container of .mp4
 
 
@@ -54,7 +56,7 @@ class StreamSource:
             options = {"reconnect": "1", "reconnect_delay_max": "2"}
         timeout = None if address.startswith("file:") else TIMEOUT
         try:
-            self._container: Any = av.open(address, options=options, timeout=timeout, metadata_errors="replace")
+            self._container: Any = av.open(address, options=options, timeout=timeout, **_OPEN_OPTIONS)
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(f"{name}: cannot be opened as a video ({reason(error)})") from error
         try:
@@ -86,7 +88,7 @@ class StreamSource:
         if container.duration:
             return container.duration / 1e6
         # A playlist has a size, but the stream that it lists may be endless.
-        return 0.0 if local or (container.format.name != "hls" and container.size > 0) else None
+        return 0.0 if local or (container.format.name != "hls" and (container.size or 0) > 0) else None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         start = self._stream.start_time
@@ -177,10 +179,8 @@ def _to_rgb(frame: Any, pixel_aspect: Fraction | None) -> RGBImage:
     default = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
     colorspace = default if frame.colorspace in (0, _UNSPECIFIED) else None
     image: RGBImage = frame.reformat(width, height, "rgb24", src_colorspace=colorspace).to_ndarray()
-    for side_data in frame.side_data:
-        if side_data.type == Type.DISPLAYMATRIX:
-            return _rotate(image, np.frombuffer(bytes(side_data), np.int32))
-    return image
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    return image if matrix is None else _rotate(image, np.frombuffer(bytes(matrix), np.int32))
 
 
 def _rotate(image: RGBImage, matrix: npt.NDArray[np.int32]) -> RGBImage:

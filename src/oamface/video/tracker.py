@@ -273,4 +273,4 @@ def _follow(detection: Detection, previous: GrayImage, current: GrayImage, scale
     center_x, center_y = (float(value) for value in apply(_center(detection.box)[None], transform)[0])
     width, height = width * growth, height * growth
     box = Box(center_x - width / 2, center_y - height / 2, width, height)
-    return Detection(box, apply(detection.landmarks, transform).astype(np.float32), detection.score)
+    return replace(detection, box=box, landmarks=apply(detection.landmarks, transform).astype(np.float32))
