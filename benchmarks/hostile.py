@@ -14,9 +14,9 @@ import time
 from collections import Counter
 
 import httpx
+from serving import free_port, start_server
 
 from oamface.benchmark import PERSON
-from server import free_port, start_server
 
 TYPES = ("image/jpeg", "image/png", "text/html", "application/json", "multipart/form-data", "", "x" * 300, "image/\x7f")
 

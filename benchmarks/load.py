@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from serving import free_port, start_server
 
 from oamface.analyzer import Analyzer
 from oamface.benchmark import PERSON
-from server import free_port, start_server
 
 
 class Load:

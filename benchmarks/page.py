@@ -11,9 +11,9 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 from playwright.sync_api import BrowserContext, sync_playwright
+from serving import free_port, start_server
 
 from oamface.benchmark import PERSON
-from server import free_port, start_server
 
 FRAMES, VISIT = 120, 8  # frames, seconds
 ENGINE = """async ([site, bytes]) => {

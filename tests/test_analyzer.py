@@ -335,9 +335,17 @@ def test_open_files_give_what_their_bytes_give(analyzer, portrait) -> None:
         file.seek(0)
     assert [len(result) for result in wanted] == [1, 1, 1]
     assert [result.faces for result in analyzer.analyze_batch([large, tiff])] == [result.faces for result in wanted]
+    assert [result.source for result in wanted] == [None, None, "#2"]
     large.seek(0)
     assert analyzer.analyze(large).faces == wanted[0].faces
     assert large.tell() == len(large.getvalue())
+
+
+def test_open_files_give_their_names(analyzer, portrait, tmp_path) -> None:
+    Image.fromarray(portrait).save(tmp_path / "a.tif", save_all=True, append_images=[Image.fromarray(portrait)])
+    with (tmp_path / "a.tif").open("rb") as file:
+        results = list(analyzer.analyze_batch([file]))
+    assert [result.source for result in results] == [f"{tmp_path}/a.tif", f"{tmp_path}/a.tif#2"]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from oamface.errors import ImageError
-from oamface.images import FORMATS, MAX_SCANS, check_image, decode, is_image_bytes, read_image
+from oamface.images import FORMATS, MAX_SCANS, ImageFile, check_image, decode, is_image_bytes, read_image
 
 pillow_heif.register_heif_opener()  # to write HEIF; reading does not need it
 
@@ -168,11 +168,23 @@ def tiff_with_a_bad_first_page(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["too large", "damaged"])
 def test_pages_behind_a_bad_one_are_known_and_can_be_read(kind) -> None:
-    data = tiff_with_a_bad_first_page(kind)
-    with pytest.raises(ImageError, match="limit" if kind == "too large" else kind) as raised:
-        decode(data)
-    assert raised.value.pages == 2
-    assert decode(data, page=1).image[0, 0].tolist() == [255, 0, 0]
+    with ImageFile(tiff_with_a_bad_first_page(kind)) as file:
+        assert file.pages == 2
+        for _ in range(2):
+            with pytest.raises(ImageError, match="limit" if kind == "too large" else kind):
+                file.decode(0)
+            assert file.decode(1).image[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "TIFF"])
+def test_image_file_can_be_decoded_again_at_another_size(form, tmp_path) -> None:
+    (tmp_path / "image").write_bytes(encode(ramp(640, 480), form))
+    whole = read_image(tmp_path / "image")
+    for source in (tmp_path / "image", (tmp_path / "image").read_bytes(), (tmp_path / "image").open("rb")):
+        with ImageFile(source) as file:
+            sizes = [file.decode(decoded_pixels=pixels).image.shape for pixels in (None, 640 * 480 // 4, None)]
+            assert sizes == [(480, 640, 3), (240, 320, 3), (480, 640, 3)]
+            assert np.array_equal(file.decode().image, whole)
 
 
 def test_decode_reduces_large_images_and_knows_their_size() -> None:

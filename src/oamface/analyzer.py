@@ -2,13 +2,13 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from oamface.detection import Detection, Detector, assumed, prominent
 from oamface.errors import FaceError, ImageError, OamfaceError, OptionError
 from oamface.face_detector import FaceDetector
 from oamface.given_faces import check_boxes, check_detections, from_landmarks
-from oamface.images import DECODED_PIXELS, Decoded, RGBImage, Source, decode, from_array, readable_again
+from oamface.images import Decoded, ImageFile, RGBImage, Source, from_array
 from oamface.labels import TASKS, check_tasks
 from oamface.parallel import cores, map_ahead
 from oamface.predictor import Predictions, Predictor
@@ -108,12 +108,12 @@ class Analyzer:
         """
         if crop and (boxes is not None or landmarks is not None):
             raise OptionError("crop: the image is one face, so neither boxes nor landmarks can be given")
-        name, image = _name(image), readable_again(image)
-        read = partial(_read, color=color)
         whole = boxes is not None or landmarks is not None
-        decoded = read(image, decoded_pixels=None, least_side=None) if whole else read(image)
-        detections = self._detections(decoded.image, boxes, landmarks, crop)
-        (result,) = self._results([_Page.cut(name, image, decoded, detections, read)])
+        with _opened(image, color) as file:
+            decoded = file.decode(decoded_pixels=None) if whole else file.decode(least_side=DECODED_SIDE)
+            detections = self._detections(decoded.image, boxes, landmarks, crop)
+            page = _Page.cut(_name(image), file, 0, decoded, detections)
+        (result,) = self._results([page])
         return replace(result, pages=decoded.pages)
 
     def analyze_batch(
@@ -124,8 +124,8 @@ class Analyzer:
         Images are read, decoded and searched for faces by as many threads as the analyzer has, some images ahead.
 
         images: anything that `analyze` takes, or pairs of a name and such an input or the OSError that reading it gave.
-        Of a file with several pages each is an image of its own, the second named NAME#2 and so on. crop, color: see
-        `analyze`. Raises OptionError: one image instead of several.
+        Of a file with several pages each is an image of its own, the second named NAME#2 and so on; a PIL image is
+        its current page alone. crop, color: see `analyze`. Raises OptionError: one image instead of several.
         """
         if _is_one(images):
             raise OptionError(f"expected a list or another iterable of images, got {type(images).__name__}")
@@ -204,22 +204,21 @@ class Analyzer:
     def _pages(self, item: BatchInput, *, crop: bool, color: Color) -> list["_Page | Failure"]:
         """Every page of one input with its faces cut out, or why there is none."""
         name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name(item), item)
-        image = readable_again(image)
-        pages = 1
         results: list[_Page | Failure] = []
-        while (number := len(results)) < pages:
-            page_name = name if number == 0 or name is None else f"{name}#{number + 1}"
-            try:
-                if isinstance(image, OSError):
-                    raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
-                read = partial(_read, page=number, color=color)
-                decoded = read(image)
-                pages = decoded.pages
-                detections = self._detections(decoded.image, None, None, crop)
-                results.append(_Page.cut(page_name, image, decoded, detections, read))
-            except OamfaceError as error:
-                pages = max(pages, getattr(error, "pages", 1))
-                results.append(Failure(page_name, error))
+        try:
+            if isinstance(image, OSError):
+                raise ImageError(f"{name or 'the image'}: cannot be read ({image.strerror or image})")
+            with _opened(image, color) as file:
+                for number in range(file.pages):
+                    page_name = name if number == 0 else f"{name or ''}#{number + 1}"
+                    try:
+                        decoded = file.decode(number, least_side=DECODED_SIDE)
+                        detections = self._detections(decoded.image, None, None, crop)
+                        results.append(_Page.cut(page_name, file, number, decoded, detections))
+                    except OamfaceError as error:
+                        results.append(Failure(page_name, error))
+        except OamfaceError as error:
+            results.append(Failure(name, error))
         return results
 
     def _detections(
@@ -261,21 +260,41 @@ class _Page:
 
     @classmethod
     def cut(
-        cls,
-        name: str | None,
-        image: ImageInput,
-        decoded: Decoded,
-        detections: list[Detection],
-        read: Callable[..., Decoded],
+        cls, name: str | None, file: "ImageFile | _Pixels", page: int, decoded: Decoded, detections: list[Detection]
     ) -> "_Page":
-        """detections: in the decoded image's pixels. read: decodes `image` again, see `_read`."""
+        """detections: in the decoded image's pixels. file: gives that page again, larger, for small faces."""
         size = (decoded.width, decoded.height)
         in_file = _rescaled(detections, decoded.image.shape[1::-1], size)
-        reduced = decoded.image.shape[1] < decoded.width
-        if reduced and any(_is_enlarged(face) for face in detections):
-            decoded = read(image, least_side=None)
+        if decoded.image.shape[1] < decoded.width and any(_is_enlarged(face) for face in detections):
+            decoded = file.decode(page)
             detections = _rescaled(in_file, size, decoded.image.shape[1::-1])
         return cls(name, *size, in_file, [crop_face(decoded.image, face.landmarks) for face in detections])
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """An image that is in memory, used as an ImageFile of one page."""
+
+    decoded: Decoded
+    pages: int = 1
+
+    def decode(self, page: int = 0, **_: int | None) -> Decoded:
+        return self.decoded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _opened(image: ImageInput, color: Color) -> ImageFile | _Pixels:
+    """Any input. Raises ImageError, OptionError."""
+    if isinstance(image, Decoded):
+        return _Pixels(image)
+    if isinstance(image, np.ndarray):
+        pixels = from_array(image, color=color)
+        return _Pixels(Decoded(pixels, pixels.shape[1], pixels.shape[0]))
+    return ImageFile(image)
 
 
 def _with_measures(predictions: Predictions, crops: Sequence[RGBImage], detections: Sequence[Detection]) -> Predictions:
@@ -293,24 +312,9 @@ def _is_one(images: object) -> bool:
 
 
 def _name(image: object) -> str | None:
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else None
-
-
-def _read(
-    image: ImageInput,
-    *,
-    page: int = 0,
-    color: Color = "rgb",
-    decoded_pixels: int | None = DECODED_PIXELS,
-    least_side: int | None = DECODED_SIDE,
-) -> Decoded:
-    """An input decoded; decoded_pixels, least_side: how far it may be reduced, see `decode`. Raises ImageError."""
-    if isinstance(image, Decoded):
-        return image
-    if isinstance(image, np.ndarray):
-        pixels = from_array(image, color=color)
-        return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-    return decode(image, page=page, decoded_pixels=decoded_pixels, least_side=least_side)
+    """A path, or that of an open file."""
+    name = getattr(image, "name", None) if hasattr(image, "read") else image
+    return os.fspath(name) if isinstance(name, str | os.PathLike) else None
 
 
 def _is_enlarged(face: Detection) -> bool:

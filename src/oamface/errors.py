@@ -6,12 +6,7 @@ class OamfaceError(Exception):
 
 
 class ImageError(OamfaceError, ValueError):
-    """An image that cannot be read, is too large, or is not an array of pixels.
-
-    pages: how many its file has, the others of which may be readable.
-    """
-
-    pages: int = 1
+    """An image that cannot be read, is too large, or is not an array of pixels."""
 
 
 class FileError(OamfaceError):

@@ -6,11 +6,12 @@ import os
 import re
 import stat
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -108,61 +109,105 @@ def decode(
     progressive; of the four others: up to 20), and 3 for every decoded one.
     Raises ImageError, see `read_image`.
     """
-    name = _name(source)
-    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) and not hasattr(
-        source, "read"
-    ):
-        kind = type(source).__name__
-        raise ImageError(f"expected a path, bytes, an open file, a PIL image or an array of uint8, got {kind}")
-    pages = [0]
-    try:
-        with warnings.catch_warnings():
-            # Our own limit on pixels is the one that counts; Pillow's warning would be noise beside it.
-            warnings.simplefilter("ignore")
+    with ImageFile(source, max_bytes=max_bytes, max_pixels=max_pixels, max_jpeg_pixels=max_jpeg_pixels) as file:
+        return file.decode(page, decoded_pixels=decoded_pixels, least_side=least_side)
+
+
+class ImageFile:
+    """An image that is opened once and may be decoded several times, each page or at several sizes; a context manager.
+
+    pages: how many it has, one for most. Limits: see `decode`, whose work it does. Raises ImageError, see `read_image`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        max_bytes: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_jpeg_pixels: int = MAX_JPEG_PIXELS,
+    ) -> None:
+        kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+        if not isinstance(source, kinds) and not hasattr(source, "read"):
+            kind = type(source).__name__
+            raise ImageError(f"expected a path, bytes, an open file, a PIL image or an array of uint8, got {kind}")
+        self._name, self._limits = _name(source), (max_pixels, max_jpeg_pixels)
+        self._file: IO[bytes] | None = None
+        self._positions = [0]
+        with self._errors(), ExitStack() as stack:
             if isinstance(source, Image.Image):
-                return _decoded(source.copy(), name, max_pixels, max_pixels, decoded_pixels, None)
-            with _opened(source, max_bytes) as file, _identified(file, name) as image:
-                pages = _pages(image, name)
-                if page or pages[0]:
-                    image.seek(pages[page])
-                decoded = _decoded(image, name, max_pixels, max_jpeg_pixels, decoded_pixels, least_side)
-                return replace(decoded, pages=len(pages))
-    except ImageError as error:
-        error.pages = len(pages)
-        raise
-    except Exception as error:  # decoders raise anything at all on hostile input
-        described = _described(error, name, max_pixels)
-        described.pages = len(pages)
-        raise described from error
+                self._image: Image.Image | None = source
+                self._limits = (max_pixels, max_pixels)  # it is in memory, or will be whole
+            else:
+                self._file = stack.enter_context(_opened(source, max_bytes))
+                self._image = stack.enter_context(_identified(self._file, self._name))
+                self._positions = _pages(self._image, self._name)
+            self._stack = stack.pop_all()
+        self.pages = len(self._positions)
+
+    def decode(
+        self, page: int = 0, *, decoded_pixels: int | None = DECODED_PIXELS, least_side: int | None = None
+    ) -> Decoded:
+        """One page, see `images.decode`."""
+        with self._errors():
+            image = self._page(self._positions[page])
+            decoded = _decoded(image, self._name, *self._limits, decoded_pixels, least_side)
+            return replace(decoded, pages=self.pages)
+
+    def _page(self, position: int) -> Image.Image:
+        """The image at a page, not decoded yet."""
+        image = self._image
+        if self._file is None:
+            assert image is not None
+            return image.copy()
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # knows by now where its pages are
+            image.seek(position)
+            return image
+        self._image = None  # it can be decoded once
+        if image is None:
+            self._file.seek(0)
+            image = self._stack.enter_context(_identified(self._file, self._name))
+        return image
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Whatever a decoder raises as an ImageError."""
+        try:
+            with warnings.catch_warnings():
+                # Our own limit on pixels is the one that counts; Pillow's warning would be noise beside it.
+                warnings.simplefilter("ignore")
+                yield
+        except ImageError:
+            raise
+        except Exception as error:  # decoders raise anything at all on hostile input
+            raise _described(error, self._name, self._limits[0]) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
-class FileBytes(bytes):
-    """What an open file or a pipe gave. name: its path, for messages."""
+class PipeBytes(bytes):
+    """What was read from a pipe. name: the pipe's path, for messages."""
 
     name: str
 
 
-def readable_again(source: Input) -> Input | FileBytes:
-    """What can be read only once, an open file or the path of a pipe, as what it gave; all else as it is.
+def readable_again(source: Input) -> Input | PipeBytes:
+    """A path that can be read only once, such as a pipe's, as what it gave; all else as it is.
 
     At most one byte more than an image may have. Waits for whoever writes into the pipe.
     """
-    opened: Any = source
-    name = _name(opened)
+    if not isinstance(source, str | os.PathLike) or os.path.isfile(source):  # noqa: PTH113 (False on every error)
+        return source
     try:
-        if isinstance(source, str | os.PathLike):
-            if os.path.isfile(source):  # noqa: PTH113 (False on every error)
-                return source
-            opened = Path(source).open("rb")  # noqa: SIM115 (closed below)
-        elif not hasattr(source, "read"):
-            return source
-        with nullcontext() if opened is source else opened:
-            data = FileBytes(_read_up_to(opened, MAX_BYTES + 1))
-    except Exception:  # a missing file, a folder, an open text: whoever reads it reports that
+        with Path(source).open("rb") as file:
+            data = PipeBytes(file.read(MAX_BYTES + 1))
+    except (OSError, ValueError):  # a missing file, a folder: whoever reads it reports that
         return source
-    if not data and opened is source:  # likewise a file at its end
-        return source
-    data.name = name
+    data.name = str(source)
     return data
 
 

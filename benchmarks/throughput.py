@@ -1,4 +1,4 @@
-"""Speed and memory in docs/bulk.md: python benchmarks/bulk.py [--images 2000] [--many 0]
+"""Speed and memory in docs/bulk.md: python benchmarks/throughput.py [--images 2000] [--many 0]
 
 Bulk analysis with one worker and with two, compared in the same run with one analyzer on one thread and with two side
 by side, which share nothing but the machine; and memory by the number of images.
