@@ -32,6 +32,7 @@ pytestmark = pytest.mark.slow
 
 PHASES = (Phase.explicit, Phase.generate)  # to shrink a failing call would take minutes
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+SIGNALLED_IMAGES = 40
 
 
 def all_commands(group: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -312,7 +313,7 @@ def test_signals_leave_complete_lines(seed: int, tmp_path: Path, untrained_model
     sent, existed, wait = SIGNALS[seed % 3], seed >= 3, rng.uniform(0, 3)
     images = tmp_path / "images"
     images.mkdir()
-    for number in range(40):
+    for number in range(SIGNALLED_IMAGES):
         (images / f"{number}.png").write_bytes(IMAGES[0])
     table, output = tmp_path / "out.csv", tmp_path / "output.jsonl"
     if existed:
@@ -343,7 +344,9 @@ def check_outputs(code: int, sent: signal.Signals, *, finished: bool, table: Pat
     else:
         assert code in (0, 130)  # 0: it was about to end
     if old is not None and code:
-        assert table.read_text() == old
+        text = table.read_text()
+        # SIGKILL may come after the table is complete and before the program ends.
+        assert text == old or (sent == signal.SIGKILL and text.count("\n") == SIGNALLED_IMAGES + 1)
     if sent != signal.SIGKILL:
         assert not list(table.parent.glob("**/.oamface-*"))
     partial = table.with_name("out.partial.csv")
@@ -354,4 +357,4 @@ def check_outputs(code: int, sent: signal.Signals, *, finished: bool, table: Pat
         assert data.endswith("\n")
         rows = list(csv.reader(io.StringIO(data, newline=""), strict=True))
         assert {len(row) for row in rows} == {len(rows[0])}
-        assert code or len(rows) == 41
+        assert code or len(rows) == SIGNALLED_IMAGES + 1
