@@ -140,7 +140,7 @@ class ImageFile:
                 self._limits = (max_pixels, max_pixels)  # it is in memory, or will be whole
             else:
                 self._file = stack.enter_context(_opened(source, max_bytes))
-                self._image = stack.enter_context(_identified(self._file, self._name))
+                self._image = _identified(self._file, self._name)
                 self._positions = _pages(self._image, self._name)
             self._stack = stack.pop_all()
         self.pages = len(self._positions)
@@ -163,10 +163,10 @@ class ImageFile:
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # knows by now where its pages are
             image.seek(position)
             return image
-        self._image = None  # it can be decoded once
+        self._image = None  # it can be decoded once, and would keep its pixels
         if image is None:
             self._file.seek(0)
-            image = self._stack.enter_context(_identified(self._file, self._name))
+            image = _identified(self._file, self._name)
         return image
 
     @contextmanager
