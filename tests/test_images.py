@@ -180,7 +180,7 @@ def test_pages_behind_a_bad_one_are_known_and_can_be_read(kind) -> None:
 def test_image_file_can_be_decoded_again_at_another_size(form, tmp_path) -> None:
     (tmp_path / "image").write_bytes(encode(ramp(640, 480), form))
     whole = read_image(tmp_path / "image")
-    for source in (tmp_path / "image", (tmp_path / "image").read_bytes(), (tmp_path / "image").open("rb")):
+    for source in (tmp_path / "image", (data := (tmp_path / "image").read_bytes()), io.BytesIO(data)):
         with ImageFile(source) as file:
             sizes = [file.decode(decoded_pixels=pixels).image.shape for pixels in (None, 640 * 480 // 4, None)]
             assert sizes == [(480, 640, 3), (240, 320, 3), (480, 640, 3)]

@@ -283,7 +283,10 @@ def _opened(
             file: IO[bytes] = Path(source).open("rb")  # noqa: SIM115 (closed by the caller)
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode):
-                _check_bytes(name, status.st_size, MAX_FILE_BYTES if limit is None else limit)
+                with ExitStack() as stack:
+                    stack.push(file)  # closed if it is refused
+                    _check_bytes(name, status.st_size, MAX_FILE_BYTES if limit is None else limit)
+                    stack.pop_all()
                 return file
             with file:  # a pipe or device: never more than the limit, however long it goes on
                 data = _read_up_to(file, most + 1)
