@@ -200,8 +200,8 @@ def load_onnx(model: bytes, device: str = "auto", threads: int = 0) -> OnnxRunti
         provider, package, needs = PROVIDERS[name]
         if provider not in available:
             if device != "auto":
-                how = INSTALL.format(package=package)
-                raise DeviceError(f"device {device!r}: ONNX Runtime {RUNTIME_VERSION} comes without {provider}; {how}")
+                lacks = f"ONNX Runtime {RUNTIME_VERSION} comes without {provider}, which needs {needs}"
+                raise DeviceError(f"device {device!r}: {lacks}; {INSTALL.format(package=package)}")
             continue
         try:
             if name in GPUS:

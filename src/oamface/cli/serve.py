@@ -21,7 +21,9 @@ def serve(
     keys: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Bearer tokens, one a line; every request then needs one.", rich_help_panel=ACCESS
+            metavar="FILE",
+            help="Bearer tokens, one a line; /v1, /metrics and /models then need one.",
+            rich_help_panel=ACCESS,
         ),
     ] = None,
     origin: Annotated[

@@ -66,7 +66,12 @@ _YEAR = {"type": "integer", "minimum": 1, "maximum": AGES[-1]}
 _RATE = {"type": "number", "minimum": 0, "maximum": 1}
 _POLICY: dict[str, Any] = {
     "type": "object",
-    "properties": {"age": _YEAR, "challenge": _YEAR, "max_false_accept": _RATE, "max_false_refuse": _RATE},
+    "properties": {
+        "age": _YEAR,
+        "challenge": {**_YEAR, "type": ["integer", "null"]},
+        "max_false_accept": _RATE,
+        "max_false_refuse": _RATE,
+    },
     "additionalProperties": False,
 }
 _SCHEMAS: dict[str, dict[str, Any]] = {
