@@ -31,6 +31,7 @@ def launch(precision: str) -> Fabric:
         precision=resolved,
     )
     fabric.launch()
+    fabric.barrier()  # a process that ends before all are connected would end the others with a traceback
     return fabric
 
 
