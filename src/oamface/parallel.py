@@ -24,10 +24,10 @@ def cores() -> int:
         found = os.process_cpu_count() or 1
     else:
         found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(found, cpu_limit() or found)
+    return min(found, _cpu_limit() or found)
 
 
-def cpu_limit() -> int | None:
+def _cpu_limit() -> int | None:
     """The limit of CPU time of this container (`docker run --cpus`) in cores, rounded up; None without one."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
         try:

@@ -285,9 +285,10 @@ class Failure:
         return {"schema": SCHEMA, "source": self.source, "error": error}
 
 
+BOX_COLUMNS = ("x", "y", "box_width", "box_height")
 DECISION_COLUMNS = ("decision", "decision_probability", "reason")
 _COLUMNS = (
-    *("x", "y", "box_width", "box_height", "score", "visibility", "detected"),
+    *(*BOX_COLUMNS, "score", "visibility", "detected"),
     *("age", "age_low", "age_high", "age_at_least"),
     *("gender", "gender_probability", "race", "race_probability", "mask", "mask_probability"),
     *("quality", "quality_reasons", *DECISION_COLUMNS),

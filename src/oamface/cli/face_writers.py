@@ -16,6 +16,7 @@ from oamface.cli.stdout import printable
 from oamface.images import decode, write_image
 from oamface.labels import TASKS
 from oamface.results import (
+    BOX_COLUMNS,
     DECISION_COLUMNS,
     UNCERTAIN,
     Age,
@@ -90,9 +91,6 @@ def _cells(face: Face) -> Iterator[str]:
         else:
             likely = "" if prediction.label == UNCERTAIN else f" {prediction.probability:.0%}"
             yield f"{prediction.label}{likely}"
-
-
-BOX_COLUMNS = ("x", "y", "box_width", "box_height")
 
 
 class CsvWriter:

@@ -86,7 +86,7 @@ class _SpaceToDepthStem(pattern.RewriteRuleClassBase):  # type: ignore[misc]
         filters, channels, height, width = kernel.shape
         blocks = kernel.reshape(filters, channels, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
         blocks = blocks.transpose(0, 3, 5, 1, 2, 4).reshape(filters, -1, height // _BLOCK, width // _BLOCK)
-        # Blocks before bytes: ONNX Runtime before 1.26 has no SpaceToDepth of bytes.
+        # Quantised last: before 1.26 ONNX Runtime has SpaceToDepth for floats alone.
         pixels = op.QuantizeLinear(op.SpaceToDepth(images, blocksize=_BLOCK), scale, zero)
         smaller = op.initializer(ir.tensor(np.ascontiguousarray(blocks)), f"{weight.name}.blocks")
         return op.Conv(

@@ -25,7 +25,7 @@ def convert(source: str | Path, output: Path) -> dict[str, Any]:
     """
     predictor, openvino = Predictor(source), import_openvino()
     if predictor.description.get("stored") == "int8":
-        raise ModelError(f"{predictor.path}: OpenVINO computes 8 bits otherwise; convert a float16 file, such as oam")
+        raise ModelError(f"{predictor.path}: OpenVINO rounds 8 bits differently; convert a float16 file, such as oam")
     with TemporaryDirectory() as folder:
         draft = Path(folder) / f"draft{OPENVINO}"
         model = openvino.Core().read_model(predictor.path)
